@@ -1,0 +1,10 @@
+//! What a caller hands over: a [`Batch`] of borrowed columns, or a [`Row`].
+//!
+//! In flow the caller's own buffers, never copied here; out flows, by [`encode`](self), the raw `f64` features that H2O's
+//! scorer would see. A null cell is H2O's *absent key*; a `NaN` in a float column is Java's `Double.NaN`.
+
+mod batch;
+mod row;
+
+pub use batch::{Batch, Codes, Offsets, Primitive, Strided, Text, Validity, Values};
+pub use row::{Cell, Row};

@@ -1,0 +1,12 @@
+//! Scores H2O-3 MOJO models natively.
+
+mod compile;
+mod error;
+pub mod input;
+mod model;
+mod predictions;
+
+pub use error::{Error, ErrorKind};
+pub use input::{Batch, Cell, Row};
+pub use model::{LeafAssignment, MissingColumns, Model, Policy, PredictOptions};
+pub use predictions::{OutputColumn, OutputValues, Predictions, RowError};

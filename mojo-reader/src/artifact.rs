@@ -1,0 +1,76 @@
+//! A whole model as plain data.
+
+use crate::algo::{Drf, Gbm, Glm};
+use crate::schema::Schema;
+
+/// What kind of answer a model gives. Mirrors `hex.ModelCategory`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are H2O's")]
+#[non_exhaustive]
+pub enum Category {
+    Regression,
+    Binomial,
+    Multinomial,
+    Ordinal,
+}
+
+/// The version of a MOJO's algorithm format, such as 1.40.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MojoVersion {
+    /// The number before the point.
+    pub major: u32,
+    /// Hundredths after the point: 1.4 and 1.40 are both 40.
+    pub hundredths: u32,
+}
+
+/// The `[info]` section: who made the model and what it answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// The short name of the algorithm, such as `gbm`.
+    pub algo: String,
+    /// The long name of the algorithm.
+    pub algorithm: String,
+    /// The release that wrote the file.
+    pub h2o_version: String,
+    /// The version of the algorithm's format.
+    pub mojo_version: MojoVersion,
+    /// The model's uuid, as written.
+    pub uuid: String,
+    /// What the model answers.
+    pub category: Category,
+    /// 1 for regression, else the number of classes.
+    pub n_classes: usize,
+    /// Whether classes were balanced in training, so that probabilities are corrected.
+    pub balance_classes: bool,
+    /// The probability at and above which the second of two classes is predicted.
+    pub default_threshold: f64,
+    /// Class shares in the training data, if the file has them.
+    pub prior_class_distribution: Option<Vec<f64>>,
+    /// Class shares after balancing, if the file has them.
+    pub model_class_distribution: Option<Vec<f64>>,
+    /// Every key of the section, as written, in file order.
+    pub info: Vec<(String, String)>,
+}
+
+/// What the algorithm learned.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Body {
+    /// A gradient boosting machine.
+    Gbm(Gbm),
+    /// A distributed random forest.
+    Drf(Drf),
+    /// A generalised linear model.
+    Glm(Glm),
+}
+
+/// A model as plain data: everything the file says, checked, and nothing that predicts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Artifact {
+    /// Who made the model and what it answers.
+    pub manifest: Manifest,
+    /// What the model expects of a row.
+    pub schema: Schema,
+    /// What the algorithm learned.
+    pub body: Body,
+}

@@ -1,0 +1,83 @@
+//! What a model expects of a row: its columns, their types and levels, and the roles beside the features.
+//!
+//! In flow the `[columns]` and `[domains]` sections and the encoding keys; out flows [`Schema`]. Columns stand in
+//! the order of `model.ini`, so that index `i` here is index `i` of the `double[]` that H2O's scorer reads.
+
+use std::sync::Arc;
+
+/// The levels of a categorical column, in H2O's order: the code of a level is its index.
+pub type Domain = Arc<[String]>;
+
+/// One column of the model: a name, and its levels if it is categorical.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// The name, verbatim from the file.
+    pub name: String,
+    /// The levels in code order, or `None` for a numeric column.
+    pub domain: Option<Domain>,
+}
+
+/// How categorical columns were turned into model columns when the model was trained.
+///
+/// Mirrors `hex.genmodel.CategoricalEncoding` and the `_genmodel_encoding` key of tree models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CategoricalEncoding {
+    /// A level is its code (H2O's `AUTO`, `Enum` and `SortByResponse`).
+    Enum,
+    /// A 0/1 column a level and one for missing, after the numeric columns.
+    OneHotExplicit,
+    /// The bits of `code + 1`, lowest first, after the numeric columns; 0 is missing.
+    Binary,
+    /// Like [`Enum`](Self::Enum) over the most frequent levels, the rest folded into `other`.
+    EnumLimited,
+    /// A level is its projection on the first eigenvector, rounded to `f32`.
+    Eigen,
+    /// A level is its number when its text is one, else its code.
+    LabelEncoder,
+}
+
+/// The columns as the caller knows them, where the encoding made other columns of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OriginalColumns {
+    /// Columns before encoding, features only, in training order.
+    pub columns: Vec<Column>,
+    /// The projection of each level, concatenated over the categorical columns (Eigen only, else empty).
+    pub projection: Vec<f64>,
+}
+
+/// The response column of a supervised model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response {
+    /// The name of the column.
+    pub name: String,
+    /// The class labels, or `None` for regression (and for a quasibinomial response without labels).
+    pub domain: Option<Domain>,
+}
+
+/// A model's input contract.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schema {
+    /// The columns the scorer reads, in its order. `len()` is `n_features`.
+    pub features: Vec<Column>,
+    /// The response, if the model is supervised.
+    pub response: Option<Response>,
+    /// The column whose value is added on the link scale, if the model was trained with one.
+    pub offset_column: Option<String>,
+    /// The cross-validation fold column, if any; scoring ignores it.
+    pub fold_column: Option<String>,
+    /// How [`original`](Self::original) becomes [`features`](Self::features).
+    pub encoding: CategoricalEncoding,
+    /// The caller's columns, where they differ from `features`.
+    pub original: Option<OriginalColumns>,
+}
+
+impl Schema {
+    /// The columns a caller supplies: the original ones where an encoding intervenes, else the features.
+    pub fn input_columns(&self) -> &[Column] {
+        match &self.original {
+            Some(original) => &original.columns,
+            None => &self.features,
+        }
+    }
+}
