@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::row::Cell;
 use crate::error::Error;
 
 /// Which cells of a column are present: an Arrow validity bitmap, lowest bit first, a set bit meaning present.
@@ -152,6 +153,9 @@ pub enum Values<'a> {
     },
     /// Level codes in the model's own order, H2O's raw row: the code itself for a categorical column (`NaN` missing).
     Raw(Primitive<'a, f64>),
+    /// Cells that may differ in kind, as rows of JSON or of Python objects give them; each means what it means in a
+    /// [`Row`](super::Row).
+    Cells(Cow<'a, [Cell<'a>]>),
     /// A column in which every cell is missing.
     Missing,
 }
@@ -277,6 +281,7 @@ impl Values<'_> {
             Values::Bool(column) => column.values.len(),
             Values::Text(text) => text.len(),
             Values::Dictionary { codes, .. } => codes.len(),
+            Values::Cells(cells) => cells.len(),
             Values::Missing => return None,
         })
     }
