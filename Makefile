@@ -1,0 +1,90 @@
+# `make demo` shows the main job, `make test` is the whole truth; both do all their own set-up. See CONTRIBUTING.md.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := target/venv
+BIN := $(VENV)/bin
+CARGO ?= cargo
+# Every feature of the crate `cenote`; each is also built alone.
+FEATURES := arrow ndarray parquet cli store
+
+export RUSTDOCFLAGS := -D warnings
+
+.PHONY: help
+help: ## lists the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+.PHONY: test
+test: system lint test-rust features test-python test-examples ## everything that must hold; the closing line says so
+	@echo "make test: all passed"
+
+.PHONY: system
+system: ## installs missing system packages (as root, by apt-get)
+	@PYTHON=$(PYTHON) .ci/system-packages
+
+.PHONY: lint
+lint: ## formatting, clippy and documentation, warnings refused
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	$(CARGO) doc --workspace --all-features --no-deps
+
+.PHONY: test-rust
+test-rust: ## unit, golden, property, malformed-file, store and CLI tests
+	$(CARGO) test --workspace --all-features
+
+.PHONY: features
+features: ## the crate with none of its features, and with each alone
+	$(CARGO) check -p cenote --no-default-features
+	@for feature in $(FEATURES); do \
+	    echo "feature $$feature alone"; \
+	    $(CARGO) check -q -p cenote --no-default-features --features $$feature; \
+	done
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/tools: pybindings/requirements-test.txt | $(BIN)/python
+	$(BIN)/pip install -q --disable-pip-version-check -r pybindings/requirements-test.txt
+	touch $@
+
+.PHONY: wheel
+wheel: $(VENV)/tools ## builds the wheel into target/wheels and installs it into target/venv
+	rm -rf target/wheels
+	$(BIN)/maturin build -q --release --manifest-path pybindings/Cargo.toml --out target/wheels --interpreter $(BIN)/python
+	$(BIN)/pip install -q --disable-pip-version-check --force-reinstall --no-deps target/wheels/cenote-*.whl
+
+.PHONY: test-python
+test-python: wheel ## the wheel's tests and its stubs
+	$(BIN)/python -m pytest -q pybindings/tests
+	$(BIN)/python -m mypy.stubtest cenote
+
+.PHONY: test-examples
+test-examples: wheel ## runs every example, the demo among them
+	examples/run-all
+
+.PHONY: demo
+demo: system wheel ## features from PostgreSQL by key, scored by an H2O model, checked against H2O's own values
+	$(CARGO) build -q --release -p cenote-examples --bin demo
+	$(BIN)/pip install -q --disable-pip-version-check -r examples/demo/requirements.txt
+	$(BIN)/python examples/demo/demo.py --rust target/release/demo
+
+.PHONY: zoo
+zoo: ## every case of the folder named by CENOTE_ZOO, as a table; fails if any case does
+	@test -n "$${CENOTE_ZOO:-}" || { echo "CENOTE_ZOO names no folder of cases" >&2; exit 2; }
+	$(CARGO) test -q --release -p cenote --test zoo -- --nocapture
+
+.PHONY: fixtures
+fixtures: | $(BIN)/python ## makes golden cases anew with H2O and its Java scorer, into target/fixtures
+	$(BIN)/pip install -q --disable-pip-version-check -r fixtures/requirements.txt
+	$(BIN)/python fixtures/make_fixtures.py --out target/fixtures
+
+.PHONY: bench
+bench: ## the criterion suites
+	$(CARGO) bench -p cenote-bench
+
+.PHONY: clean
+clean: ## removes all that was built
+	$(CARGO) clean
