@@ -3,6 +3,8 @@
 //! In flow the caller's own buffers, never copied here; out flows, by [`encode`](self), the raw `f64` features that H2O's
 //! scorer would see. A null cell is H2O's *absent key*; a `NaN` in a float column is Java's `Double.NaN`.
 
+#[cfg(feature = "arrow")]
+pub mod arrow;
 mod batch;
 mod row;
 
