@@ -1,6 +1,14 @@
 //! A whole model as plain data.
 
+use std::fmt;
+use std::io::{Cursor, Read, Seek};
+use std::path::Path;
+
 use crate::algo::{Drf, Gbm, Glm};
+use crate::archive::Archive;
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::read;
 use crate::schema::Schema;
 
 /// What kind of answer a model gives. Mirrors `hex.ModelCategory`.
@@ -21,6 +29,12 @@ pub struct MojoVersion {
     pub major: u32,
     /// Hundredths after the point: 1.4 and 1.40 are both 40.
     pub hundredths: u32,
+}
+
+impl fmt::Display for MojoVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:02}", self.major, self.hundredths)
+    }
 }
 
 /// The `[info]` section: who made the model and what it answers.
@@ -73,4 +87,41 @@ pub struct Artifact {
     pub schema: Schema,
     /// What the algorithm learned.
     pub body: Body,
+}
+
+impl Artifact {
+    /// Opens a MOJO: a zip file, or the folder of an unzipped one.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is not a MOJO or contradicts itself, asks for more than the default [`Limits`], or
+    /// holds an algorithm or version that is not supported (the error names it).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(path, &Limits::default())
+    }
+
+    /// [`open`](Self::open) within limits of the caller's.
+    pub fn open_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
+        read::artifact(&mut Archive::open(path.as_ref(), limits)?)
+    }
+
+    /// Reads a MOJO from the bytes of its zip. Errors as [`open`](Self::open).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        Self::from_bytes_with(bytes, &Limits::default())
+    }
+
+    /// [`from_bytes`](Self::from_bytes) within limits of the caller's.
+    pub fn from_bytes_with(bytes: &[u8], limits: &Limits) -> Result<Self, Error> {
+        Self::from_reader_with(Cursor::new(bytes), limits)
+    }
+
+    /// Reads a MOJO zip from anywhere that can seek; only the entries needed are read. Errors as [`open`](Self::open).
+    pub fn from_reader(reader: impl Read + Seek) -> Result<Self, Error> {
+        Self::from_reader_with(reader, &Limits::default())
+    }
+
+    /// [`from_reader`](Self::from_reader) within limits of the caller's.
+    pub fn from_reader_with(reader: impl Read + Seek, limits: &Limits) -> Result<Self, Error> {
+        read::artifact(&mut Archive::from_reader(reader, limits)?)
+    }
 }

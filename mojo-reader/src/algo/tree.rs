@@ -139,21 +139,3 @@ pub struct Forest {
     /// Which walk the version of the file asks for.
     pub rules: TreeRules,
 }
-
-/// How class probabilities are calibrated after prediction. Mirrors `CalibrationMojoHelper`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Calibration {
-    /// Platt scaling: the coefficients of a logistic regression on the logit, slope then intercept as in the file.
-    Platt(Vec<f64>),
-    /// Isotonic regression: clip to `[min, max]`, then interpolate between thresholds.
-    Isotonic {
-        /// Lower clip of the input.
-        min: f64,
-        /// Upper clip of the input.
-        max: f64,
-        /// Thresholds, ascending.
-        x: Vec<f64>,
-        /// Value at each threshold; as long as `x`.
-        y: Vec<f64>,
-    },
-}

@@ -1,0 +1,234 @@
+//! The bytes of one tree: a `trees/tCC_GGG.bin` blob to [`Tree`], and its `_aux.bin`.
+//!
+//! Numbers stand lowest byte first. (Java reads them in the order of its own machine, which is this one wherever H2O
+//! runs; `endianness` of `model.ini` only reports it.) A node is
+//!
+//! ```text
+//! kind: u8       bits 0-1  how many bytes the length of the left subtree takes, less one
+//!                bits 4-5  both set: the left child is a leaf, and there is no length
+//!                bits 2-3  0: a threshold, 8: four bytes of levels, 12: a set of levels with its range
+//!                bit 6     the right child is a leaf (bits 6-7 are bits 4-5 of the right)
+//! column: u16    65535: not a split but a leaf, its value follows
+//! na: u8         where missing values go; 1 means that there is no test
+//! test           f32, or the set
+//! length         of the left subtree in bytes, so that a walk to the right can skip it
+//! left, right    each a leaf (f32) or a node
+//! ```
+//!
+//! Out flows a [`Tree`] whose nodes stand in this order. The walk holds its own stack, so depth costs memory by `Limits`,
+//! never the machine's stack. Mirrors `SharedTreeMojoModel.scoreTree`, `scoreTree0`, `scoreTree1` and
+//! `GenmodelBitSet.fill2`, `fill3`, `fill3_1`.
+
+use crate::cursor::Cursor;
+use crate::error::Error;
+use crate::limits::Limits;
+
+use super::{AuxNode, LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};
+
+/// The column number that marks a leaf.
+const LEAF: u16 = 65_535;
+const AUX_BYTES: usize = 40;
+
+/// Reads one tree after the other, within one budget of nodes.
+pub(super) struct TreeReader {
+    rules: TreeRules,
+    n_features: usize,
+    max_depth: u64,
+    max_nodes: u64,
+    spent_nodes: u64,
+    nodes: Vec<Node>,
+    set_bytes: Vec<u8>,
+    open: Vec<Open>,
+}
+
+/// A split whose left subtree is being read.
+struct Open {
+    split: u32,
+    /// Where the left subtree must end.
+    right_at: usize,
+    right: Kind,
+    /// The range of the last set read on the way from the root to here.
+    range: Option<(u32, u32)>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Leaf,
+    Node,
+}
+
+impl TreeReader {
+    pub(super) fn new(rules: TreeRules, n_features: usize, limits: &Limits) -> Self {
+        Self {
+            rules,
+            n_features,
+            max_depth: limits.depth,
+            max_nodes: limits.nodes,
+            spent_nodes: 0,
+            nodes: Vec::new(),
+            set_bytes: Vec::new(),
+            open: Vec::new(),
+        }
+    }
+
+    /// Reads a tree; every byte of the blob must belong to it.
+    pub(super) fn tree(&mut self, bytes: &[u8]) -> Result<Tree, Error> {
+        self.nodes.clear();
+        self.set_bytes.clear();
+        self.open.clear();
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(Error::limit("bytes of a tree", u64::from(u32::MAX)));
+        }
+        let cursor = &mut Cursor::new(bytes);
+        let mut next = Kind::Node;
+        let mut range = None;
+        loop {
+            if self.spent_nodes + self.nodes.len() as u64 >= self.max_nodes {
+                return Err(Error::limit("tree nodes", self.max_nodes).at_byte(cursor.position()));
+            }
+            if let Kind::Node = next
+                && let Some((open, left)) = self.node(cursor, range)?
+            {
+                if self.open.len() as u64 >= self.max_depth {
+                    return Err(Error::limit("levels of a tree", self.max_depth).at_byte(cursor.position()));
+                }
+                range = open.range;
+                self.open.push(open);
+                next = left;
+                continue;
+            } else if let Kind::Leaf = next {
+                self.nodes.push(Node::Leaf(cursor.f32_le()?));
+            }
+            // A subtree is complete: its nearest open ancestor goes on to the right.
+            let Some(open) = self.open.pop() else { break };
+            if cursor.position() != open.right_at {
+                let message = format!("a left subtree should end at byte {}", open.right_at);
+                return Err(Error::malformed(message).at_byte(cursor.position()));
+            }
+            let here = self.nodes.len() as u32;
+            if let Node::Split(split) = &mut self.nodes[open.split as usize] {
+                split.right = here;
+            }
+            next = open.right;
+            range = open.range;
+        }
+        if cursor.remaining() > 0 {
+            let message = format!("{} bytes after the end of the tree", cursor.remaining());
+            return Err(Error::malformed(message).at_byte(cursor.position()));
+        }
+        self.spent_nodes += self.nodes.len() as u64;
+        Ok(Tree { nodes: self.nodes.clone(), set_bytes: self.set_bytes.clone(), aux: None })
+    }
+
+    /// Reads the head of a node. A split also gives what is to be read next: its left child, and later its right.
+    #[inline]
+    fn node(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        range: Option<(u32, u32)>,
+    ) -> Result<Option<(Open, Kind)>, Error> {
+        let start = cursor.position();
+        let kind = cursor.u8()?;
+        let column = cursor.u16_le()?;
+        if column == LEAF {
+            self.nodes.push(Node::Leaf(cursor.f32_le()?));
+            return Ok(None);
+        }
+        if usize::from(column) >= self.n_features {
+            let message = format!("a split on column {column} of {}", self.n_features);
+            return Err(Error::malformed(message).at_byte(start + 1));
+        }
+        let na = match cursor.u8()? {
+            1 => NaSplit::NaVsRest,
+            2 => NaSplit::NaLeft,
+            3 => NaSplit::NaRight,
+            4 => NaSplit::Left,
+            // Java knows no more: whatever is none of the above sends missing values right.
+            _ => NaSplit::Right,
+        };
+        let mut range = range;
+        let mut stale_range = None;
+        let test = match kind & 12 {
+            _ if na == NaSplit::NaVsRest => {
+                // Java asks the last set again; the first walks (1.00) never asked for a range.
+                if kind & 12 != 0 && self.rules != TreeRules::V100 {
+                    stale_range = range;
+                }
+                Test::None
+            }
+            0 => Test::AtLeast(cursor.f32_le()?),
+            form @ (8 | 12) => {
+                let set = self.level_set(cursor, form == 8)?;
+                range = Some((set.offset, set.bits));
+                Test::In(set)
+            }
+            _ => return Err(Error::malformed(format!("a node of kind {kind:#04x}")).at_byte(start)),
+        };
+        let (left, right_at) = match kind & 51 {
+            48 => (Kind::Leaf, cursor.position().checked_add(4)),
+            bytes @ 0..=3 => {
+                let length = match bytes {
+                    0 => u32::from(cursor.u8()?),
+                    1 => u32::from(cursor.u16_le()?),
+                    2 => cursor.u24_le()?,
+                    _ => cursor.i32_le()? as u32,
+                };
+                (Kind::Node, cursor.position().checked_add(length as usize))
+            }
+            _ => return Err(Error::malformed(format!("a node of kind {kind:#04x}")).at_byte(start)),
+        };
+        let right_at = right_at.ok_or_else(|| Error::malformed("a left subtree too long").at_byte(start))?;
+        let split = self.nodes.len() as u32;
+        self.nodes.push(Node::Split(Split { column, na, test, stale_range, left: split + 1, right: 0 }));
+        let right = if kind & 0x40 == 0 { Kind::Node } else { Kind::Leaf };
+        Ok(Some((Open { split, right_at, right, range }, left)))
+    }
+
+    fn level_set(&mut self, cursor: &mut Cursor<'_>, inline: bool) -> Result<LevelSet, Error> {
+        let at = cursor.position();
+        let (offset, bits, bytes) = if inline {
+            (0, 32, 4)
+        } else {
+            let offset = u32::from(cursor.u16_le()?);
+            match self.rules {
+                TreeRules::V100 | TreeRules::V110 => {
+                    let bytes = u32::from(cursor.u16_le()?);
+                    (offset, bytes * 8, bytes)
+                }
+                TreeRules::V120 => {
+                    let bits = u32::try_from(cursor.i32_le()?)
+                        .map_err(|_| Error::malformed("a set of a negative number of levels").at_byte(at))?;
+                    (offset, bits, bits.div_ceil(8))
+                }
+            }
+        };
+        let start = self.set_bytes.len() as u32;
+        self.set_bytes.extend_from_slice(cursor.take(bytes as usize)?);
+        Ok(LevelSet { offset, bits, start })
+    }
+
+    /// Reads the records of a tree's `_aux.bin`: one a split, in the same order. Mirrors `AuxInfo`.
+    pub(super) fn aux(&self, bytes: &[u8], tree: &Tree) -> Result<Vec<AuxNode>, Error> {
+        let splits = tree.nodes.iter().filter(|node| matches!(node, Node::Split(_))).count();
+        let (records, rest) = bytes.as_chunks::<AUX_BYTES>();
+        if !rest.is_empty() || records.len() != splits {
+            let message = format!("{} bytes for {splits} splits of {AUX_BYTES} bytes each", bytes.len());
+            return Err(Error::malformed(message));
+        }
+        Ok(records.iter().map(aux_node).collect())
+    }
+}
+
+fn aux_node(record: &[u8; AUX_BYTES]) -> AuxNode {
+    let word = |i: usize| [record[4 * i], record[4 * i + 1], record[4 * i + 2], record[4 * i + 3]];
+    let int = |i| i32::from_le_bytes(word(i));
+    let float = |i| f32::from_le_bytes(word(i));
+    AuxNode {
+        id: int(0),
+        left_inner_nodes: int(1),
+        weights: [float(2), float(3)],
+        predictions: [float(4), float(5)],
+        squared_errors: [float(6), float(7)],
+        children: [int(8), int(9)],
+    }
+}

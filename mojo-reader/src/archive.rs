@@ -1,0 +1,216 @@
+//! A zip, a folder or a reader becomes named entries; every lie a zip can tell is refused.
+//!
+//! In flow bytes; out flow the contents of entries asked for by name, each read only then. What was asked for is charged
+//! to [`Limits`]. The zip crate is hidden in here.
+
+use std::fs::{self, File};
+use std::io::{self, Cursor, Read, Seek};
+use std::path::{Path, PathBuf};
+
+use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
+
+use crate::error::{Error, ErrorKind};
+use crate::limits::Limits;
+
+/// Entries below this size are not held to [`Limits::ratio`]: a short run of equal bytes packs well and harms nobody.
+const RATIO_FREE_BYTES: u64 = 1 << 20;
+
+/// The entries of a MOJO.
+pub(crate) struct Archive<'a> {
+    source: Source<'a>,
+    limits: Limits,
+    spent_bytes: u64,
+}
+
+enum Source<'a> {
+    Zip(ZipArchive<Box<dyn ReadSeek + 'a>>),
+    Folder(PathBuf),
+}
+
+trait ReadSeek: Read + Seek {}
+impl<R: Read + Seek> ReadSeek for R {}
+
+impl<'a> Archive<'a> {
+    /// Opens a zip file (read whole, its size is limited) or the folder of an unzipped MOJO.
+    pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Archive<'static>, Error> {
+        let about = |error: Error| error.in_entry(&path.to_string_lossy());
+        let metadata = fs::metadata(path).map_err(|e| about(e.into()))?;
+        if metadata.is_dir() {
+            let root = path.canonicalize().map_err(|e| about(e.into()))?;
+            return Ok(Archive { source: Source::Folder(root), limits: limits.clone(), spent_bytes: 0 });
+        }
+        if !metadata.is_file() {
+            return Err(about(Error::malformed("neither a file nor a folder")));
+        }
+        let file = File::open(path).map_err(|e| about(e.into()))?;
+        let bytes = read_at_most(file, metadata.len(), limits.archive_bytes, "bytes of the archive")
+            .map_err(about)?;
+        Archive::from_reader(Cursor::new(bytes), limits)
+    }
+
+    /// Opens a zip.
+    pub(crate) fn from_reader(reader: impl Read + Seek + 'a, limits: &Limits) -> Result<Archive<'a>, Error> {
+        let mut reader: Box<dyn ReadSeek + 'a> = Box::new(reader);
+        let length = reader.seek(io::SeekFrom::End(0))?;
+        if length > limits.archive_bytes {
+            return Err(Error::limit("bytes of the archive", limits.archive_bytes));
+        }
+        let mut zip = ZipArchive::new(reader).map_err(from_zip)?;
+        check(&mut zip, limits)?;
+        Ok(Archive { source: Source::Zip(zip), limits: limits.clone(), spent_bytes: 0 })
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Reads an entry into `into`, replacing what was there; `false` if there is no such entry.
+    pub(crate) fn read(&mut self, name: &str, into: &mut Vec<u8>) -> Result<bool, Error> {
+        into.clear();
+        if !is_safe(name) {
+            return Err(Error::malformed("an entry's name must not lead out of the archive").in_entry(name));
+        }
+        let found = match &mut self.source {
+            Source::Zip(zip) => read_zip(zip, name, into),
+            Source::Folder(root) => read_folder(root, name, &self.limits, into),
+        }
+        .map_err(|e| e.in_entry(name))?;
+        self.spent_bytes = self.spent_bytes.saturating_add(into.len() as u64);
+        if self.spent_bytes > self.limits.total_bytes {
+            return Err(Error::limit("bytes of all entries", self.limits.total_bytes).in_entry(name));
+        }
+        Ok(found)
+    }
+
+    /// Reads an entry that must be there.
+    pub(crate) fn require(&mut self, name: &str, into: &mut Vec<u8>) -> Result<(), Error> {
+        if self.read(name, into)? {
+            Ok(())
+        } else {
+            Err(Error::malformed("there is no such entry").in_entry(name))
+        }
+    }
+}
+
+/// Refuses an archive whose directory lies, before any entry is inflated.
+fn check<R: Read + Seek>(zip: &mut ZipArchive<R>, limits: &Limits) -> Result<(), Error> {
+    if zip.has_duplicate_names() {
+        return Err(Error::malformed("two entries have one name"));
+    }
+    if zip.len() as u64 > limits.entries {
+        return Err(Error::limit("entries", limits.entries));
+    }
+    let mut total = 0u64;
+    for index in 0..zip.len() {
+        let entry = zip.by_index_data(index).map_err(from_zip)?;
+        let name = entry.name().map_err(from_zip)?;
+        let refuse = |message: &str| Err(Error::malformed(message).in_entry(&name));
+        if !is_safe(name.trim_end_matches('/')) {
+            return refuse("an entry's name must not lead out of the archive");
+        }
+        if entry.is_symlink() {
+            return refuse("a link, not a file");
+        }
+        if entry.encrypted() {
+            return Err(Error::unsupported("encrypted entries are not supported").in_entry(&name));
+        }
+        let (size, packed) = (entry.size(), entry.compressed_size());
+        if size > limits.entry_bytes {
+            return Err(Error::limit("bytes of an entry", limits.entry_bytes).in_entry(&name));
+        }
+        if size > RATIO_FREE_BYTES && size / packed.max(1) >= limits.ratio {
+            return Err(Error::limit("decompressed bytes for one compressed", limits.ratio).in_entry(&name));
+        }
+        total = total.saturating_add(size);
+    }
+    if total > limits.total_bytes {
+        return Err(Error::limit("bytes of all entries", limits.total_bytes));
+    }
+    if zip.has_overlapping_entries().map_err(from_zip)? {
+        return Err(Error::malformed("entries overlap"));
+    }
+    Ok(())
+}
+
+fn read_zip<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str, into: &mut Vec<u8>) -> Result<bool, Error> {
+    let Some(index) = zip.index_for_name_raw(name.as_bytes()) else {
+        return Ok(false);
+    };
+    let options = ZipReadOptions::new().enforce_header_consistency(true);
+    let mut file = zip.by_index_with_options(index, options).map_err(from_zip)?;
+    if !matches!(file.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
+        return Err(Error::unsupported("the compression method is not supported"));
+    }
+    // `check` bounded the declared size; more bytes than declared, or a wrong CRC, make the read fail.
+    let size = file.size();
+    into.reserve_exact(
+        usize::try_from(size).map_err(|_| Error::limit("bytes of an entry", usize::MAX as u64))?,
+    );
+    file.read_to_end(into).map_err(|e| from_zip(e.into()))?;
+    if into.len() as u64 != size {
+        return Err(Error::malformed(format!("{size} bytes declared, {} found", into.len())));
+    }
+    Ok(true)
+}
+
+fn read_folder(root: &Path, name: &str, limits: &Limits, into: &mut Vec<u8>) -> Result<bool, Error> {
+    let path = match root.join(name).canonicalize() {
+        Ok(path) => path,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(false);
+        }
+        Err(e) => return Err(e.into()),
+    };
+    // A mounted folder may hold links (Kubernetes makes such), but none may lead out of it.
+    if !path.starts_with(root) {
+        return Err(Error::malformed("a link leads out of the folder"));
+    }
+    let metadata = fs::metadata(&path)?;
+    if !metadata.is_file() {
+        return Err(Error::malformed("not a file"));
+    }
+    *into = read_at_most(File::open(&path)?, metadata.len(), limits.entry_bytes, "bytes of an entry")?;
+    Ok(true)
+}
+
+fn read_at_most(file: File, expected: u64, limit: u64, what: &'static str) -> Result<Vec<u8>, Error> {
+    if expected > limit {
+        return Err(Error::limit(what, limit));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
+    // The file may grow while it is read.
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit { Err(Error::limit(what, limit)) } else { Ok(bytes) }
+}
+
+/// Whether a name stays inside the archive: relative, no `..`, nothing that another system would read as a root.
+fn is_safe(name: &str) -> bool {
+    !name.is_empty()
+        && !name.contains(['\0', '\\'])
+        && name.as_bytes().get(1) != Some(&b':')
+        && name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+fn from_zip(error: ZipError) -> Error {
+    match error {
+        ZipError::Io(e) => match e.kind() {
+            // Kinds that the decoder uses for wrong bytes; the rest comes from the reader below it.
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
+                Error::malformed(format!("broken zip entry: {}", lower_first(&e.to_string())))
+            }
+            _ => ErrorKind::Io(e).into(),
+        },
+        ZipError::InvalidArchive(what) => Error::malformed(format!("broken zip: {}", lower_first(&what))),
+        ZipError::UnsupportedArchive(what) => Error::unsupported(format!("zip: {}", lower_first(what))),
+        ZipError::CompressionMethodNotSupported(_) => {
+            Error::unsupported("the compression method is not supported")
+        }
+        other => Error::malformed(format!("broken zip: {other}")),
+    }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|c| c.to_ascii_lowercase()).into_iter().chain(chars).collect()
+}

@@ -1,0 +1,48 @@
+//! What a file may make us spend.
+//!
+//! A length in a file is a claim: it is charged here before anything is allocated for it.
+
+/// Bounds on memory and time, so that no file can exhaust the machine that reads it.
+///
+/// The defaults hold any MOJO that we know of; a service that reads strangers' files may tighten them.
+///
+/// ```
+/// use cenote_mojo::Limits;
+///
+/// let limits = Limits { total_bytes: 64 << 20, nodes: 1_000_000, ..Limits::default() };
+/// assert_eq!(limits.entries, 1_000_000);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the archive itself, compressed (default 4 GiB).
+    pub archive_bytes: u64,
+    /// Entries of the archive, and places in the grid of trees (default 1,000,000).
+    pub entries: u64,
+    /// Bytes of one decompressed entry (default 1 GiB).
+    pub entry_bytes: u64,
+    /// Bytes of all entries read, decompressed (default 8 GiB).
+    pub total_bytes: u64,
+    /// Decompressed bytes for one compressed byte, in entries above 1 MiB (default 200; deflate reaches 1032).
+    pub ratio: u64,
+    /// Columns of the model (default 1,000,000).
+    pub columns: u64,
+    /// Nodes, leaves included, of all trees together (default 100,000,000; each takes about 45 bytes).
+    pub nodes: u64,
+    /// Levels of one tree (default 65,536).
+    pub depth: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            archive_bytes: 4 << 30,
+            entries: 1_000_000,
+            entry_bytes: 1 << 30,
+            total_bytes: 8 << 30,
+            ratio: 200,
+            columns: 1_000_000,
+            nodes: 100_000_000,
+            depth: 65_536,
+        }
+    }
+}
