@@ -1,0 +1,60 @@
+"""What a runtime must do to be timed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..forest import Forest
+
+
+class CannotHold(Exception):
+    """The runtime can't represent the forest; the message says why."""
+
+
+class Engine:
+    """One runtime. `build` is called once and its file kept; a worker then calls `load`, `form` and `predict`."""
+
+    name: ClassVar[str]
+    package: ClassVar[str]  # whose version is reported
+    exact: ClassVar[bool] = True  # takes the MOJO's trees; else it trains a forest of its own
+    sums_in: ClassVar[str] = "float32"
+    note: ClassVar[str] = ""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.init = 0.0
+        self.model: Any = None
+
+    def build(self, forest: Forest, nan_rows: bool, path: Path) -> None:
+        """Writes the runtime's own form of `forest` to `path`; `nan_rows` says whether rows hold missing values.
+
+        Raises `CannotHold`.
+        """
+        raise NotImplementedError
+
+    def load(self, path: Path, forest: Forest) -> None:
+        """Reads what `build` wrote, with whatever else of `forest` the calls need."""
+        raise NotImplementedError
+
+    def form(self, x: np.ndarray) -> Any:
+        """The rows (float32, row-major, NaN where missing) as the runtime likes them best. Not timed."""
+        return np.ascontiguousarray(x)
+
+    def slice(self, formed: Any, start: int, stop: int) -> Any:
+        """A batch of what `form` gave. Not timed."""
+        return formed[start:stop]
+
+    def predict(self, batch: Any) -> Any:
+        """The call that is timed."""
+        raise NotImplementedError
+
+    def margins(self, output: Any) -> np.ndarray:
+        """What `predict` gave as sums, `[rows x classes]`, float64. Not timed."""
+        return np.asarray(output, dtype=np.float64)
+
+    def measure(self, batches: list[Any], seconds: float) -> tuple[float, int] | None:
+        """A runtime's own clock, for one that times itself: (seconds a row, rows); None to use ours."""
+        return None
