@@ -1,8 +1,9 @@
 //! A zip, a folder or a reader becomes named entries; every lie a zip can tell is refused.
 //!
-//! In flow bytes; out flow the contents of entries asked for by name, each read only then. What was asked for is charged
-//! to [`Limits`]. The zip crate is hidden in here.
+//! In flow bytes; out flow the contents of entries asked for by name, each inflated only then. What was asked for is
+//! charged to [`Limits`]. The zip crate is hidden in here. What the entries mean is left to `read` and `metadata`.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -10,14 +11,26 @@ use std::path::{Path, PathBuf};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
+use crate::artifact::Artifact;
 use crate::error::{Error, ErrorKind};
 use crate::limits::Limits;
+use crate::metadata::Metadata;
+use crate::read;
 
 /// Entries below this size are not held to [`Limits::ratio`]: a short run of equal bytes packs well and harms nobody.
 const RATIO_FREE_BYTES: u64 = 1 << 20;
 
-/// The entries of a MOJO.
-pub(crate) struct Archive<'a> {
+/// An opened MOJO, to read the model, its metadata or both from one opening.
+///
+/// ```no_run
+/// let mut archive = cenote_mojo::Archive::open("model.zip")?;
+/// let artifact = archive.artifact()?;
+/// if let Ok(Some(metadata)) = archive.metadata() {
+///     println!("{:?}", metadata.training_metrics.and_then(|metrics| metrics.get("AUC")));
+/// }
+/// # Ok::<(), cenote_mojo::Error>(())
+/// ```
+pub struct Archive<'a> {
     source: Source<'a>,
     limits: Limits,
     spent_bytes: u64,
@@ -31,9 +44,25 @@ enum Source<'a> {
 trait ReadSeek: Read + Seek {}
 impl<R: Read + Seek> ReadSeek for R {}
 
+impl fmt::Debug for Archive<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archive").field("spent_bytes", &self.spent_bytes).finish_non_exhaustive()
+    }
+}
+
 impl<'a> Archive<'a> {
-    /// Opens a zip file (read whole, its size is limited) or the folder of an unzipped MOJO.
-    pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Archive<'static>, Error> {
+    /// Opens a zip file, which is read whole, or the folder of an unzipped MOJO, whose files are read as they are needed.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is not a zip or lies about its entries, or exceeds the default [`Limits`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Archive<'static>, Error> {
+        Archive::open_with(path, &Limits::default())
+    }
+
+    /// [`open`](Self::open) within limits of the caller's.
+    pub fn open_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Archive<'static>, Error> {
+        let path = path.as_ref();
         let about = |error: Error| error.in_entry(&path.to_string_lossy());
         let metadata = fs::metadata(path).map_err(|e| about(e.into()))?;
         if metadata.is_dir() {
@@ -46,19 +75,55 @@ impl<'a> Archive<'a> {
         let file = File::open(path).map_err(|e| about(e.into()))?;
         let bytes = read_at_most(file, metadata.len(), limits.archive_bytes, "bytes of the archive")
             .map_err(about)?;
-        Archive::from_reader(Cursor::new(bytes), limits)
+        Archive::from_reader_with(Cursor::new(bytes), limits)
     }
 
-    /// Opens a zip.
-    pub(crate) fn from_reader(reader: impl Read + Seek + 'a, limits: &Limits) -> Result<Archive<'a>, Error> {
+    /// Opens the bytes of a zip. Errors as [`open`](Self::open).
+    pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, Error> {
+        Self::from_bytes_with(bytes, &Limits::default())
+    }
+
+    /// [`from_bytes`](Self::from_bytes) within limits of the caller's.
+    pub fn from_bytes_with(bytes: &'a [u8], limits: &Limits) -> Result<Self, Error> {
+        Self::from_reader_with(Cursor::new(bytes), limits)
+    }
+
+    /// Opens a zip from anywhere that can seek. Errors as [`open`](Self::open).
+    pub fn from_reader(reader: impl Read + Seek + 'a) -> Result<Self, Error> {
+        Self::from_reader_with(reader, &Limits::default())
+    }
+
+    /// [`from_reader`](Self::from_reader) within limits of the caller's.
+    pub fn from_reader_with(reader: impl Read + Seek + 'a, limits: &Limits) -> Result<Self, Error> {
         let mut reader: Box<dyn ReadSeek + 'a> = Box::new(reader);
         let length = reader.seek(io::SeekFrom::End(0))?;
         if length > limits.archive_bytes {
             return Err(Error::limit("bytes of the archive", limits.archive_bytes));
         }
+        // Reads the directory, which takes some eight times its bytes at most.
         let mut zip = ZipArchive::new(reader).map_err(from_zip)?;
         check(&mut zip, limits)?;
         Ok(Archive { source: Source::Zip(zip), limits: limits.clone(), spent_bytes: 0 })
+    }
+
+    /// Reads the model.
+    ///
+    /// # Errors
+    ///
+    /// If the file is not a MOJO or contradicts itself, asks for more than its [`Limits`], or holds an algorithm or version
+    /// that is not supported (the error names it).
+    pub fn artifact(&mut self) -> Result<Artifact, Error> {
+        read::artifact(self)
+    }
+
+    /// Reads what H2O says of the training, if the MOJO holds it. No score needs it, so a model whose metadata is broken can
+    /// still be used.
+    ///
+    /// # Errors
+    ///
+    /// If the entry cannot be read, is not JSON, or is larger than [`Limits::metadata_bytes`].
+    pub fn metadata(&mut self) -> Result<Option<Metadata>, Error> {
+        Metadata::read(self)
     }
 
     pub(crate) fn limits(&self) -> &Limits {

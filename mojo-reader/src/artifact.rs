@@ -8,7 +8,6 @@ use crate::algo::{Drf, Gbm, Glm};
 use crate::archive::Archive;
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::read;
 use crate::schema::Schema;
 
 /// What kind of answer a model gives. Mirrors `hex.ModelCategory`.
@@ -90,7 +89,7 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Opens a MOJO: a zip file, or the folder of an unzipped one.
+    /// Opens a MOJO: a zip file, or the folder of an unzipped one. ([`Archive`] reads its metadata too.)
     ///
     /// # Errors
     ///
@@ -102,7 +101,7 @@ impl Artifact {
 
     /// [`open`](Self::open) within limits of the caller's.
     pub fn open_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
-        read::artifact(&mut Archive::open(path.as_ref(), limits)?)
+        Archive::open_with(path, limits)?.artifact()
     }
 
     /// Reads a MOJO from the bytes of its zip. Errors as [`open`](Self::open).
@@ -122,6 +121,6 @@ impl Artifact {
 
     /// [`from_reader`](Self::from_reader) within limits of the caller's.
     pub fn from_reader_with(reader: impl Read + Seek, limits: &Limits) -> Result<Self, Error> {
-        read::artifact(&mut Archive::from_reader(reader, limits)?)
+        Archive::from_reader_with(reader, limits)?.artifact()
     }
 }

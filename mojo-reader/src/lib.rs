@@ -30,11 +30,14 @@ mod cursor;
 mod error;
 mod ini;
 mod limits;
+mod metadata;
 mod read;
 mod schema;
 mod text;
 
+pub use archive::Archive;
 pub use artifact::{Artifact, Body, Category, Manifest, MojoVersion};
 pub use error::{Error, ErrorKind, Place};
 pub use limits::Limits;
+pub use metadata::{Cell, Metadata, Metrics, Parameter, Table, TableColumn, VariableImportance};
 pub use schema::{CategoricalEncoding, Column, Domain, OriginalColumns, Response, Schema};

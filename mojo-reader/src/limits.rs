@@ -14,7 +14,7 @@
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the archive itself, compressed (default 4 GiB).
+    /// Bytes of the archive itself, compressed (default 2 GiB).
     pub archive_bytes: u64,
     /// Entries of the archive, and places in the grid of trees (default 1,000,000).
     pub entries: u64,
@@ -24,6 +24,8 @@ pub struct Limits {
     pub total_bytes: u64,
     /// Decompressed bytes for one compressed byte, in entries above 1 MiB (default 200; deflate reaches 1032).
     pub ratio: u64,
+    /// Bytes of `experimental/modelDetails.json`, which takes up to some twenty times as much when parsed (default 64 MiB).
+    pub metadata_bytes: u64,
     /// Columns of the model (default 1,000,000).
     pub columns: u64,
     /// Nodes, leaves included, of all trees together (default 100,000,000; each takes about 45 bytes).
@@ -35,11 +37,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            archive_bytes: 4 << 30,
+            archive_bytes: 2 << 30,
             entries: 1_000_000,
             entry_bytes: 1 << 30,
             total_bytes: 8 << 30,
             ratio: 200,
+            metadata_bytes: 64 << 20,
             columns: 1_000_000,
             nodes: 100_000_000,
             depth: 65_536,
