@@ -1,0 +1,381 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["pglast>=8.8,<9"]
+# ///
+"""Schema Drift Detector: what a chain of migrations (Alembic revisions or SQL files) does to a PostgreSQL that is being served from."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from _migration_ops import Column, Migration, Op, from_revision, from_sql
+
+from _pysource import Module
+from _report import Report, Rule, Tool, Unusable, files, main, need
+
+EXPAND = "Expand and contract: add the new one, write both, backfill, switch readers, drop the old one in a later release."
+RULES = (
+    Rule("MIG001", "error", "a json column where jsonb is meant", "Use jsonb: it is indexable by GIN, comparable and parsed once."),
+    Rule("MIG002", "error", "a jsonb column is filtered and has no GIN index at the end of the chain", "CREATE INDEX CONCURRENTLY ... USING gin (column jsonb_path_ops)."),
+    Rule("MIG003", "error", "a btree index on a jsonb column serves equality of whole documents only", "Use GIN, or a btree on the expression (column ->> 'key')."),
+    Rule("MIG004", "warning", "GIN with the default operator class where only @> is used", "Use jsonb_path_ops: a smaller index, and quicker for @>."),
+    Rule("MIG005", "error", "an index on a live table is built under a write lock, or CONCURRENTLY inside a transaction", "CREATE INDEX CONCURRENTLY, in Alembic inside `with op.get_context().autocommit_block():`."),
+    Rule("MIG006", "error", "a NOT NULL column without default is added to a live table", "Add it nullable, backfill in batches, then NOT NULL by a validated CHECK."),
+    Rule("MIG007", "error", "a foreign key or CHECK on a live table is validated under its lock", "Add it NOT VALID, then VALIDATE CONSTRAINT in a later transaction."),
+    Rule("MIG008", "error", "a column's type change or volatile default rewrites a live table under an exclusive lock", "Add a new column, backfill in batches, swap."),
+    Rule("MIG009", "error", "a column or table is dropped or renamed while code uses it", EXPAND),
+    Rule("MIG010", "error", "data of a whole table is changed or removed in one statement", "Work in batches by key, each in its own transaction."),
+    Rule("MIG011", "warning", "a live table is altered without lock_timeout", "SET lock_timeout = '3s' first, and retry: a waiting ALTER stops all readers behind it."),
+    Rule("MIG012", "error", "a partitioned table's key or a partition's detachment is wrong", "Put the partition key into each primary key and unique constraint; DETACH ... CONCURRENTLY."),
+    Rule("MIG013", "error", "a feature table without the time of its event cannot be joined as of a past moment", "Add event_ts timestamptz NOT NULL and written_at timestamptz NOT NULL DEFAULT now()."),
+    Rule("MIG014", "error", "the chain of revisions is broken", "Merge the heads (`alembic merge heads`), or mend down_revision."),
+    Rule("MIG015", "warning", "upgrade() changes the schema and downgrade() does nothing", "Write the way back, or raise with the reason there is none."),
+    Rule("MIG016", "warning", "a filter by ->> has no expression index", "CREATE INDEX CONCURRENTLY ... ON t ((column ->> 'key'))."),
+    Rule("MIG017", "warning", "SQL is put together from values that are not constants of the file", "Bind values by sa.text(...).bindparams; quote identifiers by sa.sql.quoted_name."),
+    Rule("MIG018", "error", "PostgreSQL cannot parse this SQL", "Mend it; `psql -f` on a scratch database shows the place."),
+    Rule("MIG019", "warning", "an enum value is added inside a transaction and cannot be used before its commit", "Add it in a revision of its own, in an autocommit block."),
+    Rule("MIG020", "warning", "an index that a foreign key's column needs is dropped", "Keep an index on the referencing column: deletes of the parent scan the child without it."),
+)  # fmt: skip
+TOOL = Tool("validate_schema_migration", "1.0.0", __doc__ or "", RULES)
+EVENT = frozenset({"event_ts", "event_time", "event_timestamp", "event_at"})
+LOCKING = frozenset(
+    {"add_column", "drop_column", "alter_type", "set_not_null", "add_fk", "add_check", "rename_column", "rename_table"}
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="*", help="revisions (.py), SQL files (.sql) or folders of them")
+    parser.add_argument(
+        "--migration-dir", action="append", default=[], metavar="DIR", help="a folder of revisions (may be given again)"
+    )
+    parser.add_argument(
+        "--queries",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="SQL that the application runs: its JSONB filters need indexes",
+    )
+    parser.add_argument(
+        "--source-dir",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="application code: a dropped name still used there is an error",
+    )
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="files or folders to leave out")
+
+
+def check(args: argparse.Namespace, report: Report) -> None:
+    pglast: Any = need("pglast", "pglast>=8.8,<9")
+    need("pglast.visitors", "pglast>=8.8,<9")
+    report.engines.append(f"pglast {pglast.__version__} (PostgreSQL {pglast.get_postgresql_version()[0]})")
+    chain = [
+        m
+        for path in files(report, [*args.paths, *args.migration_dir], ["*.py", "*.sql"], args.exclude)
+        for m in read(pglast, report, path)
+    ]
+    used = names_in(report, args.source_dir) if args.source_dir else None
+    chain = ordered(report, chain)
+    state = State(report, used)
+    for migration in chain:
+        state.apply(migration)
+    for path in files(report, args.queries, ["*.sql"]):
+        text = report.read(path)
+        if text is not None:
+            try:
+                state.queries += [(path, op) for op in from_sql(pglast, text) if op.kind == "filter"]
+            except pglast.parser.ParseError as error:
+                report.add("MIG018", path, 1, f"PostgreSQL cannot parse these queries: {error}")
+    state.finish()
+
+
+def read(pglast: Any, report: Report, path: Path) -> Iterable[Migration]:
+    text = report.read(path)
+    if text is None:
+        return
+    if path.suffix == ".sql":
+        if not text.strip():
+            report.skip(path, "empty")
+            return
+        report.scanned += 1
+        migration = Migration(path, flags={"sql"})
+        try:
+            migration.ops = from_sql(pglast, text)
+        except pglast.parser.ParseError as error:
+            place = error.location if isinstance(getattr(error, "location", None), int) else 0
+            migration.broken.append((1 + text.encode()[:place].count(b"\n"), str(error).splitlines()[0], True))
+        yield migration
+        return
+    try:
+        module = Module(path, text, ast.parse(text), path.stem)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        report.skip(path, f"not Python 3: {error}")
+        return
+    report.scanned += 1
+    yield from_revision(pglast, module)
+
+
+def names_in(report: Report, folders: list[str]) -> dict[str, str]:
+    """Identifiers and whole-string constants of the application, each with a place that uses it."""
+    found: dict[str, str] = {}
+    for path in files(report, folders, ["*.py"], ["migrations", "versions", "alembic"]):
+        text = report.read(path)
+        if text is None:
+            continue
+        try:
+            tree = ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError) as error:
+            report.skip(path, f"not Python 3: {error}")
+            continue
+        for node in ast.walk(tree):
+            name = (
+                node.attr
+                if isinstance(node, ast.Attribute)
+                else node.id
+                if isinstance(node, ast.Name)
+                else node.value
+                if isinstance(node, ast.Constant)
+                else None
+            )
+            if isinstance(name, str) and name.isidentifier():
+                found.setdefault(name, f"{path}:{node.lineno}")  # type: ignore[attr-defined]
+    return found
+
+
+def ordered(report: Report, chain: list[Migration]) -> list[Migration]:
+    """Revisions from the base upwards; SQL files in the order of their names."""
+    revisions = {m.revision: m for m in chain if m.revision}
+    seen: dict[str, Path] = {}
+    for migration in chain:
+        if migration.revision and migration.revision in seen:
+            report.add("MIG014", migration.path, 1, f"revision {migration.revision} is also {seen[migration.revision].name}.")
+        elif migration.revision:
+            seen[migration.revision] = migration.path
+    if len(revisions) > 1:
+        parents = {p for m in revisions.values() for p in m.parents}
+        for migration in revisions.values():
+            for parent in migration.parents:
+                if parent not in revisions:
+                    report.add("MIG014", migration.path, 1, f"down_revision {parent} does not exist.")
+        heads = [m for m in revisions.values() if m.revision not in parents]
+        if len(heads) > 1:
+            for head in heads:
+                report.add(
+                    "MIG014", head.path, 1, f"one of {len(heads)} heads: {', '.join(sorted(str(h.revision) for h in heads))}."
+                )
+    done: list[Migration] = []
+    waiting = [m for m in chain if m.revision]
+    while waiting:
+        ready = [m for m in waiting if all(p not in revisions or revisions[p] in done for p in m.parents)]
+        if not ready:
+            raise Unusable("the revisions form a cycle: " + ", ".join(sorted(str(m.revision) for m in waiting)))
+        done += ready
+        waiting = [m for m in waiting if m not in ready]
+    return done + [m for m in chain if not m.revision]
+
+
+class State:
+    """The schema as it stands after each migration, as far as the chain tells."""
+
+    def __init__(self, report: Report, used: dict[str, str] | None) -> None:
+        self.report, self.used = report, used
+        self.columns: dict[tuple[str, str], Column] = {}
+        self.indexes: dict[str, tuple[Path, Op]] = {}
+        self.foreign: set[tuple[str, str]] = set()
+        self.queries: list[tuple[Path, Op]] = []
+
+    def apply(self, migration: Migration) -> None:
+        report, path = self.report, migration.path
+        for line, why, certain in migration.broken:
+            report.add(
+                "MIG018", path, line, f"PostgreSQL cannot parse this SQL: {why}", severity="error" if certain else "warning"
+            )
+        for line in migration.formatted:
+            report.add("MIG017", path, line)
+        fresh: set[str] = set()
+        in_transaction = migration.revision is not None
+        warned = False
+        changes = [op for op in migration.ops if op.kind != "filter"]
+        if migration.downgrade_empty and changes:
+            report.add("MIG015", path, changes[0].line)
+        for op in migration.ops:
+            if op.kind in ("begin", "commit"):
+                in_transaction = op.kind == "begin"
+            if op.kind == "lock_timeout":
+                warned = True
+            live = bool(op.table) and op.table not in fresh
+            if live and op.kind in LOCKING and not warned:
+                warned = True
+                report.add("MIG011", path, op.line, f"{op.table} is altered without lock_timeout.")
+            self.one(path, op, live, in_transaction and "autocommit" not in op.flags)
+            if op.kind == "create_table":
+                fresh.add(op.table)
+
+    def one(self, path: Path, op: Op, live: bool, in_transaction: bool) -> None:
+        report = self.report
+        for column in op.columns:
+            self.columns[op.table, column.name] = column
+            if column.type == "json":
+                report.add(
+                    "MIG001",
+                    path,
+                    op.line,
+                    f"{op.table}.{column.name} is json.",
+                    severity="warning" if column.generic_json else None,
+                )
+            if column.foreign or f"fk:{column.name}" in op.flags:
+                self.foreign.add((op.table, column.name))
+        match op.kind:
+            case "create_table":
+                self.create(path, op)
+            case "add_column" if live:
+                column = op.columns[0]
+                if not column.nullable and column.default is None:
+                    report.add(
+                        "MIG006",
+                        path,
+                        op.line,
+                        f"{op.table}.{column.name} is NOT NULL and has no default: it fails on a table with rows.",
+                    )
+                if column.default == "volatile":
+                    report.add(
+                        "MIG008",
+                        path,
+                        op.line,
+                        f"the default of {op.table}.{column.name} is computed for each row: the table is rewritten.",
+                    )
+            case "create_index":
+                self.index(path, op, live, in_transaction)
+            case "drop_index":
+                dropped = self.indexes.pop(op.detail, None)
+                table, first = (dropped[1].table, dropped[1].names[:1]) if dropped else ("", [])
+                others = [i for _, i in self.indexes.values() if i.table == table and i.names[:1] == first]
+                if first and (table, first[0]) in self.foreign and not others:
+                    report.add("MIG020", path, op.line, f"{op.detail} is the only index on {table}.{first[0]}, a foreign key.")
+            case "add_fk" | "add_check":
+                self.foreign |= {(op.table, n) for n in op.names} if op.kind == "add_fk" else set()
+                if live and "not_valid" not in op.flags:
+                    report.add("MIG007", path, op.line, f"{op.table} is scanned under a lock to validate the constraint.")
+            case "alter_type" if live and "widening" not in op.flags:
+                if op.detail in ("json", "generic json"):
+                    report.add("MIG001", path, op.line, f"{op.table}.{op.names[0]} becomes json.")
+                report.add(
+                    "MIG008",
+                    path,
+                    op.line,
+                    f"{op.table}.{op.names[0]} changes its type to {op.detail or 'another'}.",
+                    severity=None if op.detail not in ("text", "varchar") else "warning",
+                )
+            case "set_not_null" if live:
+                report.add(
+                    "MIG006",
+                    path,
+                    op.line,
+                    f"SET NOT NULL on {op.table}.{op.names[0]} scans the table under an exclusive lock.",
+                    severity="warning",
+                )
+            case "drop_column" | "drop_table" | "rename_column" | "rename_table" if live:
+                self.dropped(path, op)
+            case "update" | "delete" if live and "where" not in op.flags:
+                report.add(
+                    "MIG010",
+                    path,
+                    op.line,
+                    f"{op.kind.upper()} of all rows of {op.table}.",
+                    severity="error" if op.kind == "delete" else "warning",
+                )
+            case "truncate" if live:
+                report.add("MIG010", path, op.line, f"TRUNCATE {op.table}.")
+            case "vacuum_full":
+                report.add(
+                    "MIG010",
+                    path,
+                    op.line,
+                    "VACUUM FULL rewrites the table under an exclusive lock.",
+                    fix="Use pg_repack, or plain VACUUM.",
+                )
+            case "detach" if "concurrently" not in op.flags:
+                report.add(
+                    "MIG012",
+                    path,
+                    op.line,
+                    f"DETACH PARTITION locks {op.table} for all readers.",
+                    fix="DETACH PARTITION ... CONCURRENTLY.",
+                )
+            case "alter_enum" if in_transaction:
+                report.add("MIG019", path, op.line, f"a value is added to {op.detail} in a transaction.")
+            case "filter":
+                self.queries.append((path, op))
+
+    def create(self, path: Path, op: Op) -> None:
+        for key in sorted(f[10:] for f in op.flags if f.startswith("partition:")):
+            lacking = [f"primary key ({', '.join(op.names)})"] if op.names and key not in op.names else []
+            lacking += [f"unique ({f[7:]})" for f in sorted(op.flags) if f.startswith("unique:") and key not in f[7:].split(",")]
+            for what in lacking:
+                self.report.add(
+                    "MIG012", path, op.line, f"{op.table} is partitioned by {key}, which its {what} lacks: PostgreSQL refuses it."
+                )
+        schema, _, name = op.table.rpartition(".")
+        if (schema in ("features", "feature_store") or name.endswith("_features")) and op.columns and "child" not in op.flags:
+            if not EVENT & {c.name for c in op.columns}:
+                self.report.add("MIG013", path, op.line, f"{op.table} has no {' or '.join(sorted(EVENT)[:1])} column.")
+
+    def index(self, path: Path, op: Op, live: bool, in_transaction: bool) -> None:
+        report = self.report
+        self.indexes[op.detail or f"{op.table}:{op.line}"] = (path, op)
+        concurrent = "concurrently" in op.flags
+        if live and not concurrent:
+            report.add("MIG005", path, op.line, f"writers of {op.table} wait while {op.detail or 'the index'} is built.")
+        elif concurrent and in_transaction:
+            report.add("MIG005", path, op.line, "CREATE INDEX CONCURRENTLY cannot run inside a transaction.")
+        for name in op.names:
+            column = self.columns.get((op.table, name))
+            if column and column.type == "jsonb" and "using:btree" in op.flags:
+                report.add("MIG003", path, op.line, f"{op.table}.{name} is jsonb and indexed by btree.")
+
+    def dropped(self, path: Path, op: Op) -> None:
+        name = op.names[0] if op.names else op.table.rpartition(".")[2]
+        place = (self.used or {}).get(name)
+        verb = "renamed" if op.kind.startswith("rename") else "dropped"
+        if place:
+            self.report.add("MIG009", path, op.line, f"{name} is {verb} and still used at {place}.")
+        elif self.used is None:
+            self.report.add(
+                "MIG009",
+                path,
+                op.line,
+                f"{name} is {verb}: instances of the old release fail until they are replaced.",
+                severity="warning",
+            )
+
+    def finish(self) -> None:
+        gin = [(p, i) for p, i in self.indexes.values() if "using:gin" in i.flags]
+        told: set[tuple[str, str]] = set()
+        operators: dict[str, set[str]] = {}
+        for path, op in self.queries:
+            name = op.names[0]
+            operators.setdefault(name, set()).add(op.detail)
+            known = [c for (_, column), c in self.columns.items() if column == name and c.type == "jsonb"]
+            if not known or (name, op.detail) in told:
+                continue
+            if op.detail == "->>":
+                key = next((f[4:] for f in op.flags if f.startswith("key:")), "")
+                if not any(f"{name}->>{key}" in i.names for _, i in self.indexes.values()):
+                    told.add((name, op.detail))
+                    self.report.add("MIG016", path, op.line, f"{name} ->> '{key}' is filtered and has no expression index.")
+            elif not any(name in i.names for _, i in gin):
+                told.add((name, op.detail))
+                self.report.add("MIG002", path, op.line, f"{name} is filtered by {op.detail} and has no GIN index.")
+        for path, index in gin:
+            if any(f.startswith("opclass:") for f in index.flags):
+                continue
+            if any(operators.get(n, set()) - {"->>"} == {"@>"} for n in index.names):
+                self.report.add("MIG004", path, index.line, f"{', '.join(index.names)} is only ever filtered by @>.")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(TOOL, arguments, check))
