@@ -5,6 +5,8 @@ mod error;
 pub mod input;
 mod model;
 mod predictions;
+#[cfg(feature = "store")]
+pub mod store;
 
 pub use error::{Error, ErrorKind};
 pub use input::{Batch, Cell, Row};

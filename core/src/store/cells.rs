@@ -1,0 +1,198 @@
+//! Rows to be written, as a caller has them: records, or a batch of columns, checked against the view's columns.
+//!
+//! In flows a slice of [`Record`]s or a [`Batch`]; out flows, cell by cell, `COPY`'s binary form in the order of the view's
+//! columns: keys, event time, features. A cell that its column cannot hold is refused with its row and column.
+
+use std::collections::HashMap;
+
+use bytes::BytesMut;
+
+use crate::input::{Batch, Codes, Primitive, Text, Values};
+
+use super::error::{Error, ErrorKind};
+use super::value::{Key, Timestamp, Type, Value};
+use super::view::View;
+use super::wire::{Mismatch, encode_field};
+
+/// One row to write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The entity.
+    pub key: Key,
+    /// When the features held true.
+    pub event_ts: Timestamp,
+    /// One value a feature, in the view's order.
+    pub values: Vec<Value>,
+}
+
+impl Record {
+    /// A row of `key` at `event_ts`.
+    pub fn new(
+        key: impl Into<Key>,
+        event_ts: Timestamp,
+        values: impl IntoIterator<Item = impl Into<Value>>,
+    ) -> Self {
+        Self { key: key.into(), event_ts, values: values.into_iter().map(Into::into).collect() }
+    }
+}
+
+/// Rows whose cells are encoded one after another.
+pub(crate) trait Rows: Sync {
+    fn len(&self) -> usize;
+
+    /// Appends cell `column` (keys, event time, features) of row `row`, its length before it.
+    fn encode(&self, row: usize, column: usize, ty: Type, out: &mut BytesMut) -> Result<(), Mismatch>;
+}
+
+/// Refuses records that have not one value a column.
+pub(crate) fn check_records(view: &View, records: &[Record]) -> Result<(), Error> {
+    for (row, record) in records.iter().enumerate() {
+        for (column, expected, found) in [
+            ("key", view.keys().len(), record.key.0.len()),
+            ("values", view.features().len(), record.values.len()),
+        ] {
+            if expected != found {
+                return Err(ErrorKind::Cell {
+                    row,
+                    column: column.to_owned(),
+                    expected: format!("{expected} values"),
+                    found: found.to_string(),
+                }
+                .into());
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Rows for (&View, &[Record]) {
+    fn len(&self) -> usize {
+        self.1.len()
+    }
+
+    fn encode(&self, row: usize, column: usize, ty: Type, out: &mut BytesMut) -> Result<(), Mismatch> {
+        let (view, records) = self;
+        let record = &records[row];
+        let keys = view.keys().len();
+        if column < keys {
+            encode_field(&record.key.0[column], ty, out)
+        } else if column == keys {
+            encode_field(&Value::Timestamp(record.event_ts), ty, out)
+        } else {
+            encode_field(&record.values[column - keys - 1], ty, out)
+        }
+    }
+}
+
+/// A batch whose columns were found by the view's names.
+pub(crate) struct BatchRows<'b, 'a> {
+    rows: usize,
+    columns: Vec<&'b Values<'a>>,
+}
+
+impl<'b, 'a> BatchRows<'b, 'a> {
+    /// The batch's columns in the view's order: its keys, `event_ts` (whole microseconds since 1970), its features.
+    pub(crate) fn new(view: &View, batch: &'b Batch<'a>) -> Result<Self, Error> {
+        let mut came: HashMap<&str, &'b Values<'a>> = batch.columns().collect();
+        let keys = view.keys().iter().map(|key| key.name.as_str());
+        let features = view.features().iter().map(|feature| feature.name.as_str());
+        let (mut columns, mut missing) = (Vec::new(), Vec::new());
+        for name in keys.chain(["event_ts"]).chain(features) {
+            match came.remove(name) {
+                Some(values) => columns.push(values),
+                None => missing.push(name.to_owned()),
+            }
+        }
+        if missing.is_empty() && came.is_empty() {
+            return Ok(Self { rows: batch.rows(), columns });
+        }
+        let mut unknown: Vec<_> = came.into_keys().map(str::to_owned).collect();
+        unknown.sort_unstable();
+        Err(ErrorKind::Columns { view: view.name().to_owned(), missing, unknown }.into())
+    }
+}
+
+impl Rows for BatchRows<'_, '_> {
+    fn len(&self) -> usize {
+        self.rows
+    }
+
+    fn encode(&self, row: usize, column: usize, ty: Type, out: &mut BytesMut) -> Result<(), Mismatch> {
+        let text = match self.columns[column] {
+            Values::Text(text) => text.get(row),
+            Values::Dictionary { codes, validity, levels } => {
+                if validity.is_some_and(|validity| !validity.is_valid(row)) {
+                    None
+                } else {
+                    let code = code(*codes, row).filter(|code| *code < levels.len());
+                    level(levels, code.ok_or(Mismatch { found: "a code without a level" })?)
+                }
+            }
+            other => return encode_field(&number(other, row, ty)?, ty, out),
+        };
+        match text {
+            Some(text) if ty == Type::Text => {
+                if text.contains('\0') {
+                    return Err(Mismatch { found: "text with a NUL" });
+                }
+                let length = i32::try_from(text.len()).map_err(|_| Mismatch { found: "text above 2 GiB" })?;
+                out.extend_from_slice(&length.to_be_bytes());
+                out.extend_from_slice(text.as_bytes());
+                Ok(())
+            }
+            Some(_) => Err(Mismatch { found: "text" }),
+            None => encode_field(&Value::Null, ty, out),
+        }
+    }
+}
+
+fn level<'a>(levels: &'a Text<'_>, code: usize) -> Option<&'a str> {
+    levels.get(code)
+}
+
+/// A cell that is not text. Whole numbers for a moment are microseconds since 1970; a `NaN` where the column has no `NaN` is a
+/// missing cell, as data frames have it.
+fn number(values: &Values<'_>, row: usize, ty: Type) -> Result<Value, Mismatch> {
+    let value = match values {
+        Values::F64(column) => present(column, row).map(Value::Float),
+        Values::F32(column) => present(column, row).map(|value| Value::Float(value.into())),
+        Values::Bool(column) => present(column, row).map(Value::Bool),
+        Values::I8(column) => present(column, row).map(|value| Value::Int(value.into())),
+        Values::I16(column) => present(column, row).map(|value| Value::Int(value.into())),
+        Values::I32(column) => present(column, row).map(|value| Value::Int(value.into())),
+        Values::I64(column) => present(column, row).map(Value::Int),
+        Values::U8(column) => present(column, row).map(|value| Value::Int(value.into())),
+        Values::U16(column) => present(column, row).map(|value| Value::Int(value.into())),
+        Values::U32(column) => present(column, row).map(|value| Value::Int(value.into())),
+        Values::U64(column) => match present(column, row).map(i64::try_from) {
+            Some(Ok(value)) => Some(Value::Int(value)),
+            Some(Err(_)) => return Err(Mismatch { found: "a number out of range" }),
+            None => None,
+        },
+        Values::Missing => None,
+        _ => return Err(Mismatch { found: "codes of a model" }),
+    };
+    Ok(match value {
+        Some(Value::Float(value)) if value.is_nan() && !matches!(ty, Type::F32 | Type::F64) => Value::Null,
+        Some(Value::Int(micros)) if ty == Type::Timestamp => Value::Timestamp(Timestamp::from_micros(micros)),
+        Some(value) => value,
+        None => Value::Null,
+    })
+}
+
+fn present<T: Copy>(column: &Primitive<'_, T>, row: usize) -> Option<T> {
+    column.validity.is_none_or(|validity| validity.is_valid(row)).then(|| column.values.get(row))
+}
+
+fn code(codes: Codes<'_>, row: usize) -> Option<usize> {
+    match codes {
+        Codes::I8(codes) => usize::try_from(codes[row]).ok(),
+        Codes::I16(codes) => usize::try_from(codes[row]).ok(),
+        Codes::I32(codes) => usize::try_from(codes[row]).ok(),
+        Codes::I64(codes) => usize::try_from(codes[row]).ok(),
+        Codes::U8(codes) => Some(usize::from(codes[row])),
+        Codes::U16(codes) => Some(usize::from(codes[row])),
+        Codes::U32(codes) => usize::try_from(codes[row]).ok(),
+        Codes::U64(codes) => usize::try_from(codes[row]).ok(),
+    }
+}

@@ -1,0 +1,301 @@
+//! A view's tables: what they should be, what the catalogue says they are, and the SQL from the one to the other.
+//!
+//! The invariant: a change in place only ever adds. Whatever else differs is refused with each difference named, and belongs
+//! into a new version of the view, whose table stands beside the old one. All changes of one schema are made one after another,
+//! under an advisory lock, each plan in one transaction.
+
+use std::fmt::Write as _;
+
+use tokio_postgres::types::{ToSql, Type as PgType};
+
+use super::FeatureStore;
+use super::error::{Error, ErrorKind, Step};
+use super::pool::{Deadline, Lease, Query};
+use super::value::Type;
+use super::view::View;
+use super::wire::{Encoded, cell, text};
+
+/// The SQL that would make the tables what the view says. Nothing is done before [`apply`](Self::apply).
+#[must_use = "a plan does nothing until it is applied"]
+pub struct Migration {
+    store: FeatureStore,
+    view: View,
+    statements: Vec<String>,
+}
+
+impl Migration {
+    /// The statements in order, to be shown; none if there is nothing to do.
+    pub fn statements(&self) -> &[String] {
+        &self.statements
+    }
+
+    /// Runs the statements in one transaction, under the schema's advisory lock.
+    ///
+    /// Dropping the future rolls everything back.
+    ///
+    /// # Errors
+    /// `SchemaDrift` if the tables have changed since the plan was made (unless somebody else did the same meanwhile);
+    /// a refusal by the server; a deadline.
+    pub async fn apply(self) -> Result<(), Error> {
+        let pool = self.store.pool();
+        let length = pool.deadlines().migrate;
+        let lease = pool.lease(Deadline::after(length)).await?;
+        lease.begin(Step::Migrate, Deadline::after(length)).await?;
+        let outcome = self.run(&lease).await;
+        lease.end(Step::Migrate, Deadline::after(length), outcome).await
+    }
+
+    async fn run(&self, lease: &Lease<'_>) -> Result<(), Error> {
+        let length = self.store.pool().deadlines().migrate;
+        let lock = format!(
+            "SELECT pg_advisory_xact_lock(hashtextextended({}, 0))",
+            literal(&format!("cenote migrate {}", self.store.schema()))
+        );
+        let deadline = Deadline::after(length);
+        lease.during(Step::Lock, deadline, lease.client().batch_execute(&lock)).await?;
+        let now = statements(&self.store, &self.view, lease).await?;
+        if now.is_empty() {
+            return Ok(());
+        }
+        if now != self.statements {
+            let differences = vec!["the tables have changed since the plan was made".to_owned()];
+            return Err(drift(&self.view, differences));
+        }
+        for statement in &self.statements {
+            let deadline = Deadline::after(length);
+            lease.during(Step::Migrate, deadline, lease.client().batch_execute(statement)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Migration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.statements.iter().try_for_each(|statement| writeln!(f, "{statement};"))
+    }
+}
+
+impl FeatureStore {
+    /// What would have to be done for `view` to have its tables: additions in place.
+    ///
+    /// Dropping the future is safe.
+    ///
+    /// # Errors
+    /// `SchemaDrift` if the tables differ from the view by more than what can be added: give the view a new version.
+    pub async fn plan_view(&self, view: &View) -> Result<Migration, Error> {
+        let deadline = Deadline::after(self.pool().deadlines().migrate);
+        let lease = self.pool().lease(deadline).await?;
+        let statements = statements(self, view, &lease).await?;
+        Ok(Migration { store: self.clone(), view: view.clone(), statements })
+    }
+
+    /// Makes the tables of `view`: its plan, applied.
+    ///
+    /// Dropping the future rolls everything back.
+    ///
+    /// # Errors
+    /// As [`plan_view`](Self::plan_view) and [`Migration::apply`].
+    pub async fn apply(&self, view: &View) -> Result<(), Error> {
+        self.plan_view(view).await?.apply().await
+    }
+
+    /// Compares the catalogue with `view`.
+    ///
+    /// Dropping the future is safe.
+    ///
+    /// # Errors
+    /// `SchemaDrift` that lists every difference.
+    pub async fn verify(&self, view: &View) -> Result<(), Error> {
+        let deadline = Deadline::after(self.pool().deadlines().migrate);
+        let lease = self.pool().lease(deadline).await?;
+        let found = catalogue(self, &view.table(), &lease).await?;
+        if found.is_empty() {
+            return Err(drift(view, vec![format!("table {:?} is not there", view.table())]));
+        }
+        let Comparison { missing, mut different } = compare(&expected(view), &found);
+        different.extend(missing.iter().map(|column| format!("column {:?} is not there", column.name)));
+        if different.is_empty() { Ok(()) } else { Err(drift(view, different)) }
+    }
+}
+
+/// A column of a table, as it should be or as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct TableColumn {
+    name: String,
+    ty: String,
+    required: bool,
+    /// Place in the primary key from 1, or 0.
+    key: i16,
+}
+
+fn expected(view: &View) -> Vec<TableColumn> {
+    let column = |name: &str, ty: Type, required, key| TableColumn {
+        name: name.to_owned(),
+        ty: ty.sql().to_owned(),
+        required,
+        key,
+    };
+    let keys = view.keys().iter().zip(1i16..);
+    let mut columns: Vec<_> = keys.map(|(key, place)| column(&key.name, key.ty, true, place)).collect();
+    columns.push(column("event_ts", Type::Timestamp, true, 0));
+    columns.push(column("written_at", Type::Timestamp, true, 0));
+    columns.extend(view.features().iter().map(|feature| column(&feature.name, feature.ty, false, 0)));
+    columns
+}
+
+struct Comparison {
+    /// Columns that could be added.
+    missing: Vec<TableColumn>,
+    /// Differences that no addition mends.
+    different: Vec<String>,
+}
+
+fn compare(expected: &[TableColumn], found: &[TableColumn]) -> Comparison {
+    let mut comparison = Comparison { missing: Vec::new(), different: Vec::new() };
+    for column in expected {
+        let name = &column.name;
+        let Some(is) = found.iter().find(|found| found.name == *name) else {
+            if column.required {
+                comparison.different.push(format!("column {name:?} is not there"));
+            } else {
+                comparison.missing.push(column.clone());
+            }
+            continue;
+        };
+        if is.ty != column.ty {
+            comparison.different.push(format!("column {name:?} is {}, not {}", is.ty, column.ty));
+        }
+        if is.required != column.required {
+            let is = if is.required { "is NOT NULL" } else { "may be NULL" };
+            comparison.different.push(format!("column {name:?} {is}"));
+        }
+        if is.key != column.key {
+            comparison.different.push(format!("column {name:?} has another place in the primary key"));
+        }
+    }
+    for column in found {
+        if !expected.iter().any(|expected| expected.name == column.name) {
+            comparison.different.push(format!("column {:?} is not in the view", column.name));
+        }
+    }
+    comparison
+}
+
+async fn statements(store: &FeatureStore, view: &View, lease: &Lease<'_>) -> Result<Vec<String>, Error> {
+    let schema = identifier(store.schema());
+    let views = format!("{schema}.\"cenote_views\"");
+    let mut statements = Vec::new();
+    let found = catalogue(store, &view.table(), lease).await?;
+    if found.is_empty() {
+        statements.push(format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
+        statements.push(format!(
+            "CREATE TABLE IF NOT EXISTS {views} (name text, version integer, definition jsonb NOT NULL, \
+             fingerprint text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (name, version))"
+        ));
+        statements.push(create_table(store, view));
+    } else {
+        let Comparison { missing, different } = compare(&expected(view), &found);
+        if !different.is_empty() {
+            return Err(drift(view, different));
+        }
+        for column in missing {
+            let (table, name) = (store.table(view), identifier(&column.name));
+            statements.push(format!("ALTER TABLE {table} ADD COLUMN {name} {}", column.ty));
+        }
+        if statements.is_empty() && recorded(store, view, lease).await?.as_deref() == Some(&view.fingerprint()) {
+            return Ok(statements);
+        }
+    }
+    statements.push(format!(
+        "INSERT INTO {views} (name, version, definition, fingerprint) VALUES ({}, {}, {}, {}) \
+         ON CONFLICT (name, version) DO UPDATE SET definition = excluded.definition, \
+         fingerprint = excluded.fingerprint, applied_at = excluded.applied_at",
+        literal(view.name()),
+        view.version(),
+        literal(&view.to_json()),
+        literal(&view.fingerprint()),
+    ));
+    Ok(statements)
+}
+
+fn create_table(store: &FeatureStore, view: &View) -> String {
+    let mut sql = format!("CREATE TABLE {} (", store.table(view));
+    for key in view.keys() {
+        // One byte order for every locale: equal keys are equal bytes, and comparing them is quick.
+        let collation = if key.ty == Type::Text { " COLLATE \"C\"" } else { "" };
+        let _ = write!(sql, "{} {}{collation} NOT NULL, ", identifier(&key.name), key.ty.sql());
+    }
+    sql.push_str("event_ts timestamptz NOT NULL CHECK (isfinite(event_ts)), ");
+    sql.push_str("written_at timestamptz NOT NULL DEFAULT now()");
+    for feature in view.features() {
+        let _ = write!(sql, ", {} {}", identifier(&feature.name), feature.ty.sql());
+    }
+    // No index but the key, and room in each page: so an update stays in its page and touches no index.
+    let _ = write!(sql, ", PRIMARY KEY ({})) WITH (fillfactor = 80)", key_list(view));
+    sql
+}
+
+/// The key columns, quoted, with commas.
+pub(crate) fn key_list(view: &View) -> String {
+    view.keys().iter().map(|key| identifier(&key.name)).collect::<Vec<_>>().join(", ")
+}
+
+/// The columns that a table of the store's schema has; none if there is no such table.
+async fn catalogue(store: &FeatureStore, table: &str, lease: &Lease<'_>) -> Result<Vec<TableColumn>, Error> {
+    let query = Query {
+        view: table.to_owned(),
+        sql: "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+              coalesce(array_position(i.indkey::int2[], a.attnum), -1)::int2 + 1::int2 \
+              FROM pg_catalog.pg_attribute a \
+              JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+              LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisprimary \
+              WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+            .to_owned(),
+        parameters: vec![PgType::TEXT, PgType::TEXT],
+        columns: [PgType::TEXT, PgType::TEXT, PgType::BOOL, PgType::INT2]
+            .map(|ty| (String::from("catalogue"), ty))
+            .to_vec(),
+    };
+    let deadline = Deadline::after(store.pool().deadlines().migrate);
+    let statement = lease.prepare(&query, deadline).await?;
+    let (schema, table) = (Encoded(Some(store.schema().as_bytes())), Encoded(Some(table.as_bytes())));
+    let parameters: [&(dyn ToSql + Sync); 2] = [&schema, &table];
+    let rows = lease.client().query(&statement, &parameters);
+    let rows = lease.during(Step::Migrate, deadline, rows).await?;
+    let rows = rows.iter().map(|row| {
+        let text_at = |index| Ok::<_, Error>(text(cell(row, index)?.unwrap_or_default())?.to_owned());
+        let key = cell(row, 3)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, i16::from_be_bytes);
+        Ok(TableColumn { name: text_at(0)?, ty: text_at(1)?, required: cell(row, 2)? == Some(&[1]), key })
+    });
+    rows.collect()
+}
+
+/// The fingerprint that was recorded when the view was last applied.
+async fn recorded(store: &FeatureStore, view: &View, lease: &Lease<'_>) -> Result<Option<String>, Error> {
+    let deadline = Deadline::after(store.pool().deadlines().migrate);
+    let sql = format!(
+        "SELECT fingerprint FROM {}.\"cenote_views\" WHERE name = {} AND version = {}",
+        identifier(store.schema()),
+        literal(view.name()),
+        view.version()
+    );
+    let answer = lease.during(Step::Migrate, deadline, lease.client().query_typed(&sql, &[])).await?;
+    let Some(row) = answer.first() else { return Ok(None) };
+    Ok(cell(row, 0)?.map(text).transpose()?.map(str::to_owned))
+}
+
+fn drift(view: &View, differences: Vec<String>) -> Error {
+    ErrorKind::SchemaDrift { view: view.table(), differences }.into()
+}
+
+/// A name as an SQL identifier.
+pub(crate) fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as an SQL literal, whatever `standard_conforming_strings` is.
+pub(crate) fn literal(text: &str) -> String {
+    let escaped = text.replace('\'', "''");
+    if escaped.contains('\\') { format!(" E'{}'", escaped.replace('\\', "\\\\")) } else { format!("'{escaped}'") }
+}

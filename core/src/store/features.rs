@@ -1,0 +1,262 @@
+//! What a read gives: features in the order of the keys asked for, each row with its status.
+//!
+//! The invariant: as many rows as keys were asked for, in their order, also where a key has no row or was asked twice.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::input::{Batch, Offsets, Primitive, Text, Validity, Values};
+
+use super::error::Error;
+use super::value::{Timestamp, Type, Value};
+use super::wire;
+
+/// What the store knows of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// A row whose event is no older than the view's ttl, or of a view without one.
+    Fresh,
+    /// A row whose event is older than the view's ttl. Its values are given all the same.
+    Stale {
+        /// How old the event is.
+        age: Duration,
+    },
+    /// No row.
+    Missing,
+}
+
+impl Status {
+    /// The status at `now` of a row whose event was at `event`.
+    pub(crate) fn of(event: Timestamp, now: Timestamp, ttl: Option<Duration>) -> Self {
+        let age = now.since(event);
+        if ttl.is_some_and(|ttl| age > ttl) { Status::Stale { age } } else { Status::Fresh }
+    }
+
+    /// Whether it is [`Fresh`](Self::Fresh).
+    pub fn is_fresh(self) -> bool {
+        self == Status::Fresh
+    }
+}
+
+/// The features of one key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Features {
+    /// What the store knows of the key.
+    pub status: Status,
+    /// When the features held true; `None` where there is no row.
+    pub event_ts: Option<Timestamp>,
+    /// Each feature's name and value, in the reader's order; all [`Value::Null`] where there is no row.
+    pub values: Vec<(String, Value)>,
+}
+
+impl Features {
+    /// The value of the feature called `name`.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.values.iter().find(|(other, _)| other == name).map(|(_, value)| value)
+    }
+}
+
+/// The features of many keys by column: `[keys x features]`, in the order of the keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureSet {
+    /// What the store knows of each key.
+    pub status: Vec<Status>,
+    /// When each key's features held true; `None` where there is no row.
+    pub event_ts: Vec<Option<Timestamp>>,
+    /// The features in the reader's order, each as long as there are keys.
+    pub columns: Vec<FeatureColumn>,
+}
+
+/// One feature of many keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureColumn {
+    /// The feature's name.
+    pub name: String,
+    /// Its values; what stands at a missing cell says nothing.
+    pub values: FeatureValues,
+    /// Which cells are present: an Arrow validity bitmap.
+    pub validity: Vec<u8>,
+}
+
+/// The values of a [`FeatureColumn`], in Arrow's layouts.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "named by type")]
+pub enum FeatureValues {
+    Bool(Vec<bool>),
+    I16(Vec<i16>),
+    I32(Vec<i32>),
+    I64(Vec<i64>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    /// Text `i` is `data[offsets[i]..offsets[i + 1]]`.
+    Text {
+        offsets: Vec<i64>,
+        data: String,
+    },
+    /// Microseconds since 1970.
+    Timestamp(Vec<i64>),
+}
+
+impl FeatureSet {
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.status.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.status.is_empty()
+    }
+
+    /// The column called `name`.
+    pub fn column(&self, name: &str) -> Option<&FeatureColumn> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The columns as a batch to predict from, nothing copied. Moments are left out: no model reads them.
+    pub fn batch(&self) -> Batch<'_> {
+        let mut batch = Batch::new(self.len());
+        for column in &self.columns {
+            if let Some(values) = column.as_values() {
+                batch.push(column.name.as_str(), values).expect("columns are of one length and distinct");
+            }
+        }
+        batch
+    }
+}
+
+impl FeatureColumn {
+    pub(crate) fn with_capacity(name: String, ty: Type, rows: usize) -> Self {
+        let values = match ty {
+            Type::Bool => FeatureValues::Bool(Vec::with_capacity(rows)),
+            Type::I16 => FeatureValues::I16(Vec::with_capacity(rows)),
+            Type::I32 => FeatureValues::I32(Vec::with_capacity(rows)),
+            Type::I64 => FeatureValues::I64(Vec::with_capacity(rows)),
+            Type::F32 => FeatureValues::F32(Vec::with_capacity(rows)),
+            Type::F64 => FeatureValues::F64(Vec::with_capacity(rows)),
+            Type::Text => {
+                let mut offsets = Vec::with_capacity(rows + 1);
+                offsets.push(0);
+                FeatureValues::Text { offsets, data: String::new() }
+            }
+            Type::Timestamp => FeatureValues::Timestamp(Vec::with_capacity(rows)),
+        };
+        Self { name, values, validity: Vec::with_capacity(rows.div_ceil(8)) }
+    }
+
+    /// Appends row `row`, the next one.
+    pub(crate) fn push(&mut self, row: usize, cell: Option<&[u8]>) -> Result<(), Error> {
+        if row.is_multiple_of(8) {
+            self.validity.push(0);
+        }
+        if cell.is_some() {
+            self.validity[row / 8] |= 1 << (row % 8);
+        }
+        macro_rules! number {
+            ($column:expr, $zero:expr, $from:expr) => {
+                $column.push(match cell {
+                    Some(bytes) => $from(wire::fixed(bytes)?),
+                    None => $zero,
+                })
+            };
+        }
+        match &mut self.values {
+            FeatureValues::Bool(column) => number!(column, false, |[byte]: [u8; 1]| byte != 0),
+            FeatureValues::I16(column) => number!(column, 0, i16::from_be_bytes),
+            FeatureValues::I32(column) => number!(column, 0, i32::from_be_bytes),
+            FeatureValues::I64(column) => number!(column, 0, i64::from_be_bytes),
+            FeatureValues::F32(column) => number!(column, f32::NAN, f32::from_be_bytes),
+            FeatureValues::F64(column) => number!(column, f64::NAN, f64::from_be_bytes),
+            FeatureValues::Text { offsets, data } => {
+                if let Some(bytes) = cell {
+                    data.push_str(wire::text(bytes)?);
+                }
+                offsets.push(data.len() as i64);
+            }
+            FeatureValues::Timestamp(column) => {
+                number!(column, 0, |bytes| Timestamp::from_wire(i64::from_be_bytes(bytes)).as_micros());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether row `row` has a value.
+    pub fn is_present(&self, row: usize) -> bool {
+        Validity::new(&self.validity, 0).is_valid(row)
+    }
+
+    /// The value of row `row`, [`Value::Null`] if it has none.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn value(&self, row: usize) -> Value {
+        if !self.is_present(row) {
+            return Value::Null;
+        }
+        match &self.values {
+            FeatureValues::Bool(column) => column[row].into(),
+            FeatureValues::I16(column) => column[row].into(),
+            FeatureValues::I32(column) => column[row].into(),
+            FeatureValues::I64(column) => column[row].into(),
+            FeatureValues::F32(column) => column[row].into(),
+            FeatureValues::F64(column) => column[row].into(),
+            FeatureValues::Text { offsets, data } => {
+                data[offsets[row] as usize..offsets[row + 1] as usize].into()
+            }
+            FeatureValues::Timestamp(column) => Timestamp::from_micros(column[row]).into(),
+        }
+    }
+
+    fn as_values(&self) -> Option<Values<'_>> {
+        let validity = Some(Validity::new(&self.validity, 0));
+        macro_rules! primitive {
+            ($variant:ident, $column:expr) => {
+                Values::$variant(Primitive { values: $column.as_slice().into(), validity })
+            };
+        }
+        Some(match &self.values {
+            FeatureValues::Bool(column) => primitive!(Bool, column),
+            FeatureValues::I16(column) => primitive!(I16, column),
+            FeatureValues::I32(column) => primitive!(I32, column),
+            FeatureValues::I64(column) => primitive!(I64, column),
+            FeatureValues::F32(column) => primitive!(F32, column),
+            FeatureValues::F64(column) => primitive!(F64, column),
+            FeatureValues::Text { offsets, data } => {
+                Values::Text(Text::Packed { offsets: Offsets::I64(offsets), data, validity })
+            }
+            FeatureValues::Timestamp(_) => return None,
+        })
+    }
+}
+
+/// The features of one key: the cells of its row from `first` on, or none.
+pub(crate) fn one(
+    names: &[(String, Type)],
+    row: Option<&tokio_postgres::Row>,
+    first: usize,
+    ttl: Option<Duration>,
+) -> Result<Features, Error> {
+    let Some(row) = row else {
+        let values = names.iter().map(|(name, _)| (name.clone(), Value::Null)).collect();
+        return Ok(Features { status: Status::Missing, event_ts: None, values });
+    };
+    let event = event_ts(row, first)?;
+    let cells = names.iter().zip(first + 1..).map(|((name, ty), index)| {
+        let value = wire::cell(row, index)?.map_or(Ok(Value::Null), |bytes| wire::decode(*ty, bytes))?;
+        Ok((name.clone(), value))
+    });
+    let values = cells.collect::<Result<_, Error>>()?;
+    Ok(Features { status: Status::of(event, Timestamp::now(), ttl), event_ts: Some(event), values })
+}
+
+/// The event time in column `index`.
+pub(crate) fn event_ts(row: &tokio_postgres::Row, index: usize) -> Result<Timestamp, Error> {
+    let bytes = wire::cell(row, index)?.unwrap_or_default();
+    Ok(Timestamp::from_wire(i64::from_be_bytes(wire::fixed(bytes)?)))
+}
+
+/// Names kept for a message that lists them.
+pub(crate) fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> Cow<'a, str> {
+    names.into_iter().collect::<Vec<_>>().join(", ").into()
+}

@@ -1,0 +1,119 @@
+//! The feature store: features of entities in PostgreSQL, typed, read by key in one query.
+//!
+//! In flow a [`View`] (what an entity's features are), rows to write and keys to read; out flow features with the status of
+//! each key. The invariant: whatever the order in which rows were written, a key has its newest; whatever fails, the error
+//! names the step, and no connection goes back to the pool with a question open.
+//!
+//! ```no_run
+//! use cenote::store::{FeatureStore, Record, Timestamp, Type, View};
+//!
+//! # async fn example() -> Result<(), cenote::store::Error> {
+//! let view = View::builder("customer_stats").key("customer", Type::I64).feature("age", Type::F64).build()?;
+//! let store = FeatureStore::connect("postgres://app@localhost/features").await?;
+//! store.apply(&view).await?;
+//! store.writer(&view).upsert(&[Record::new(7i64, Timestamp::now(), [41.5])]).await?;
+//! let features = store.reader(&view).get(7i64).await?;
+//! assert!(features.status.is_fresh());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The wire is binary throughout; every statement's text is fixed when a [`Reader`] or [`Writer`] is made, and prepared once a
+//! connection. What a model makes of the features is [`serve`](crate::serve)'s.
+
+mod cells;
+mod config;
+mod ddl;
+mod error;
+mod features;
+mod pool;
+mod read;
+mod value;
+mod view;
+mod wire;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use cells::Record;
+pub use config::{Builder, Deadlines};
+pub use ddl::Migration;
+pub use error::{Error, ErrorKind, Step};
+pub use features::{FeatureColumn, FeatureSet, FeatureValues, Features, Status};
+pub use read::Reader;
+pub use value::{Key, Timestamp, Type, Value};
+pub use view::{Feature, KeyColumn, View, ViewBuilder};
+pub use write::{Upserted, WriteOptions, Writer};
+
+use pool::Pool;
+
+/// A store of features in a PostgreSQL schema: a pool of connections and what is done by them. Cheap to clone.
+#[derive(Clone)]
+pub struct FeatureStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    schema: String,
+}
+
+impl std::fmt::Debug for FeatureStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FeatureStore").field("schema", &self.inner.schema).finish_non_exhaustive()
+    }
+}
+
+impl FeatureStore {
+    /// Settings from a connection string, as libpq reads them: a URL or `host=... user=...`.
+    pub fn builder(dsn: &str) -> Builder {
+        Builder::new(dsn)
+    }
+
+    /// Settings from tokio-postgres's own.
+    pub fn from_config(config: tokio_postgres::Config) -> Builder {
+        Builder::from_config(config)
+    }
+
+    /// Connects with default settings.
+    ///
+    /// Dropping the future leaves nothing behind.
+    ///
+    /// # Errors
+    /// As [`Builder::connect`].
+    pub async fn connect(dsn: &str) -> Result<Self, Error> {
+        Self::builder(dsn).connect().await
+    }
+
+    fn new(pool: Pool, schema: String) -> Self {
+        Self { inner: Arc::new(Inner { pool, schema }) }
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    /// The PostgreSQL schema that holds the store's tables.
+    pub fn schema(&self) -> &str {
+        &self.inner.schema
+    }
+
+    /// How many connections there are, and how many of them are free.
+    pub fn connections(&self) -> (usize, usize) {
+        self.pool().size()
+    }
+
+    /// Closes the store for all its clones: calls under way end, new ones are refused, abandoned queries are cancelled.
+    ///
+    /// Dropping the future is safe.
+    pub async fn close(&self) {
+        self.pool().close();
+        self.pool().settle(Duration::from_secs(1)).await;
+    }
+
+    /// The view's online table, quoted, with its schema.
+    pub(crate) fn table(&self, view: &View) -> String {
+        format!("{}.{}", ddl::identifier(self.schema()), ddl::identifier(&view.table()))
+    }
+}

@@ -1,0 +1,306 @@
+//! Connections, each wait with its deadline, and what becomes of a connection whose caller went away.
+//!
+//! The invariant: a connection goes back to the pool only when the server has answered all that was asked on it. One that is
+//! left in the middle of a statement or a transaction (a deadline passed, the future was dropped) is taken out of the pool,
+//! the server is asked to cancel, and the connection is closed; so no later caller waits for another's query.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Hook, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
+};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type as PgType};
+use tokio_postgres::{Row, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::config::Deadlines;
+use super::error::{Error, ErrorKind, Step};
+
+/// How long a request to cancel may take before the connection is closed without.
+const CANCEL: Duration = Duration::from_millis(500);
+/// How many statements a connection keeps prepared; at more, all are forgotten.
+const STATEMENTS: usize = 256;
+
+/// When a call must have ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    end: Instant,
+    length: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn after(length: Duration) -> Self {
+        Self { end: Instant::now() + length, length }
+    }
+
+    fn left(self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+}
+
+/// A statement of fixed text, with the types of its parameters and of its answer.
+#[derive(Debug)]
+pub(crate) struct Query {
+    /// The view it belongs to, for messages.
+    pub(crate) view: String,
+    pub(crate) sql: String,
+    pub(crate) parameters: Vec<PgType>,
+    /// Name and type of each column of the answer.
+    pub(crate) columns: Vec<(String, PgType)>,
+}
+
+/// The pool of one store.
+pub(crate) struct Pool {
+    inner: deadpool_postgres::Pool,
+    tls: MakeRustlsConnect,
+    deadlines: Deadlines,
+    abandoned: Arc<Abandoned>,
+}
+
+/// Connections whose caller went away and whose query is being cancelled.
+#[derive(Debug, Default)]
+struct Abandoned {
+    count: AtomicUsize,
+    one_less: Notify,
+}
+
+/// One of [`Abandoned`], for as long as it lives.
+struct Abandon(Arc<Abandoned>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.one_less.notify_waiters();
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(
+        config: tokio_postgres::Config,
+        tls: MakeRustlsConnect,
+        size: usize,
+        deadlines: Deadlines,
+    ) -> Result<Self, Error> {
+        let manager = Manager::from_config(
+            config,
+            tls.clone(),
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let inner = deadpool_postgres::Pool::builder(manager)
+            .max_size(size)
+            .runtime(Runtime::Tokio1)
+            .post_recycle(Hook::sync_fn(|client, _| {
+                if client.statement_cache.size() > STATEMENTS {
+                    client.statement_cache.clear();
+                }
+                Ok(())
+            }))
+            .build()
+            .map_err(|_| Error::config("the pool cannot be built"))?;
+        Ok(Self { inner, tls, deadlines, abandoned: Arc::default() })
+    }
+
+    pub(crate) fn deadlines(&self) -> &Deadlines {
+        &self.deadlines
+    }
+
+    /// How many connections there are and how many are free.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let status = self.inner.status();
+        (status.size, status.available)
+    }
+
+    /// Makes a first connection, or tests a pooled one.
+    pub(crate) async fn warm(&self) -> Result<(), Error> {
+        let deadline = Deadline::after(self.deadlines.wait + self.deadlines.connect);
+        let lease = self.lease(deadline).await?;
+        lease.during(Step::Connect, deadline, lease.client().check_connection()).await
+    }
+
+    /// Refuses new work; connections close as they come back.
+    pub(crate) fn close(&self) {
+        self.inner.close();
+    }
+
+    /// Waits until no abandoned query is left, at most `limit`.
+    pub(crate) async fn settle(&self, limit: Duration) {
+        let _ = timeout(limit, async {
+            loop {
+                let notified = self.abandoned.one_less.notified();
+                if self.abandoned.count.load(Ordering::Acquire) == 0 {
+                    return;
+                }
+                notified.await;
+            }
+        })
+        .await;
+    }
+
+    /// A connection for this caller alone. Dropping the future leaves nothing behind.
+    pub(crate) async fn lease(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
+        let left = deadline.left();
+        let timeouts = Timeouts {
+            wait: Some(self.deadlines.wait.min(left)),
+            create: Some(self.deadlines.connect.min(left)),
+            recycle: Some(self.deadlines.connect.min(left)),
+        };
+        let object = self.inner.timeout_get(&timeouts).await.map_err(|error| match error {
+            PoolError::Timeout(kind) => {
+                let (step, limit) = match kind {
+                    TimeoutType::Wait => (Step::Wait, self.deadlines.wait),
+                    TimeoutType::Create => (Step::Connect, self.deadlines.connect),
+                    TimeoutType::Recycle => (Step::Recycle, self.deadlines.connect),
+                };
+                ErrorKind::Deadline { step, after: limit.min(deadline.length) }.into()
+            }
+            PoolError::Backend(error) => Error::database(Step::Connect, error),
+            PoolError::Closed => ErrorKind::Closed.into(),
+            PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+                Error::config("the pool was built without a runtime")
+            }
+        })?;
+        Ok(Lease { pool: self, object: Some(object), busy: AtomicBool::new(false) })
+    }
+
+    /// Reads: the whole answer of one statement, within the deadline of a read. Tried once more on another connection where
+    /// this one broke or its backend was ended, and where a change of the tables made the prepared statement unusable.
+    ///
+    /// Dropping the future cancels the statement at the server.
+    pub(crate) async fn read(&self, query: &Query, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        let deadline = Deadline::after(self.deadlines.read);
+        match self.read_once(query, parameters, deadline).await {
+            Err(error) if error.is_transient() || error.is_outdated_plan() => {
+                self.read_once(query, parameters, deadline).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn read_once(
+        &self,
+        query: &Query,
+        parameters: &[&(dyn ToSql + Sync)],
+        deadline: Deadline,
+    ) -> Result<Vec<Row>, Error> {
+        let lease = self.lease(deadline).await?;
+        let statement = lease.prepare(query, deadline).await?;
+        let outcome =
+            lease.during(Step::Read, deadline, lease.client().query(&statement, parameters)).await;
+        if let Err(error) = &outcome
+            && error.is_outdated_plan()
+        {
+            lease.client().statement_cache.clear();
+        }
+        outcome
+    }
+}
+
+impl Error {
+    /// Whether the tables changed under a prepared statement (`0A000`, "cached plan must not change result type").
+    fn is_outdated_plan(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Database { sqlstate, .. }
+            if sqlstate == SqlState::FEATURE_NOT_SUPPORTED.code())
+    }
+}
+
+/// A connection in use by one caller.
+pub(crate) struct Lease<'p> {
+    pool: &'p Pool,
+    /// `Some` until the drop.
+    object: Option<Object>,
+    /// Whether the server owes an answer, or a transaction is open.
+    busy: AtomicBool,
+}
+
+impl Lease<'_> {
+    pub(crate) fn client(&self) -> &deadpool_postgres::ClientWrapper {
+        self.object.as_ref().expect("a lease has its connection until it is dropped")
+    }
+
+    /// Awaits an answer of the server. If the deadline passes or the future is dropped, the connection is abandoned.
+    pub(crate) async fn during<T>(
+        &self,
+        step: Step,
+        deadline: Deadline,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        let open = self.busy.swap(true, Ordering::Relaxed);
+        let outcome = timeout_at(deadline.end, answer)
+            .await
+            .map_err(|_| ErrorKind::Deadline { step, after: deadline.length })?;
+        self.busy.store(open, Ordering::Relaxed);
+        outcome.map_err(|error| Error::database(step, error))
+    }
+
+    /// The statement, prepared on this connection once, its answer's types checked against the view.
+    pub(crate) async fn prepare(&self, query: &Query, deadline: Deadline) -> Result<Statement, Error> {
+        let prepared = self.client().prepare_typed_cached(&query.sql, &query.parameters);
+        let statement = self.during(Step::Prepare, deadline, prepared).await?;
+        super::wire::check_columns(&query.view, &statement, &query.columns)?;
+        Ok(statement)
+    }
+
+    /// Begins a transaction: from now until its end a dropped lease rolls it back by closing the connection.
+    pub(crate) async fn begin(&self, step: Step, deadline: Deadline) -> Result<(), Error> {
+        self.during(step, deadline, self.client().batch_execute("BEGIN")).await?;
+        self.busy.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Ends the transaction: commits after success, rolls back after an error.
+    pub(crate) async fn end<T>(
+        &self,
+        step: Step,
+        deadline: Deadline,
+        outcome: Result<T, Error>,
+    ) -> Result<T, Error> {
+        match outcome {
+            Ok(value) => {
+                self.during(step, deadline, self.client().batch_execute("COMMIT")).await?;
+                self.busy.store(false, Ordering::Relaxed);
+                Ok(value)
+            }
+            // The statement is still running, or nobody is there to roll back: the drop closes the connection.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Deadline { .. } | ErrorKind::Connection { .. }) =>
+            {
+                Err(error)
+            }
+            Err(error) => {
+                if self.during(step, deadline, self.client().batch_execute("ROLLBACK")).await.is_ok() {
+                    self.busy.store(false, Ordering::Relaxed);
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let Some(object) = self.object.take() else { return };
+        if !self.busy.load(Ordering::Relaxed) {
+            return;
+        }
+        let cancel = object.cancel_token();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            drop(Object::take(object));
+            return;
+        };
+        self.pool.abandoned.count.fetch_add(1, Ordering::AcqRel);
+        let abandon = Abandon(Arc::clone(&self.pool.abandoned));
+        let tls = self.pool.tls.clone();
+        runtime.spawn(async move {
+            // The place in the pool is given up only afterwards, so that a slow server is not asked for more and more.
+            let _ = timeout(CANCEL, cancel.cancel_query(tls)).await;
+            drop(Object::take(object));
+            drop(abandon);
+        });
+    }
+}

@@ -1,0 +1,295 @@
+//! Reading the online table: one key, or many in the caller's order.
+//!
+//! In flow keys; out flow [`Features`] or a [`FeatureSet`]. The statements are made once, with the [`Reader`]: a call encodes its
+//! keys, asks once, and puts the rows back into the caller's order here, which is quicker than asking the server for an order.
+
+use std::collections::HashMap;
+
+use bytes::BytesMut;
+use tokio_postgres::types::{ToSql, Type as PgType};
+
+use super::FeatureStore;
+use super::ddl::{identifier, key_list};
+use super::error::{Error, ErrorKind};
+use super::features::{self, FeatureColumn, FeatureSet, Features, Status};
+use super::pool::Query;
+use super::value::{Key, Timestamp, Type};
+use super::view::View;
+use super::wire::{self, Encoded};
+
+/// How many distinct keys one statement asks for.
+const KEYS_A_STATEMENT: usize = 10_000;
+
+/// Reads a view, or some of its features. Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    pub(crate) store: FeatureStore,
+    pub(crate) view: View,
+    /// The features that are read, in order.
+    pub(crate) features: std::sync::Arc<[(String, Type)]>,
+    one: std::sync::Arc<Query>,
+    many: std::sync::Arc<Query>,
+}
+
+impl FeatureStore {
+    /// Reads all features of `view`.
+    pub fn reader(&self, view: &View) -> Reader {
+        let features = view.features().iter().map(|feature| (feature.name.clone(), feature.ty)).collect();
+        Reader::new(self, view, features)
+    }
+
+    /// Reads the features of `view` called `names`, in that order.
+    ///
+    /// # Errors
+    /// If the view has no feature of such a name.
+    pub fn reader_of<'n>(
+        &self,
+        view: &View,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Result<Reader, Error> {
+        let features = names.into_iter().map(|name| {
+            let feature = view.features().iter().find(|feature| feature.name == name);
+            feature.map(|feature| (feature.name.clone(), feature.ty)).ok_or_else(|| {
+                let what = format!("there is no feature {name:?}");
+                Error::from(ErrorKind::View { view: view.name().to_owned(), what })
+            })
+        });
+        Ok(Reader::new(self, view, features.collect::<Result<Vec<_>, _>>()?))
+    }
+}
+
+impl Reader {
+    fn new(store: &FeatureStore, view: &View, features: Vec<(String, Type)>) -> Self {
+        let columns: String = features.iter().map(|(name, _)| format!(", t.{}", identifier(name))).collect();
+        let mut answer = vec![(String::from("event_ts"), PgType::TIMESTAMPTZ)];
+        answer.extend(features.iter().map(|(name, ty)| (name.clone(), ty.pg())));
+        let table = store.table(view);
+        let condition: Vec<_> = view
+            .keys()
+            .iter()
+            .zip(1..)
+            .map(|(key, place)| format!("t.{} = ${place}", identifier(&key.name)))
+            .collect();
+        let one = Query {
+            view: view.table(),
+            sql: format!("SELECT t.event_ts{columns} FROM {table} t WHERE {}", condition.join(" AND ")),
+            parameters: view.keys().iter().map(|key| key.ty.pg()).collect(),
+            columns: answer.clone(),
+        };
+        let keys: String =
+            view.keys().iter().map(|key| format!("t.{}, ", identifier(&key.name))).collect();
+        let source = match view.keys() {
+            [key] => format!("{table} t WHERE t.{} = ANY($1)", identifier(&key.name)),
+            several => {
+                let lists: Vec<_> = several
+                    .iter()
+                    .zip(1..)
+                    .map(|(key, place)| format!("${place}::{}[]", key.ty.sql()))
+                    .collect();
+                let names = key_list(view);
+                format!("unnest({}) AS k({names}) JOIN {table} t USING ({names})", lists.join(", "))
+            }
+        };
+        let mut columns_of_many: Vec<_> =
+            view.keys().iter().map(|key| (key.name.clone(), key.ty.pg())).collect();
+        columns_of_many.extend(answer);
+        let many = Query {
+            view: view.table(),
+            sql: format!("SELECT {keys}t.event_ts{columns} FROM {source}"),
+            parameters: view.keys().iter().map(|key| key.ty.pg_array()).collect(),
+            columns: columns_of_many,
+        };
+        Self {
+            store: store.clone(),
+            view: view.clone(),
+            features: features.into(),
+            one: one.into(),
+            many: many.into(),
+        }
+    }
+
+    /// The view that is read.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The features of one key.
+    ///
+    /// Dropping the future cancels the query at the server.
+    ///
+    /// # Errors
+    /// If the key does not fit the view's key columns, the tables are not the view's, or the store fails.
+    pub async fn get(&self, key: impl Into<Key>) -> Result<Features, Error> {
+        let row = self.row(&key.into()).await?;
+        features::one(&self.features, row.as_ref(), 0, self.view.ttl())
+    }
+
+    /// The features of many keys, in their order; a key may stand twice.
+    ///
+    /// Dropping the future cancels the query at the server.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_many<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Result<FeatureSet, Error> {
+        let keys: Vec<Key> = keys.into_iter().map(Into::into).collect();
+        let found = self.rows(&keys).await?;
+        let now = Timestamp::now();
+        let first = self.view.keys().len();
+        let mut set = FeatureSet {
+            status: Vec::with_capacity(keys.len()),
+            event_ts: Vec::with_capacity(keys.len()),
+            columns: Vec::with_capacity(self.features.len()),
+        };
+        for row in found.iter() {
+            let event = row.map(|row| features::event_ts(row, first)).transpose()?;
+            set.status.push(event.map_or(Status::Missing, |event| Status::of(event, now, self.view.ttl())));
+            set.event_ts.push(event);
+        }
+        for ((name, ty), index) in self.features.iter().zip(first + 1..) {
+            let mut column = FeatureColumn::with_capacity(name.clone(), *ty, keys.len());
+            for (place, row) in found.iter().enumerate() {
+                let cell = row.map_or(Ok(None), |row| wire::cell(row, index))?;
+                column.push(place, cell)?;
+            }
+            set.columns.push(column);
+        }
+        Ok(set)
+    }
+
+    /// The row of one key: its event time, then the features.
+    pub(crate) async fn row(&self, key: &Key) -> Result<Option<tokio_postgres::Row>, Error> {
+        let key = EncodedKey::new(&self.view, key)?;
+        let fields: Vec<_> = key.fields().map(|field| Encoded(Some(field))).collect();
+        let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).collect();
+        Ok(self.store.pool().read(&self.one, &parameters).await?.into_iter().next())
+    }
+
+    /// The row of each key: the key's columns, its event time, then the features.
+    pub(crate) async fn rows(&self, keys: &[Key]) -> Result<FoundRows, Error> {
+        let mut places = HashMap::with_capacity(keys.len());
+        let mut distinct: Vec<EncodedKey> = Vec::with_capacity(keys.len());
+        let mut place_of_key = Vec::with_capacity(keys.len());
+        for key in keys {
+            let key = EncodedKey::new(&self.view, key)?;
+            let next = distinct.len();
+            let place = *places.entry(key.clone()).or_insert(next);
+            if place == next {
+                distinct.push(key);
+            }
+            place_of_key.push(place);
+        }
+        let mut row_of_place = vec![None; distinct.len()];
+        let mut rows = Vec::with_capacity(distinct.len());
+        let mut scratch = Vec::new();
+        for some in distinct.chunks(KEYS_A_STATEMENT) {
+            let lists = self.key_lists(some);
+            let lists: Vec<_> = lists.iter().map(|list| Encoded(Some(list))).collect();
+            let parameters: Vec<_> = lists.iter().map(|list| list as &(dyn ToSql + Sync)).collect();
+            for row in self.store.pool().read(&self.many, &parameters).await? {
+                scratch.clear();
+                for index in 0..self.view.keys().len() {
+                    EncodedKey::push_field(&mut scratch, wire::cell(&row, index)?.unwrap_or_default());
+                }
+                if let Some(&place) = places.get(scratch.as_slice()) {
+                    row_of_place[place] = Some(rows.len());
+                    rows.push(row);
+                }
+            }
+        }
+        let row_of_key = place_of_key.into_iter().map(|place| row_of_place[place]).collect();
+        Ok(FoundRows { rows, row_of_key })
+    }
+
+    /// One array a key column.
+    fn key_lists(&self, keys: &[EncodedKey]) -> Vec<BytesMut> {
+        let count = i32::try_from(keys.len()).expect("a statement has fewer keys");
+        let lists = self.view.keys().iter().enumerate().map(|(index, column)| {
+            let mut list = BytesMut::new();
+            wire::begin_array(column.ty, count, &mut list);
+            for key in keys {
+                list.extend_from_slice(key.field_with_length(index));
+            }
+            list
+        });
+        lists.collect()
+    }
+}
+
+/// The rows of an answer, in the order of the keys.
+pub(crate) struct FoundRows {
+    rows: Vec<tokio_postgres::Row>,
+    row_of_key: Vec<Option<usize>>,
+}
+
+impl FoundRows {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Option<&tokio_postgres::Row>> {
+        self.row_of_key.iter().map(|row| row.map(|row| &self.rows[row]))
+    }
+}
+
+/// A key in the wire's form: each field after its length, so that `(1, 23)` and `(12, 3)` are different bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct EncodedKey(Box<[u8]>);
+
+impl EncodedKey {
+    pub(crate) fn new(view: &View, key: &Key) -> Result<Self, Error> {
+        let columns = view.keys();
+        if key.0.len() != columns.len() {
+            return Err(ErrorKind::Key {
+                column: view.name().to_owned(),
+                expected: format!("{} values", columns.len()),
+                found: key.0.len().to_string(),
+            }
+            .into());
+        }
+        let mut bytes = BytesMut::with_capacity(16 * columns.len());
+        for (column, value) in columns.iter().zip(&key.0) {
+            let refuse = |found: &str| {
+                Error::from(ErrorKind::Key {
+                    column: column.name.clone(),
+                    expected: column.ty.to_string(),
+                    found: found.to_owned(),
+                })
+            };
+            if *value == super::value::Value::Null {
+                return Err(refuse(value.kind()));
+            }
+            wire::encode_field(value, column.ty, &mut bytes).map_err(|mismatch| refuse(mismatch.found))?;
+        }
+        Ok(Self(bytes.as_ref().into()))
+    }
+
+    fn push_field(key: &mut Vec<u8>, field: &[u8]) {
+        key.extend_from_slice(&(field.len() as i32).to_be_bytes());
+        key.extend_from_slice(field);
+    }
+
+    fn fields(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            let (length, after) = rest.split_first_chunk::<4>()?;
+            let (field, after) = after.split_at(u32::from_be_bytes(*length) as usize);
+            rest = after;
+            Some(field)
+        })
+    }
+
+    fn field_with_length(&self, index: usize) -> &[u8] {
+        let mut rest = &*self.0;
+        for _ in 0..index {
+            rest = &rest[length_of_first(rest)..];
+        }
+        &rest[..length_of_first(rest)]
+    }
+}
+
+fn length_of_first(fields: &[u8]) -> usize {
+    let length = fields.first_chunk::<4>().map_or(0, |length| u32::from_be_bytes(*length));
+    4 + length as usize
+}
+
+impl std::borrow::Borrow<[u8]> for EncodedKey {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}

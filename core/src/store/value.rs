@@ -1,0 +1,244 @@
+//! The types of keys and features, and their values one at a time.
+//!
+//! A [`Value`] is what a caller writes or reads where rows are not columns; in bulk, columns flow as
+//! [`Batch`](crate::Batch) in and [`FeatureSet`](super::FeatureSet) out. The wire's form of each is in `wire`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// A moment: microseconds since 1970-01-01 00:00 UTC, as exact as PostgreSQL's `timestamptz`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// Microseconds between 1970 and 2000, where PostgreSQL begins to count.
+    const EPOCH_2000: i64 = 946_684_800_000_000;
+    /// 4713-01-01 BC and the end of 294276, the ends of `timestamptz`.
+    const RANGE: std::ops::Range<i64> = -210_866_803_200_000_000..9_223_371_331_200_000_000;
+
+    /// From microseconds since 1970.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Now, by this machine's clock.
+    pub fn now() -> Self {
+        SystemTime::now().into()
+    }
+
+    /// How long after `earlier` this is; zero if it is before.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_micros(u64::try_from(i128::from(self.0) - i128::from(earlier.0)).unwrap_or(0))
+    }
+
+    /// The count since 2000 that goes over the wire, if PostgreSQL has that moment.
+    pub(crate) fn to_wire(self) -> Option<i64> {
+        Self::RANGE.contains(&self.0).then(|| self.0 - Self::EPOCH_2000)
+    }
+
+    /// From the count since 2000. The infinities stay the ends of the range.
+    pub(crate) fn from_wire(count: i64) -> Self {
+        Self(count.saturating_add(Self::EPOCH_2000))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => micros(after),
+            Err(before) => -micros(before.duration()),
+        })
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, after: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(after.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl std::ops::Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, before: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(before.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// The type of a key or a feature, by PostgreSQL's type of the same range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Type {
+    /// `boolean`.
+    Bool,
+    /// `smallint`.
+    I16,
+    /// `integer`.
+    I32,
+    /// `bigint`.
+    I64,
+    /// `real`.
+    F32,
+    /// `double precision`.
+    F64,
+    /// `text`; a key is compared byte by byte.
+    Text,
+    /// `timestamp with time zone`.
+    Timestamp,
+}
+
+impl Type {
+    /// Whether a value of this type names an entity: it has one form only on the wire, so that equal keys are equal bytes.
+    pub fn is_key(self) -> bool {
+        !matches!(self, Type::F32 | Type::F64)
+    }
+
+    /// PostgreSQL's name of the type, as `format_type` gives it.
+    pub fn sql(self) -> &'static str {
+        match self {
+            Type::Bool => "boolean",
+            Type::I16 => "smallint",
+            Type::I32 => "integer",
+            Type::I64 => "bigint",
+            Type::F32 => "real",
+            Type::F64 => "double precision",
+            Type::Text => "text",
+            Type::Timestamp => "timestamp with time zone",
+        }
+    }
+}
+
+impl std::fmt::Display for Type {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.sql())
+    }
+}
+
+/// One cell: of a key, of a row to write, or of a row that was read.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// No value.
+    Null,
+    /// For `boolean`.
+    Bool(bool),
+    /// For every whole-number type; refused where it does not fit. Also for the floating ones, where it is exact.
+    Int(i64),
+    /// For the floating types; rounded to nearest for `real`, refused where that would make it infinite.
+    Float(f64),
+    /// For `text`.
+    Text(Box<str>),
+    /// For `timestamp with time zone`.
+    Timestamp(Timestamp),
+}
+
+impl Value {
+    /// The kind of value, for messages.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Value::Null => "no value",
+            Value::Bool(_) => "a boolean",
+            Value::Int(_) => "a whole number",
+            Value::Float(_) => "a number",
+            Value::Text(_) => "text",
+            Value::Timestamp(_) => "a moment",
+        }
+    }
+
+    /// The value as `f64`: numbers (whole ones rounded to nearest), booleans as 1 and 0; else `None`.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Value::Bool(value) => Some(f64::from(u8::from(*value))),
+            Value::Int(value) => Some(*value as f64),
+            Value::Float(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The value as text, if it is text.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Value::Text(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! value_from {
+    ($($source:ty => $variant:ident),+ $(,)?) => {$(
+        impl From<$source> for Value {
+            fn from(value: $source) -> Self {
+                Value::$variant(value.into())
+            }
+        }
+    )+};
+}
+value_from! {
+    bool => Bool, i16 => Int, i32 => Int, i64 => Int, u8 => Int, u16 => Int, u32 => Int,
+    f32 => Float, f64 => Float, &str => Text, String => Text, Box<str> => Text,
+    Timestamp => Timestamp, SystemTime => Timestamp,
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Into::into)
+    }
+}
+
+/// An entity: one value a key column, in the view's order. Never joined into one text, so `(1, 23)` is not `(12, 3)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Key(pub(crate) Vec<Value>);
+
+impl Key {
+    /// A key of several columns.
+    pub fn new(values: impl IntoIterator<Item = Value>) -> Self {
+        Self(values.into_iter().collect())
+    }
+
+    /// The values in the order of the view's key columns.
+    pub fn values(&self) -> &[Value] {
+        &self.0
+    }
+}
+
+impl From<Vec<Value>> for Key {
+    fn from(values: Vec<Value>) -> Self {
+        Self(values)
+    }
+}
+
+macro_rules! key_from {
+    ($($source:ty),+) => {$(
+        impl From<$source> for Key {
+            fn from(value: $source) -> Self {
+                Self(vec![value.into()])
+            }
+        }
+    )+};
+}
+key_from!(i16, i32, i64, &str, String, Value);
+
+macro_rules! key_from_tuple {
+    ($($name:ident)+) => {
+        impl<$($name: Into<Value>),+> From<($($name,)+)> for Key {
+            #[expect(non_snake_case, reason = "a macro over tuples names values as their types")]
+            fn from(($($name,)+): ($($name,)+)) -> Self {
+                Self(vec![$($name.into()),+])
+            }
+        }
+    };
+}
+key_from_tuple!(A);
+key_from_tuple!(A B);
+key_from_tuple!(A B C);
+key_from_tuple!(A B C D);
