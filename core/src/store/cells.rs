@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use bytes::BytesMut;
 
-use crate::input::{Batch, Codes, Primitive, Text, Values};
+use crate::input::{Batch, Cell, Codes, Primitive, Values};
 
 use super::error::{Error, ErrorKind};
 use super::value::{Key, Timestamp, Type, Value};
@@ -125,9 +125,16 @@ impl Rows for BatchRows<'_, '_> {
                     None
                 } else {
                     let code = code(*codes, row).filter(|code| *code < levels.len());
-                    level(levels, code.ok_or(Mismatch { found: "a code without a level" })?)
+                    levels.get(code.ok_or(Mismatch { found: "a code without a level" })?)
                 }
             }
+            Values::Cells(cells) => match cells[row] {
+                Cell::Text(text) => Some(text),
+                Cell::Missing => None,
+                Cell::Number(value) => return encode_field(&fit(Value::Float(value), ty), ty, out),
+                Cell::Integer(value) => return encode_field(&fit(Value::Int(value), ty), ty, out),
+                Cell::Bool(value) => return encode_field(&Value::Bool(value), ty, out),
+            },
             other => return encode_field(&number(other, row, ty)?, ty, out),
         };
         match text {
@@ -146,12 +153,7 @@ impl Rows for BatchRows<'_, '_> {
     }
 }
 
-fn level<'a>(levels: &'a Text<'_>, code: usize) -> Option<&'a str> {
-    levels.get(code)
-}
-
-/// A cell that is not text. Whole numbers for a moment are microseconds since 1970; a `NaN` where the column has no `NaN` is a
-/// missing cell, as data frames have it.
+/// A cell that is not text.
 fn number(values: &Values<'_>, row: usize, ty: Type) -> Result<Value, Mismatch> {
     let value = match values {
         Values::F64(column) => present(column, row).map(Value::Float),
@@ -172,12 +174,17 @@ fn number(values: &Values<'_>, row: usize, ty: Type) -> Result<Value, Mismatch> 
         Values::Missing => None,
         _ => return Err(Mismatch { found: "codes of a model" }),
     };
-    Ok(match value {
-        Some(Value::Float(value)) if value.is_nan() && !matches!(ty, Type::F32 | Type::F64) => Value::Null,
-        Some(Value::Int(micros)) if ty == Type::Timestamp => Value::Timestamp(Timestamp::from_micros(micros)),
-        Some(value) => value,
-        None => Value::Null,
-    })
+    Ok(value.map_or(Value::Null, |value| fit(value, ty)))
+}
+
+/// A number as its column has it: whole numbers for a moment are microseconds since 1970; a `NaN` where the column has no
+/// `NaN` is a missing cell, as data frames have it.
+fn fit(value: Value, ty: Type) -> Value {
+    match value {
+        Value::Float(value) if value.is_nan() && !matches!(ty, Type::F32 | Type::F64) => Value::Null,
+        Value::Int(micros) if ty == Type::Timestamp => Value::Timestamp(Timestamp::from_micros(micros)),
+        value => value,
+    }
 }
 
 fn present<T: Copy>(column: &Primitive<'_, T>, row: usize) -> Option<T> {

@@ -67,7 +67,8 @@ impl std::fmt::Debug for Builder {
 
 impl Builder {
     pub(crate) fn new(dsn: &str) -> Self {
-        let config = tokio_postgres::Config::from_str(dsn).map_err(|_| "the connection string cannot be read");
+        let config =
+            tokio_postgres::Config::from_str(dsn).map_err(|_| "the connection string cannot be read");
         Self { config, ..Self::from_config(tokio_postgres::Config::new()) }
     }
 

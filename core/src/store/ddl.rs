@@ -202,7 +202,9 @@ async fn statements(store: &FeatureStore, view: &View, lease: &Lease<'_>) -> Res
             let (table, name) = (store.table(view), identifier(&column.name));
             statements.push(format!("ALTER TABLE {table} ADD COLUMN {name} {}", column.ty));
         }
-        if statements.is_empty() && recorded(store, view, lease).await?.as_deref() == Some(&view.fingerprint()) {
+        if statements.is_empty()
+            && recorded(store, view, lease).await?.as_deref() == Some(&view.fingerprint())
+        {
             return Ok(statements);
         }
     }
@@ -297,5 +299,9 @@ pub(crate) fn identifier(name: &str) -> String {
 /// A text as an SQL literal, whatever `standard_conforming_strings` is.
 pub(crate) fn literal(text: &str) -> String {
     let escaped = text.replace('\'', "''");
-    if escaped.contains('\\') { format!(" E'{}'", escaped.replace('\\', "\\\\")) } else { format!("'{escaped}'") }
+    if escaped.contains('\\') {
+        format!(" E'{}'", escaped.replace('\\', "\\\\"))
+    } else {
+        format!("'{escaped}'")
+    }
 }

@@ -141,7 +141,9 @@ pub enum ErrorKind {
         found: String,
     },
     /// A batch to be written has not the view's columns.
-    #[error("view {view:?} has columns {missing:?} that the batch lacks, and the batch has {unknown:?} besides")]
+    #[error(
+        "view {view:?} has columns {missing:?} that the batch lacks, and the batch has {unknown:?} besides"
+    )]
     Columns {
         /// The view.
         view: String,

@@ -2,7 +2,6 @@
 //!
 //! The invariant: as many rows as keys were asked for, in their order, also where a key has no row or was asked twice.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::input::{Batch, Offsets, Primitive, Text, Validity, Values};
@@ -254,9 +253,4 @@ pub(crate) fn one(
 pub(crate) fn event_ts(row: &tokio_postgres::Row, index: usize) -> Result<Timestamp, Error> {
     let bytes = wire::cell(row, index)?.unwrap_or_default();
     Ok(Timestamp::from_wire(i64::from_be_bytes(wire::fixed(bytes)?)))
-}
-
-/// Names kept for a message that lists them.
-pub(crate) fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> Cow<'a, str> {
-    names.into_iter().collect::<Vec<_>>().join(", ").into()
 }

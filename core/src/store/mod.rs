@@ -19,7 +19,7 @@
 //! ```
 //!
 //! The wire is binary throughout; every statement's text is fixed when a [`Reader`] or [`Writer`] is made, and prepared once a
-//! connection. What a model makes of the features is [`serve`](crate::serve)'s.
+//! connection.
 
 mod cells;
 mod config;

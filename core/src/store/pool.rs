@@ -172,7 +172,11 @@ impl Pool {
     /// this one broke or its backend was ended, and where a change of the tables made the prepared statement unusable.
     ///
     /// Dropping the future cancels the statement at the server.
-    pub(crate) async fn read(&self, query: &Query, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+    pub(crate) async fn read(
+        &self,
+        query: &Query,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
         let deadline = Deadline::after(self.deadlines.read);
         match self.read_once(query, parameters, deadline).await {
             Err(error) if error.is_transient() || error.is_outdated_plan() => {
@@ -190,8 +194,7 @@ impl Pool {
     ) -> Result<Vec<Row>, Error> {
         let lease = self.lease(deadline).await?;
         let statement = lease.prepare(query, deadline).await?;
-        let outcome =
-            lease.during(Step::Read, deadline, lease.client().query(&statement, parameters)).await;
+        let outcome = lease.during(Step::Read, deadline, lease.client().query(&statement, parameters)).await;
         if let Err(error) = &outcome
             && error.is_outdated_plan()
         {

@@ -76,8 +76,7 @@ impl Reader {
             parameters: view.keys().iter().map(|key| key.ty.pg()).collect(),
             columns: answer.clone(),
         };
-        let keys: String =
-            view.keys().iter().map(|key| format!("t.{}, ", identifier(&key.name))).collect();
+        let keys: String = view.keys().iter().map(|key| format!("t.{}, ", identifier(&key.name))).collect();
         let source = match view.keys() {
             [key] => format!("{table} t WHERE t.{} = ANY($1)", identifier(&key.name)),
             several => {
@@ -130,7 +129,10 @@ impl Reader {
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub async fn get_many<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Result<FeatureSet, Error> {
+    pub async fn get_many<K: Into<Key>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<FeatureSet, Error> {
         let keys: Vec<Key> = keys.into_iter().map(Into::into).collect();
         let found = self.rows(&keys).await?;
         let now = Timestamp::now();

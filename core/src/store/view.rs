@@ -245,7 +245,9 @@ impl ViewBuilder {
             || !definition.name.chars().all(fits)
             || definition.name.len() > 40
         {
-            return refuse("a name is up to 40 lower-case letters, digits and '_', a letter first".to_owned());
+            return refuse(
+                "a name is up to 40 lower-case letters, digits and '_', a letter first".to_owned(),
+            );
         }
         if definition.version == 0 {
             return refuse("versions begin at 1".to_owned());
@@ -341,6 +343,9 @@ mod tests {
             r#"{"name":"v","version":1,"keys":[{"name":"id","type":"i64"}],"features":[{"name":"x","type":"f64"},{"name":"c","type":"text","levels":["a","ü"]}],"ttl_seconds":60}"#
         );
         assert_eq!(View::from_json(&json).unwrap(), view);
-        assert!(View::from_json(&json.replace("ttl_seconds", "tll")).is_err(), "a misspelt member is refused");
+        assert!(
+            View::from_json(&json.replace("ttl_seconds", "tll")).is_err(),
+            "a misspelt member is refused"
+        );
     }
 }

@@ -102,7 +102,8 @@ pub(crate) fn encode_field(value: &Value, ty: Type, out: &mut BytesMut) -> Resul
     let at = out.len();
     out.put_i32(-1);
     if encode(value, ty, out)? {
-        let length = i32::try_from(out.len() - at - 4).map_err(|_| Mismatch { found: "a value above 2 GiB" })?;
+        let length =
+            i32::try_from(out.len() - at - 4).map_err(|_| Mismatch { found: "a value above 2 GiB" })?;
         out[at..at + 4].copy_from_slice(&length.to_be_bytes());
     }
     Ok(())

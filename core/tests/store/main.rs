@@ -1,0 +1,4 @@
+//! The feature store against a real PostgreSQL.
+
+mod online;
+mod server;
