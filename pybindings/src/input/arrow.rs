@@ -1,0 +1,76 @@
+//! Arrow tables, through the PyCapsule interface: polars, pyarrow and any other producer.
+//!
+//! In flow `__arrow_c_stream__` or `__arrow_c_array__`; out flow record batches one by one, and of each the columns that
+//! the model reads. Which Arrow types are read and how is the core's affair ([`ArrowColumns`]).
+
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::ArrowError;
+use cenote::input::Values;
+use cenote::input::arrow::ArrowColumns;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3_arrow::PyChunkedArray;
+use pyo3_arrow::input::{AnyArray, AnyRecordBatch};
+
+use super::{Form, Input, Source, Wanted, WantedColumn};
+use crate::error;
+
+/// One array that came for a column of another table.
+pub(super) struct ArrowColumn(ArrowColumns);
+
+impl ArrowColumn {
+    /// Takes an Arrow array, whole or in chunks, given for `column`.
+    pub(super) fn new(data: &Bound<'_, PyAny>, column: &WantedColumn) -> PyResult<Self> {
+        let py = data.py();
+        let chunks: PyChunkedArray = data.extract::<AnyArray>()?.into_chunked_array()?;
+        let array: ArrayRef = match chunks.chunks() {
+            [] => arrow_array::new_empty_array(chunks.field().data_type()),
+            [array] => array.clone(),
+            several => {
+                let several: Vec<_> = several.iter().map(AsRef::as_ref).collect();
+                arrow_select::concat::concat(&several).map_err(|error| refused(py, error))?
+            }
+        };
+        let batch = RecordBatch::try_from_iter_with_nullable([(column.name.as_str(), array, true)])
+            .map_err(|error| refused(py, error))?;
+        columns(py, &batch, |_| true).map(Self)
+    }
+
+    /// The array's values.
+    pub(super) fn values(&self) -> Values<'_> {
+        let only =
+            self.0.batch().ok().and_then(|batch| batch.columns().next().map(|(_, values)| values.clone()));
+        only.unwrap_or(Values::Missing)
+    }
+}
+
+/// Those columns of `batch` that the model reads.
+pub(crate) fn wanted_columns(py: Python<'_>, batch: &RecordBatch, wanted: &Wanted) -> PyResult<ArrowColumns> {
+    columns(py, batch, |name| wanted.find(name).is_some())
+}
+
+fn columns(py: Python<'_>, batch: &RecordBatch, wanted: impl FnMut(&str) -> bool) -> PyResult<ArrowColumns> {
+    ArrowColumns::new(batch, wanted).map_err(|error| refused(py, error))
+}
+
+/// The core names the column and its type where it refuses one.
+fn refused(py: Python<'_>, error: ArrowError) -> PyErr {
+    match error {
+        ArrowError::SchemaError(message) => error::column_types(py, &message),
+        other => error::input(py, &other.to_string()),
+    }
+}
+
+/// Takes a table that exports itself by Arrow's capsules.
+///
+/// # Errors
+/// Whatever the producer raises; `TypeError` for an array that is no table.
+pub(super) fn table<'py>(data: &Bound<'py, PyAny>, form: Form<'py>) -> PyResult<Input<'py>> {
+    let reader = data.extract::<AnyRecordBatch>()?.into_reader()?;
+    let schema = reader.schema();
+    if schema.fields().is_empty() && data.len().is_ok_and(|rows| rows > 0) {
+        return Err(PyTypeError::new_err("expected a table with columns, found one without"));
+    }
+    let names = schema.fields().iter().map(|field| field.name().clone()).collect();
+    Ok(Input { form, names, source: Source::Stream(reader) })
+}

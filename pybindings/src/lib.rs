@@ -1,0 +1,27 @@
+//! The extension module of the Python package `cenote`: convert, let the interpreter go, score, convert back.
+//!
+//! PyO3 stands only in this crate. The package around it, with its documentation and its types, is in `python/cenote`.
+
+mod enter;
+mod error;
+mod input;
+mod model;
+mod output;
+mod table;
+
+use pyo3::pymodule;
+
+/// What the package is made of.
+#[pymodule(gil_used = false)]
+mod _cenote {
+    #[pymodule_export]
+    use crate::enter::{get_num_threads, set_num_threads};
+    #[pymodule_export]
+    use crate::model::Model;
+    #[pymodule_export]
+    use crate::table::ArrowTable;
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}
