@@ -44,6 +44,8 @@ pub(super) struct TreeReader {
 /// A split whose left subtree is being read.
 struct Open {
     split: u32,
+    /// Splits above it.
+    depth: u64,
     /// Where the left subtree must end.
     right_at: usize,
     right: Kind,
@@ -82,6 +84,7 @@ impl TreeReader {
         let cursor = &mut Cursor::new(bytes);
         let mut next = Kind::Node;
         let mut range = None;
+        let mut depth = 0;
         loop {
             if self.spent_nodes + self.nodes.len() as u64 >= self.max_nodes {
                 return Err(Error::limit("tree nodes", self.max_nodes).at_byte(cursor.position()));
@@ -89,11 +92,12 @@ impl TreeReader {
             if let Kind::Node = next
                 && let Some((open, left)) = self.node(cursor, range)?
             {
-                if self.open.len() as u64 >= self.max_depth {
+                if depth >= self.max_depth {
                     return Err(Error::limit("levels of a tree", self.max_depth).at_byte(cursor.position()));
                 }
                 range = open.range;
-                self.open.push(open);
+                self.open.push(Open { depth, ..open });
+                depth += 1;
                 next = left;
                 continue;
             } else if let Kind::Leaf = next {
@@ -111,6 +115,7 @@ impl TreeReader {
             }
             next = open.right;
             range = open.range;
+            depth = open.depth + 1;
         }
         if cursor.remaining() > 0 {
             let message = format!("{} bytes after the end of the tree", cursor.remaining());
@@ -181,7 +186,7 @@ impl TreeReader {
         let split = self.nodes.len() as u32;
         self.nodes.push(Node::Split(Split { column, na, test, stale_range, left: split + 1, right: 0 }));
         let right = if kind & 0x40 == 0 { Kind::Node } else { Kind::Leaf };
-        Ok(Some((Open { split, right_at, right, range }, left)))
+        Ok(Some((Open { split, depth: 0, right_at, right, range }, left)))
     }
 
     fn level_set(&mut self, cursor: &mut Cursor<'_>, inline: bool) -> Result<LevelSet, Error> {
