@@ -6,6 +6,8 @@ pub mod input;
 mod model;
 mod predictions;
 #[cfg(feature = "store")]
+pub mod serve;
+#[cfg(feature = "store")]
 pub mod store;
 
 pub use error::{Error, ErrorKind};

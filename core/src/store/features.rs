@@ -207,7 +207,7 @@ impl FeatureColumn {
         }
     }
 
-    fn as_values(&self) -> Option<Values<'_>> {
+    pub(crate) fn as_values(&self) -> Option<Values<'_>> {
         let validity = Some(Validity::new(&self.validity, 0));
         macro_rules! primitive {
             ($variant:ident, $column:expr) => {

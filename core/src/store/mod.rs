@@ -19,8 +19,9 @@
 //! ```
 //!
 //! The wire is binary throughout; every statement's text is fixed when a [`Reader`] or [`Writer`] is made, and prepared once a
-//! connection.
+//! connection. What a model makes of the features is [`serve`](crate::serve)'s; callers without an async runtime use [`blocking`].
 
+pub mod blocking;
 mod cells;
 mod config;
 mod ddl;
@@ -46,6 +47,7 @@ pub use value::{Key, Timestamp, Type, Value};
 pub use view::{Feature, KeyColumn, View, ViewBuilder};
 pub use write::{Upserted, WriteOptions, Writer};
 
+pub(crate) use features::event_ts;
 use pool::Pool;
 
 /// A store of features in a PostgreSQL schema: a pool of connections and what is done by them. Cheap to clone.

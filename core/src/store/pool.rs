@@ -123,6 +123,16 @@ impl Pool {
         lease.during(Step::Connect, deadline, lease.client().check_connection()).await
     }
 
+    /// Prepares statements on a connection and checks the types of their answers.
+    pub(crate) async fn check(&self, queries: &[&Query]) -> Result<(), Error> {
+        let deadline = Deadline::after(self.deadlines.read);
+        let lease = self.lease(deadline).await?;
+        for query in queries {
+            lease.prepare(query, deadline).await?;
+        }
+        Ok(())
+    }
+
     /// Refuses new work; connections close as they come back.
     pub(crate) fn close(&self) {
         self.inner.close();

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use bytes::BytesMut;
 use tokio_postgres::types::{ToSql, Type as PgType};
 
+use crate::input::Cell;
+
 use super::FeatureStore;
 use super::ddl::{identifier, key_list};
 use super::error::{Error, ErrorKind};
@@ -135,27 +137,53 @@ impl Reader {
     ) -> Result<FeatureSet, Error> {
         let keys: Vec<Key> = keys.into_iter().map(Into::into).collect();
         let found = self.rows(&keys).await?;
-        let now = Timestamp::now();
-        let first = self.view.keys().len();
-        let mut set = FeatureSet {
-            status: Vec::with_capacity(keys.len()),
-            event_ts: Vec::with_capacity(keys.len()),
-            columns: Vec::with_capacity(self.features.len()),
-        };
-        for row in found.iter() {
-            let event = row.map(|row| features::event_ts(row, first)).transpose()?;
-            set.status.push(event.map_or(Status::Missing, |event| Status::of(event, now, self.view.ttl())));
-            set.event_ts.push(event);
-        }
-        for ((name, ty), index) in self.features.iter().zip(first + 1..) {
-            let mut column = FeatureColumn::with_capacity(name.clone(), *ty, keys.len());
+        let (now, ttl) = (Timestamp::now(), self.view.ttl());
+        let status =
+            |event: Option<Timestamp>| event.map_or(Status::Missing, |event| Status::of(event, now, ttl));
+        let status = found.event_ts()?.into_iter().map(status).collect();
+        self.feature_set(&found, status, |_| true)
+    }
+
+    /// Prepares the statements on a connection, which checks the answer's types against the view.
+    pub(crate) async fn check(&self) -> Result<(), Error> {
+        self.store.pool().check(&[&self.one, &self.many]).await
+    }
+
+    /// The same reader on another store of the same tables.
+    pub(crate) fn on(&self, store: &FeatureStore) -> Self {
+        Self { store: store.clone(), ..self.clone() }
+    }
+
+    /// The rows by column; a row that is not `usable` has missing cells.
+    pub(crate) fn feature_set(
+        &self,
+        found: &FoundRows,
+        status: Vec<Status>,
+        usable: impl Fn(usize) -> bool,
+    ) -> Result<FeatureSet, Error> {
+        let rows = status.len();
+        let mut columns = Vec::with_capacity(self.features.len());
+        for ((name, ty), index) in self.features.iter().zip(found.first + 1..) {
+            let mut column = FeatureColumn::with_capacity(name.clone(), *ty, rows);
             for (place, row) in found.iter().enumerate() {
-                let cell = row.map_or(Ok(None), |row| wire::cell(row, index))?;
+                let cell = row.filter(|_| usable(place)).map_or(Ok(None), |row| wire::cell(row, index))?;
                 column.push(place, cell)?;
             }
-            set.columns.push(column);
+            columns.push(column);
         }
-        Ok(set)
+        Ok(FeatureSet { status, event_ts: found.event_ts()?, columns })
+    }
+
+    /// Feature `index` of a row of [`row`](Self::row), as a cell of a model's row.
+    pub(crate) fn feature_cell<'r>(
+        &self,
+        row: &'r tokio_postgres::Row,
+        index: usize,
+    ) -> Result<Cell<'r>, Error> {
+        match wire::cell(row, index + 1)? {
+            Some(bytes) => wire::as_cell(self.features[index].1, bytes),
+            None => Ok(Cell::Missing),
+        }
     }
 
     /// The row of one key: its event time, then the features.
@@ -199,7 +227,7 @@ impl Reader {
             }
         }
         let row_of_key = place_of_key.into_iter().map(|place| row_of_place[place]).collect();
-        Ok(FoundRows { rows, row_of_key })
+        Ok(FoundRows { rows, row_of_key, first: self.view.keys().len() })
     }
 
     /// One array a key column.
@@ -221,9 +249,16 @@ impl Reader {
 pub(crate) struct FoundRows {
     rows: Vec<tokio_postgres::Row>,
     row_of_key: Vec<Option<usize>>,
+    /// The column of the event time; the features follow.
+    first: usize,
 }
 
 impl FoundRows {
+    /// The event time of each key's row.
+    pub(crate) fn event_ts(&self) -> Result<Vec<Option<Timestamp>>, Error> {
+        self.iter().map(|row| row.map(|row| features::event_ts(row, self.first)).transpose()).collect()
+    }
+
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Option<&tokio_postgres::Row>> {
         self.row_of_key.iter().map(|row| row.map(|row| &self.rows[row]))
     }

@@ -8,6 +8,8 @@ use std::error::Error as StdError;
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type as PgType, to_sql_checked};
 
+use crate::input::Cell;
+
 use super::error::{Error, ErrorKind, Step};
 use super::value::{Timestamp, Type, Value};
 
@@ -190,6 +192,20 @@ pub(crate) fn decode(ty: Type, bytes: &[u8]) -> Result<Value, Error> {
         Type::F64 => Value::Float(f64::from_be_bytes(fixed(bytes)?)),
         Type::Text => Value::Text(text(bytes)?.into()),
         Type::Timestamp => Value::Timestamp(Timestamp::from_wire(i64::from_be_bytes(fixed(bytes)?))),
+    })
+}
+
+/// A cell that is not NULL as a cell of a model's row; a moment is none.
+pub(crate) fn as_cell(ty: Type, bytes: &[u8]) -> Result<Cell<'_>, Error> {
+    Ok(match ty {
+        Type::Bool => Cell::Bool(fixed::<1>(bytes)? != [0]),
+        Type::I16 => Cell::Integer(i64::from(i16::from_be_bytes(fixed(bytes)?))),
+        Type::I32 => Cell::Integer(i64::from(i32::from_be_bytes(fixed(bytes)?))),
+        Type::I64 => Cell::Integer(i64::from_be_bytes(fixed(bytes)?)),
+        Type::F32 => Cell::Number(f64::from(f32::from_be_bytes(fixed(bytes)?))),
+        Type::F64 => Cell::Number(f64::from_be_bytes(fixed(bytes)?)),
+        Type::Text => Cell::Text(text(bytes)?),
+        Type::Timestamp => Cell::Missing,
     })
 }
 

@@ -152,6 +152,11 @@ impl Writer {
         &self.view
     }
 
+    /// The same writer on another store of the same tables.
+    pub(crate) fn on(&self, store: &FeatureStore) -> Self {
+        Self { store: store.clone(), ..self.clone() }
+    }
+
     /// Writes records in one transaction.
     ///
     /// Dropping the future rolls everything back, unless the commit is under way; writing the same again is always safe.

@@ -1,0 +1,466 @@
+//! Keys to features to predictions in one call.
+//!
+//! In flow a model and a view: [`PlanBuilder::build`] proves once that every input of the model is there, of a type and with
+//! levels that the model takes. Then keys flow in and predictions flow out, in the keys' order, each with the status of its key.
+//! The invariant: only the columns that the model reads are fetched, by one query; and scoring never awaits: one row is scored
+//! where the answer arrives, many are moved off the runtime's threads by one function here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cenote_mojo::Column;
+
+use crate::input::{Batch, Cell, Row, Values};
+use crate::model::Model;
+use crate::predictions::Predictions;
+use crate::store::{
+    Error, ErrorKind, FeatureSet, FeatureStore, Key, Reader, Status, Timestamp, Type, Value, View,
+};
+
+/// Up to so many rows are scored on the thread that awaits them: a hop to another costs more.
+const ROWS_INLINE: usize = 64;
+
+/// What happens to a key that has no row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnMissing {
+    /// Its features are missing values to the model.
+    #[default]
+    AsMissing,
+    /// The call is refused, naming the key's place.
+    Refuse,
+}
+
+/// What happens to a key whose row is older than the view's ttl.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnStale {
+    /// Its features are missing values to the model, as in a training set.
+    #[default]
+    AsMissing,
+    /// Its features are used, and the status says how old they are.
+    Use,
+    /// The call is refused, naming the key's place.
+    Refuse,
+}
+
+/// What happens to a level that the view declares and the model has not seen in training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnseenLevels {
+    /// The plan is refused.
+    #[default]
+    Refuse,
+    /// The model takes it as H2O takes an unseen level.
+    AsMissing,
+}
+
+/// Where an input of the model comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Key column of that index.
+    Key(usize),
+    /// Feature of that index of the reader.
+    Feature(usize),
+    /// The caller gives it with the key.
+    Request,
+    /// It is always missing.
+    Absent,
+}
+
+#[derive(Debug, Clone)]
+struct Input {
+    name: Arc<str>,
+    source: Source,
+}
+
+/// A model bound to a view. Cheap to clone; it may be shared between threads.
+#[derive(Clone)]
+pub struct ScorePlan {
+    inner: Arc<Plan>,
+    reader: Reader,
+}
+
+struct Plan {
+    model: Model,
+    inputs: Vec<Input>,
+    on_missing: OnMissing,
+    on_stale: OnStale,
+}
+
+/// Binds a model to a view; see [`FeatureStore::plan`].
+#[must_use = "a plan is checked by build()"]
+pub struct PlanBuilder {
+    store: FeatureStore,
+    model: Model,
+    view: View,
+    columns: HashMap<String, String>,
+    request: Vec<String>,
+    absent: Vec<String>,
+    on_missing: OnMissing,
+    on_stale: OnStale,
+    unseen: UnseenLevels,
+}
+
+/// The score of one key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// What the store knows of the key.
+    pub status: Status,
+    /// When the features held true; `None` where there is no row.
+    pub event_ts: Option<Timestamp>,
+    /// The prediction: one row.
+    pub predictions: Predictions,
+}
+
+/// The scores of many keys, in their order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    /// What the store knows of each key.
+    pub status: Vec<Status>,
+    /// When each key's features held true; `None` where there is no row.
+    pub event_ts: Vec<Option<Timestamp>>,
+    /// The predictions: a row a key.
+    pub predictions: Predictions,
+}
+
+impl FeatureStore {
+    /// Binds `model` to `view`: each input of the model to the feature, or the key column, of its name.
+    pub fn plan(&self, model: &Model, view: &View) -> PlanBuilder {
+        PlanBuilder {
+            store: self.clone(),
+            model: model.clone(),
+            view: view.clone(),
+            columns: HashMap::new(),
+            request: Vec::new(),
+            absent: Vec::new(),
+            on_missing: OnMissing::default(),
+            on_stale: OnStale::default(),
+            unseen: UnseenLevels::default(),
+        }
+    }
+}
+
+impl PlanBuilder {
+    /// Takes `input` of the model from the view's `column`, which has another name.
+    pub fn column(mut self, input: impl Into<String>, column: impl Into<String>) -> Self {
+        self.columns.insert(input.into(), column.into());
+        self
+    }
+
+    /// Takes these inputs from the caller at each call: [`ScorePlan::score_with`], [`Fetched::score_with`].
+    pub fn request(mut self, inputs: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.request.extend(inputs.into_iter().map(Into::into));
+        self
+    }
+
+    /// Takes these inputs as missing, always.
+    pub fn absent(mut self, inputs: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.absent.extend(inputs.into_iter().map(Into::into));
+        self
+    }
+
+    /// What happens to a key that has no row.
+    pub fn on_missing(mut self, on_missing: OnMissing) -> Self {
+        self.on_missing = on_missing;
+        self
+    }
+
+    /// What happens to a key whose row is older than the view's ttl.
+    pub fn on_stale(mut self, on_stale: OnStale) -> Self {
+        self.on_stale = on_stale;
+        self
+    }
+
+    /// What happens to levels that the view declares and the model has not seen.
+    pub fn unseen_levels(mut self, unseen: UnseenLevels) -> Self {
+        self.unseen = unseen;
+        self
+    }
+
+    /// Proves every input of the model against the view, and the view against its table.
+    ///
+    /// Dropping the future is safe.
+    ///
+    /// # Errors
+    /// [`Bind`](ErrorKind::Bind) that lists every input whose column is not there, whose type the model does not take (a number
+    /// is a number or a boolean; a category is text, a whole number or a boolean) or whose levels it has not seen;
+    /// [`SchemaDrift`](ErrorKind::SchemaDrift) if the table is not the view's; a failure of the store.
+    pub async fn build(self) -> Result<ScorePlan, Error> {
+        let plan = self.bind()?;
+        plan.check().await?;
+        Ok(plan)
+    }
+
+    /// As [`build`](Self::build), without asking the server.
+    pub(crate) fn bind(self) -> Result<ScorePlan, Error> {
+        let schema = &self.model.artifact().schema;
+        let offset = schema.offset_column.iter().map(|name| Column { name: name.clone(), domain: None });
+        let offset: Vec<_> = offset.collect();
+        let (mut inputs, mut problems, mut fetched) = (Vec::new(), Vec::new(), Vec::new());
+        for input in schema.input_columns().iter().chain(&offset) {
+            match self.source(input, &mut fetched) {
+                Ok(source) => inputs.push(Input { name: input.name.as_str().into(), source }),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        for name in self.request.iter().chain(&self.absent).chain(self.columns.keys()) {
+            if !schema.input_columns().iter().chain(&offset).any(|input| input.name == *name) {
+                problems.push(format!("the model has no input {name:?}"));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(ErrorKind::Bind { view: self.view.name().to_owned(), problems }.into());
+        }
+        let reader = self.store.reader_of(&self.view, fetched.iter().map(String::as_str))?;
+        let plan = Plan { model: self.model, inputs, on_missing: self.on_missing, on_stale: self.on_stale };
+        Ok(ScorePlan { inner: Arc::new(plan), reader })
+    }
+
+    /// Where `input` comes from; a feature is added to those that are fetched.
+    fn source(&self, input: &Column, fetched: &mut Vec<String>) -> Result<Source, String> {
+        if self.request.contains(&input.name) {
+            return Ok(Source::Request);
+        }
+        if self.absent.contains(&input.name) {
+            return Ok(Source::Absent);
+        }
+        let name = self.columns.get(&input.name).unwrap_or(&input.name);
+        let kind = if input.domain.is_some() { "a category" } else { "a number" };
+        let takes = |ty: Type| match (ty, &input.domain) {
+            (Type::Bool | Type::I16 | Type::I32 | Type::I64, _)
+            | (Type::F32 | Type::F64, None)
+            | (Type::Text, Some(_)) => Ok(()),
+            _ => Err(format!("input {:?} is {kind}, column {name:?} is {ty}", input.name)),
+        };
+        if let Some(index) = self.view.keys().iter().position(|key| key.name == *name) {
+            takes(self.view.keys()[index].ty)?;
+            return Ok(Source::Key(index));
+        }
+        let Some(feature) = self.view.features().iter().find(|feature| feature.name == *name) else {
+            return Err(format!("input {:?} ({kind}): there is no column {name:?}", input.name));
+        };
+        takes(feature.ty)?;
+        if let (Some(levels), Some(domain), UnseenLevels::Refuse) =
+            (&feature.levels, &input.domain, self.unseen)
+        {
+            // H2O writes a level also with its column's name before it.
+            let known = |level: &String| {
+                domain.iter().any(|known| {
+                    known == level
+                        || known
+                            .strip_prefix(input.name.as_str())
+                            .and_then(|rest| rest.strip_prefix('.'))
+                            .is_some_and(|rest| rest == level)
+                })
+            };
+            let unseen: Vec<_> = levels.iter().filter(|level| !known(level)).collect();
+            if !unseen.is_empty() {
+                return Err(format!("input {:?}: the model has not seen levels {unseen:?}", input.name));
+            }
+        }
+        // Two inputs may come from one column.
+        let index = fetched.iter().position(|column| column == name).unwrap_or_else(|| {
+            fetched.push(name.clone());
+            fetched.len() - 1
+        });
+        Ok(Source::Feature(index))
+    }
+}
+
+impl ScorePlan {
+    /// The model that is bound.
+    pub fn model(&self) -> &Model {
+        &self.inner.model
+    }
+
+    /// The view that it is bound to.
+    pub fn view(&self) -> &View {
+        self.reader.view()
+    }
+
+    /// The same plan on another store of the same tables.
+    pub(crate) fn on(&self, store: &FeatureStore) -> Self {
+        Self { inner: Arc::clone(&self.inner), reader: self.reader.on(store) }
+    }
+
+    /// Checks the tables against the view.
+    pub(crate) async fn check(&self) -> Result<(), Error> {
+        self.reader.check().await
+    }
+
+    /// Fetches the features of `key` and scores them on this thread.
+    ///
+    /// Dropping the future cancels the query at the server.
+    ///
+    /// # Errors
+    /// If the key does not fit the view, the plan refuses its status, the store fails, H2O would refuse the row, or the plan has
+    /// inputs that come with the request.
+    pub async fn score(&self, key: impl Into<Key>) -> Result<Score, Error> {
+        self.score_with(key, &Row::new()).await
+    }
+
+    /// As [`score`](Self::score), with the inputs that come with the request; other names of `request` are not looked at.
+    ///
+    /// Dropping the future cancels the query at the server.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score), or if the request lacks an input.
+    pub async fn score_with(&self, key: impl Into<Key>, request: &Row<'_>) -> Result<Score, Error> {
+        let key = key.into();
+        let row = self.reader.row(&key).await?;
+        let (status, event_ts) = match &row {
+            Some(row) => {
+                let event = crate::store::event_ts(row, 0)?;
+                (Status::of(event, Timestamp::now(), self.view().ttl()), Some(event))
+            }
+            None => (Status::Missing, None),
+        };
+        let usable = self.usable(0, status)?;
+        let mut cells = Row::new();
+        for input in &self.inner.inputs {
+            let cell = match input.source {
+                Source::Key(index) => key_cell(&key.values()[index]),
+                Source::Feature(index) => match &row {
+                    Some(row) if usable => self.reader.feature_cell(row, index)?,
+                    _ => Cell::Missing,
+                },
+                Source::Request => request.get(&input.name).ok_or_else(|| self.unrequested())?,
+                Source::Absent => Cell::Missing,
+            };
+            cells.push(&*input.name, cell);
+        }
+        let predictions = self.inner.model.predict_row(&cells)?;
+        Ok(Score { status, event_ts, predictions })
+    }
+
+    /// Fetches the features of many keys by one query and scores them, many off the runtime's threads.
+    ///
+    /// Dropping the future cancels the query at the server; scoring that has begun on another thread ends there, unheard.
+    ///
+    /// # Errors
+    /// If a key does not fit the view, the plan refuses a status, the store fails, or the plan has inputs that come with the
+    /// request. A row that H2O would refuse is in [`Predictions::errors`].
+    pub async fn score_many<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Scores, Error> {
+        let fetched = self.fetch(keys).await?;
+        off_runtime(fetched.len(), move || fetched.score()).await
+    }
+
+    /// The first half of [`score_many`](Self::score_many): what the store knows of the keys, to be scored where and when the
+    /// caller likes.
+    ///
+    /// Dropping the future cancels the query at the server.
+    ///
+    /// # Errors
+    /// If a key does not fit the view, the plan refuses a status, or the store fails.
+    pub async fn fetch<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Fetched, Error> {
+        let keys: Vec<Key> = keys.into_iter().map(Into::into).collect();
+        let found = self.reader.rows(&keys).await?;
+        let now = Timestamp::now();
+        let ttl = self.view().ttl();
+        let (mut status, mut usable) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
+        for event in found.event_ts()? {
+            let known = event.map_or(Status::Missing, |event| Status::of(event, now, ttl));
+            usable.push(self.usable(status.len(), known)?);
+            status.push(known);
+        }
+        let features = self.reader.feature_set(&found, status, |row| usable[row])?;
+        Ok(Fetched { plan: self.clone(), keys, features })
+    }
+
+    /// Whether features of that status go into the model.
+    fn usable(&self, index: usize, status: Status) -> Result<bool, Error> {
+        let refused = match (status, self.inner.on_missing, self.inner.on_stale) {
+            (Status::Missing, OnMissing::Refuse, _) => "missing",
+            (Status::Stale { .. }, _, OnStale::Refuse) => "stale",
+            (Status::Stale { .. }, _, on_stale) => return Ok(on_stale == OnStale::Use),
+            (status, ..) => return Ok(status != Status::Missing),
+        };
+        Err(ErrorKind::Refused { view: self.view().name().to_owned(), index, status: refused }.into())
+    }
+
+    fn unrequested(&self) -> Error {
+        let request = self.inner.inputs.iter().filter(|input| input.source == Source::Request);
+        let problems =
+            request.map(|input| format!("input {:?} comes with the request", input.name)).collect();
+        ErrorKind::Bind { view: self.view().name().to_owned(), problems }.into()
+    }
+}
+
+/// Features of keys on their way to the model.
+#[derive(Clone)]
+pub struct Fetched {
+    plan: ScorePlan,
+    keys: Vec<Key>,
+    features: FeatureSet,
+}
+
+impl Fetched {
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The features as the model will see them: those that the plan takes as missing are missing here.
+    pub fn features(&self) -> &FeatureSet {
+        &self.features
+    }
+
+    /// Scores on this thread and those of rayon.
+    ///
+    /// # Errors
+    /// If the plan has inputs that come with the request, or the model refuses the batch.
+    pub fn score(&self) -> Result<Scores, Error> {
+        self.score_with(&Batch::new(0))
+    }
+
+    /// As [`score`](Self::score), with the inputs that come with the request: a row a key, in the keys' order.
+    ///
+    /// # Errors
+    /// If the request lacks an input or has another number of rows; if the model refuses the batch.
+    pub fn score_with<'a>(&'a self, request: &Batch<'a>) -> Result<Scores, Error> {
+        let Self { plan, keys, features } = self;
+        let values: Vec<Option<Values<'a>>> =
+            features.columns.iter().map(|column| column.as_values()).collect();
+        let mut batch = Batch::new(keys.len());
+        for input in &plan.inner.inputs {
+            let values = match input.source {
+                Source::Key(index) => {
+                    Values::Cells(keys.iter().map(|key| key_cell(&key.values()[index])).collect())
+                }
+                Source::Feature(index) => values[index].clone().unwrap_or(Values::Missing),
+                Source::Request => request.column(&input.name).ok_or_else(|| plan.unrequested())?.clone(),
+                Source::Absent => Values::Missing,
+            };
+            batch.push(&*input.name, values)?;
+        }
+        let predictions = plan.inner.model.predict(&batch)?;
+        Ok(Scores { status: features.status.clone(), event_ts: features.event_ts.clone(), predictions })
+    }
+}
+
+/// A value of a key as a cell of the model's row.
+fn key_cell(value: &Value) -> Cell<'_> {
+    match value {
+        Value::Bool(value) => Cell::Bool(*value),
+        Value::Int(value) => Cell::Integer(*value),
+        Value::Text(value) => Cell::Text(value),
+        _ => Cell::Missing,
+    }
+}
+
+/// The one way from async code to scoring: few rows on this thread, many on one that may be busy for long.
+async fn off_runtime<T: Send + 'static>(rows: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if rows <= ROWS_INLINE {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

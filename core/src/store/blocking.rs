@@ -1,0 +1,372 @@
+//! The store for callers without an async runtime: Python first of all.
+//!
+//! In flow calls on any thread; out flow the same answers as the async store's. Each thread has a current-thread runtime of its
+//! own, with one connection a store: driver and query on one thread take half the time that two threads take. The invariant: a
+//! connection never leaves the thread and the process that made it. So a call after `fork` in the child connects anew, and what
+//! the parent had is left untouched; a thread that ends closes its connections.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use crate::input::{Batch, Row};
+use crate::model::Model;
+use crate::serve::{self, Fetched, PlanBuilder, Score, Scores};
+
+use super::{Builder, Error, ErrorKind, FeatureSet, Features, Key, Record, Upserted, View, WriteOptions};
+
+/// How long the end of a failed call waits for its query to be cancelled at the server.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// A store of features, for threads without an async runtime. Cheap to clone, shared between threads at will.
+///
+/// Every thread that uses it has one connection, made at its first call and closed when the thread ends. All that is said of the
+/// errors of [`FeatureStore`](super::FeatureStore) holds; besides, every call is refused with `InsideRuntime` on a thread that
+/// runs an async runtime.
+///
+/// ```no_run
+/// use cenote::store::{Type, View, blocking::FeatureStore};
+///
+/// let view = View::builder("customer_stats").key("customer", Type::I64).feature("age", Type::F64).build()?;
+/// let store = FeatureStore::connect("postgres://app@localhost/features")?;
+/// let features = store.reader(&view).get(7i64)?;
+///
+/// let plan = store.plan(&cenote::Model::open("churn.zip")?, &view, |plan| plan)?;
+/// let score = plan.score(7i64)?;
+/// # Ok::<(), cenote::store::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct FeatureStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    id: u64,
+    settings: Builder,
+    /// What makes the statements; it never connects.
+    template: super::FeatureStore,
+    closed: AtomicBool,
+}
+
+impl std::fmt::Debug for FeatureStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.shared.template.fmt(f)
+    }
+}
+
+/// What a thread has: its runtime, and its connection to each store.
+struct Local {
+    process: u32,
+    /// Dropped before the runtime on which their connections run.
+    stores: HashMap<u64, (Weak<Shared>, super::FeatureStore)>,
+    runtime: Rc<Runtime>,
+}
+
+thread_local! {
+    static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
+}
+
+impl FeatureStore {
+    /// Connects with default settings.
+    ///
+    /// # Errors
+    /// If the settings cannot be used, or the server cannot be reached or refuses within the deadline.
+    pub fn connect(dsn: &str) -> Result<Self, Error> {
+        Self::new(super::FeatureStore::builder(dsn))
+    }
+
+    /// Connects. The pool's size says nothing here: each thread has one connection.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn new(settings: Builder) -> Result<Self, Error> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let settings = settings.pool(1);
+        let shared = Shared {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            template: settings.clone().lazy()?,
+            settings,
+            closed: AtomicBool::new(false),
+        };
+        let store = Self { shared: Arc::new(shared) };
+        store.run(async |store| store.pool().warm().await)?;
+        Ok(store)
+    }
+
+    /// The process's one store of this connection string, connected at the first call, with default settings.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn shared(dsn: &str) -> Result<Self, Error> {
+        static STORES: OnceLock<Mutex<HashMap<String, FeatureStore>>> = OnceLock::new();
+        let stores = STORES.get_or_init(Mutex::default);
+        let known = stores.lock().unwrap_or_else(PoisonError::into_inner).get(dsn).cloned();
+        if let Some(store) = known.filter(|store| !store.shared.closed.load(Ordering::Acquire)) {
+            return Ok(store);
+        }
+        // Not under the lock: a server that does not answer stops nobody else.
+        let store = Self::connect(dsn)?;
+        stores.lock().unwrap_or_else(PoisonError::into_inner).insert(dsn.to_owned(), store.clone());
+        Ok(store)
+    }
+
+    /// The PostgreSQL schema that holds the store's tables.
+    pub fn schema(&self) -> &str {
+        self.shared.template.schema()
+    }
+
+    /// The SQL that [`apply`](Self::apply) would run; none if the tables are as the view says.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::plan_view`](super::FeatureStore::plan_view).
+    pub fn plan_view(&self, view: &View) -> Result<Vec<String>, Error> {
+        self.run(async |store| Ok(store.plan_view(view).await?.statements().to_vec()))
+    }
+
+    /// Makes the tables of `view`.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::apply`](super::FeatureStore::apply).
+    pub fn apply(&self, view: &View) -> Result<(), Error> {
+        self.run(async |store| store.apply(view).await)
+    }
+
+    /// Compares the catalogue with `view`.
+    ///
+    /// # Errors
+    /// `SchemaDrift` that lists every difference.
+    pub fn verify(&self, view: &View) -> Result<(), Error> {
+        self.run(async |store| store.verify(view).await)
+    }
+
+    /// Reads all features of `view`.
+    pub fn reader(&self, view: &View) -> Reader {
+        Reader { store: self.clone(), reader: self.shared.template.reader(view) }
+    }
+
+    /// Reads the features of `view` called `names`, in that order.
+    ///
+    /// # Errors
+    /// If the view has no feature of such a name.
+    pub fn reader_of<'n>(
+        &self,
+        view: &View,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Result<Reader, Error> {
+        Ok(Reader { store: self.clone(), reader: self.shared.template.reader_of(view, names)? })
+    }
+
+    /// Writes `view`.
+    pub fn writer(&self, view: &View) -> Writer {
+        Writer { store: self.clone(), writer: self.shared.template.writer(view) }
+    }
+
+    /// Binds `model` to `view`, as `settings` changes the plan.
+    ///
+    /// # Errors
+    /// As [`PlanBuilder::build`].
+    pub fn plan(
+        &self,
+        model: &Model,
+        view: &View,
+        settings: impl FnOnce(PlanBuilder) -> PlanBuilder,
+    ) -> Result<ScorePlan, Error> {
+        let builder = settings(self.shared.template.plan(model, view));
+        let plan = builder.bind()?;
+        self.run(async |store| plan.on(store).check().await)?;
+        Ok(ScorePlan { store: self.clone(), plan })
+    }
+
+    /// Closes the store for all its clones: this thread's connection at once, each other thread's at its next call on any store,
+    /// or with the thread. New calls are refused.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::Release);
+        LOCAL.with_borrow_mut(|local| {
+            if let Some(local) = local.as_mut().filter(|local| local.process == std::process::id()) {
+                local.forget_closed();
+            }
+        });
+    }
+
+    /// Runs a call on this thread's runtime and connection.
+    fn run<T>(&self, call: impl AsyncFnOnce(&super::FeatureStore) -> Result<T, Error>) -> Result<T, Error> {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return Err(ErrorKind::InsideRuntime.into());
+        }
+        let (runtime, store) = self.local()?;
+        runtime.block_on(async {
+            let outcome = call(&store).await;
+            if outcome.is_err() {
+                // This thread's runtime stands still between calls: a query that was left must be cancelled within this one.
+                store.pool().settle(SETTLE).await;
+            }
+            outcome
+        })
+    }
+
+    /// This thread's runtime, and its store.
+    fn local(&self) -> Result<(Rc<Runtime>, super::FeatureStore), Error> {
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(ErrorKind::Closed.into());
+        }
+        LOCAL.with_borrow_mut(|slot| {
+            let process = std::process::id();
+            if slot.as_ref().is_some_and(|local| local.process != process) {
+                // After a fork the sockets are the parent's too: to close them properly would end its sessions.
+                std::mem::forget(slot.take());
+            }
+            let local = match slot {
+                Some(local) => local,
+                None => {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build()
+                        .map_err(ErrorKind::Runtime)?;
+                    slot.insert(Local { process, stores: HashMap::new(), runtime: Rc::new(runtime) })
+                }
+            };
+            let id = self.shared.id;
+            if let Some((_, store)) = local.stores.get(&id) {
+                return Ok((Rc::clone(&local.runtime), store.clone()));
+            }
+            local.forget_closed();
+            let store = self.shared.settings.clone().lazy()?;
+            local.stores.insert(id, (Arc::downgrade(&self.shared), store.clone()));
+            Ok((Rc::clone(&local.runtime), store))
+        })
+    }
+}
+
+impl Local {
+    /// Closes this thread's connections to stores that are closed or gone.
+    fn forget_closed(&mut self) {
+        let runtime = &self.runtime;
+        self.stores.retain(|_, (shared, store)| {
+            let open = shared.upgrade().is_some_and(|shared| !shared.closed.load(Ordering::Acquire));
+            if !open && tokio::runtime::Handle::try_current().is_err() {
+                runtime.block_on(async {
+                    store.pool().close();
+                    // The connection's own task says goodbye to the server when it is next polled.
+                    tokio::task::yield_now().await;
+                });
+            }
+            open
+        });
+    }
+}
+
+/// Reads a view; see [`store::Reader`](super::Reader).
+#[derive(Clone)]
+pub struct Reader {
+    store: FeatureStore,
+    reader: super::Reader,
+}
+
+impl Reader {
+    /// The view that is read.
+    pub fn view(&self) -> &View {
+        self.reader.view()
+    }
+
+    /// The features of one key.
+    ///
+    /// # Errors
+    /// As [`store::Reader::get`](super::Reader::get).
+    pub fn get(&self, key: impl Into<Key>) -> Result<Features, Error> {
+        self.store.run(async |store| self.reader.on(store).get(key).await)
+    }
+
+    /// The features of many keys, in their order.
+    ///
+    /// # Errors
+    /// As [`store::Reader::get`](super::Reader::get).
+    pub fn get_many<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Result<FeatureSet, Error> {
+        self.store.run(async |store| self.reader.on(store).get_many(keys).await)
+    }
+}
+
+/// Writes a view; see [`store::Writer`](super::Writer).
+#[derive(Clone)]
+pub struct Writer {
+    store: FeatureStore,
+    writer: super::Writer,
+}
+
+impl Writer {
+    /// The view that is written.
+    pub fn view(&self) -> &View {
+        self.writer.view()
+    }
+
+    /// Writes records in one transaction.
+    ///
+    /// # Errors
+    /// As [`store::Writer::upsert`](super::Writer::upsert).
+    pub fn upsert(&self, records: &[Record], options: WriteOptions) -> Result<Upserted, Error> {
+        self.store.run(async |store| self.writer.on(store).upsert_with(records, options).await)
+    }
+
+    /// Writes a batch in one transaction.
+    ///
+    /// # Errors
+    /// As [`store::Writer::upsert_batch`](super::Writer::upsert_batch).
+    pub fn upsert_batch(&self, batch: &Batch<'_>, options: WriteOptions) -> Result<Upserted, Error> {
+        self.store.run(async |store| self.writer.on(store).upsert_batch(batch, options).await)
+    }
+}
+
+/// A model bound to a view; see [`serve::ScorePlan`].
+#[derive(Clone)]
+pub struct ScorePlan {
+    store: FeatureStore,
+    plan: serve::ScorePlan,
+}
+
+impl ScorePlan {
+    /// The model that is bound.
+    pub fn model(&self) -> &Model {
+        self.plan.model()
+    }
+
+    /// The view that it is bound to.
+    pub fn view(&self) -> &View {
+        self.plan.view()
+    }
+
+    /// Fetches the features of `key` and scores them.
+    ///
+    /// # Errors
+    /// As [`serve::ScorePlan::score`].
+    pub fn score(&self, key: impl Into<Key>) -> Result<Score, Error> {
+        self.store.run(async |store| self.plan.on(store).score(key).await)
+    }
+
+    /// As [`score`](Self::score), with the inputs that come with the request.
+    ///
+    /// # Errors
+    /// As [`serve::ScorePlan::score_with`].
+    pub fn score_with(&self, key: impl Into<Key>, request: &Row<'_>) -> Result<Score, Error> {
+        self.store.run(async |store| self.plan.on(store).score_with(key, request).await)
+    }
+
+    /// Fetches the features of many keys and scores them on this thread and those of rayon.
+    ///
+    /// # Errors
+    /// As [`serve::ScorePlan::score_many`].
+    pub fn score_many<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Scores, Error> {
+        self.fetch(keys)?.score()
+    }
+
+    /// What the store knows of the keys, to be scored with the inputs that come with the request.
+    ///
+    /// # Errors
+    /// As [`serve::ScorePlan::fetch`].
+    pub fn fetch<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Fetched, Error> {
+        self.store.run(async |store| self.plan.on(store).fetch(keys).await)
+    }
+}
