@@ -19,6 +19,15 @@ pub enum ErrorKind {
         /// Cells of the column.
         found: usize,
     },
+    /// A matrix has more or fewer columns than names were given for.
+    #[cfg(feature = "ndarray")]
+    #[error("{names} names for a matrix of {columns} columns")]
+    ColumnCount {
+        /// How many names were given.
+        names: usize,
+        /// How many columns the matrix has.
+        columns: usize,
+    },
     /// Two columns of a batch have one name.
     #[error("column {column:?} stands twice in the batch")]
     DuplicateColumn {
@@ -66,6 +75,11 @@ impl Error {
 
     pub(crate) fn column_length(column: &str, expected: usize, found: usize) -> Self {
         ErrorKind::ColumnLength { column: column.to_owned(), expected, found }.into()
+    }
+
+    #[cfg(feature = "ndarray")]
+    pub(crate) fn column_count(names: usize, columns: usize) -> Self {
+        ErrorKind::ColumnCount { names, columns }.into()
     }
 
     pub(crate) fn duplicate_column(column: &str) -> Self {

@@ -61,6 +61,11 @@ impl ArrowColumns {
         Ok(Self { rows: batch.num_rows(), columns })
     }
 
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// The columns as a batch to score.
     ///
     /// # Errors

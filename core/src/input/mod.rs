@@ -6,6 +6,10 @@
 #[cfg(feature = "arrow")]
 pub mod arrow;
 mod batch;
+#[cfg(feature = "ndarray")]
+pub mod ndarray;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 mod row;
 
 pub use batch::{Batch, Codes, Offsets, Primitive, Strided, Text, Validity, Values};

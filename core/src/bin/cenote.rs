@@ -1,0 +1,8 @@
+//! The program `cenote`; see [`cli`].
+
+#[path = "../cli/mod.rs"]
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}
