@@ -57,7 +57,7 @@ enum Target {
 
 enum Writer {
     Plain(BufWriter<NamedTempFile>),
-    Gzip(GzEncoder<BufWriter<NamedTempFile>>),
+    Gzip(Box<GzEncoder<BufWriter<NamedTempFile>>>),
     Parquet(Box<ParquetWriter<NamedTempFile>>),
     /// Between two temporary files, and after a failure there.
     None,
@@ -191,7 +191,7 @@ impl Writer {
         let buffered = |file| BufWriter::with_capacity(1 << 16, file);
         let mut writer = match encoding {
             Encoding::Plain => Writer::Plain(buffered(file)),
-            Encoding::Gzip => Writer::Gzip(GzEncoder::new(buffered(file), Compression::default())),
+            Encoding::Gzip => Writer::Gzip(Box::new(GzEncoder::new(buffered(file), Compression::default()))),
             Encoding::Parquet => {
                 let error = if with_error { ErrorColumn::Always } else { ErrorColumn::WhenAny };
                 return Ok(Writer::Parquet(Box::new(ParquetWriter::new(file, like, error)?)));

@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn empty_matrices_have_no_rows_or_no_columns() {
-        assert_eq!(columns(Array2::zeros((0, 2)).view()), [vec![], vec![]]);
+        assert_eq!(columns(Array2::zeros((0, 2)).view()), [Vec::<f64>::new(), vec![]]);
         assert_eq!(columns(Array2::zeros((3, 0)).view()), Vec::<Vec<f64>>::new());
     }
 
