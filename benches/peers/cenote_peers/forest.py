@@ -33,6 +33,7 @@ class Tree:
     levels: dict[int, np.ndarray] = field(default_factory=dict)  # node -> sorted codes that go right
 
     def __len__(self) -> int:
+        """Nodes, leaves among them."""
         return len(self.kind)
 
     def depth(self) -> int:
@@ -41,6 +42,26 @@ class Tree:
         for node in np.flatnonzero(self.kind != Split.LEAF):
             level[self.left[node]] = level[self.right[node]] = level[node] + 1
         return int(level.max())
+
+    def siblings_adjacent(self) -> Tree:
+        """The same tree with a right child just after its sibling, and otherwise depth first, which walks fastest."""
+        order, waiting = [0], [0]
+        while waiting:
+            node = waiting.pop()
+            if self.kind[node] != Split.LEAF:
+                order += (self.left[node], self.right[node])
+                waiting += (self.right[node], self.left[node])
+        new = np.empty(len(self), dtype=np.int32)
+        new[order] = np.arange(len(self))
+        return Tree(
+            self.kind[order],
+            self.feature[order],
+            self.threshold[order],
+            new[self.left[order]],
+            new[self.right[order]],
+            self.na_left[order],
+            {int(new[node]): codes for node, codes in self.levels.items()},
+        )
 
     def leaf_of(self, x: np.ndarray) -> np.ndarray:
         """The index of the leaf that each row of `x` (float64) falls into."""
@@ -93,6 +114,11 @@ class Forest:
         """(class, tree) in order of rounds."""
         return [(k, tree) for group in self.trees for k, tree in enumerate(group) if tree is not None]
 
+    @property
+    def n_outputs(self) -> int:
+        """Numbers in a prediction beside the label."""
+        return {"Regression": 1, "Binomial": 2}.get(self.category, self.n_classes)
+
     def margins(self, x: np.ndarray) -> np.ndarray:
         """`[rows x classes]`: leaves summed in float64, trees ascending, then `init`."""
         wide = x.astype(np.float64)
@@ -100,6 +126,21 @@ class Forest:
         for k, tree in self.flat():
             out[:, k] += tree.threshold[tree.leaf_of(wide)].astype(np.float64)
         return out + self.init
+
+    def predictions(self, margins: np.ndarray) -> np.ndarray:
+        """What H2O makes of margins: `[rows x 1]` for regression, else a probability a class."""
+        if self.algo == "drf":
+            share = margins[:, 0] / len(self.trees)
+            if self.category == "Binomial":
+                return np.column_stack([share, 1.0 - share])
+            return share[:, None] if self.n_classes == 1 else margins / margins.sum(axis=1, keepdims=True)
+        if self.category == "Binomial":
+            one = 1.0 / (1.0 + np.exp(-margins[:, 0]))
+            return np.column_stack([1.0 - one, one])
+        if self.category == "Multinomial":
+            power = np.exp(margins - margins.max(axis=1, keepdims=True))
+            return power / power.sum(axis=1, keepdims=True)
+        return margins
 
     def float32_tolerance(self) -> float:
         """How far a sum of these leaves may stray in float32, in any order: trees x 2^-24 x the largest sum."""

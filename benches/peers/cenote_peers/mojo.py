@@ -166,6 +166,4 @@ def read_forest(path: Path) -> Forest:
                 row.append(read_tree(archive.read(name), n_levels) if name in present else None)
             trees.append(row)
     domains = {name: header.domains[name] for name in header.features if name in header.domains}
-    return Forest(
-        trees, float(info.get("init_f", 0.0)), header.features, domains, info["category"], info["algo"]
-    )
+    return Forest(trees, float(info.get("init_f", 0.0)), header.features, domains, info["category"], info["algo"])

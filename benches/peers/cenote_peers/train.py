@@ -6,6 +6,7 @@ Those small enough to commit lie in `benches/models`; the others are trained whe
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -62,7 +63,7 @@ RECIPES: dict[str, Recipe] = {
     "gbm_500x6_flights": Recipe(
         "gbm", _flights, "late",
         {"ntrees": 500, "max_depth": 6, "learn_rate": 0.03, "min_rows": 20, "nbins_cats": 64, "seed": 1},
-        data.FLIGHT_CATEGORICAL, tuple(data.FLIGHT_COLUMNS),
+        data.FLIGHT_CATEGORICAL, data.FLIGHT_COLUMNS,
     ),
     "gbm_multinomial_10": Recipe(
         "gbm", _numeric(40_000, "multinomial"), "y",
@@ -71,13 +72,20 @@ RECIPES: dict[str, Recipe] = {
     "glm_highcard": Recipe(
         "glm", _flights, "late",
         {"family": "binomial", "alpha": 0.0, "lambda_": 1e-4, "solver": "L_BFGS", "max_iterations": 60, "seed": 1},
-        data.FLIGHT_CATEGORICAL, tuple(data.FLIGHT_COLUMNS),
+        data.FLIGHT_CATEGORICAL, data.FLIGHT_COLUMNS,
     ),
     "pandas_100k": Recipe(
         "gbm", _flights, "late",
         {"ntrees": 500, "max_depth": 6, "learn_rate": 0.03, "min_rows": 20, "nbins_cats": 64, "seed": 1},
-        data.FLIGHT_CATEGORICAL, tuple(data.FLIGHT_COLUMNS_12),
+        data.FLIGHT_CATEGORICAL, data.FLIGHT_COLUMNS_12,
     ),
+    **{
+        f"gbm_100x{depth}_numeric": Recipe(
+            "gbm", _numeric(60_000, "regression"), "y",
+            _GBM | {"ntrees": 100, "max_depth": depth, "learn_rate": 0.02, "min_rows": 5},
+        )
+        for depth in (2, 4, 6, 8, 10, 12, 16)
+    },
 }  # fmt: skip
 
 
@@ -113,9 +121,9 @@ def train(names: list[str], folder: Path) -> None:
             frame = recipe.frame()
             columns = list(recipe.columns) or [c for c in frame.columns if c != recipe.response]
             frame = frame[[*columns, recipe.response]]
-            text = recipe.categorical | ({recipe.response} if frame[recipe.response].dtype == object else set())
+            text = set(recipe.categorical)
             if not pd.api.types.is_numeric_dtype(frame[recipe.response]):
-                text = text | {recipe.response}
+                text.add(recipe.response)
             with tempfile.TemporaryDirectory() as scratch:
                 csv = Path(scratch) / "train.csv"
                 frame.to_csv(csv, index=False)
@@ -125,9 +133,7 @@ def train(names: list[str], folder: Path) -> None:
                 model.train(x=columns, y=recipe.response, training_frame=loaded)
                 written = Path(model.download_mojo(scratch))
                 target = folder / f"{name}.zip"
-                written.replace(target) if written.stat().st_dev == folder.stat().st_dev else target.write_bytes(
-                    written.read_bytes()
-                )
+                shutil.move(written, target)
             h2o.remove_all()
             print(f"trained {name}: {target.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
     finally:
@@ -135,9 +141,9 @@ def train(names: list[str], folder: Path) -> None:
 
 
 def main() -> None:
-    """`python -m cenote_peers.train NAME ...`: trains into `benches/models` unless told otherwise."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*RECIPES, []], default=list(RECIPES))
+    """Trains the named models into `benches/models` unless told otherwise."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("names", nargs="+", choices=list(RECIPES), metavar="NAME", help=", ".join(RECIPES))
     parser.add_argument("--out", type=Path, default=COMMITTED)
     arguments = parser.parse_args()
     train(arguments.names, arguments.out)

@@ -20,7 +20,10 @@ class Engine:
     name: ClassVar[str]
     package: ClassVar[str]  # whose version is reported
     exact: ClassVar[bool] = True  # takes the MOJO's trees; else it trains a forest of its own
+    suffix: ClassVar[str] = ""  # of the file that `build` writes, where the runtime minds
     sums_in: ClassVar[str] = "float32"
+    reads_mojo: ClassVar[bool] = False  # `load` is given the MOJO itself, and nothing is built
+    gives: str = "sums"  # or "predictions": after the link
     note: ClassVar[str] = ""
 
     def __init__(self, threads: int) -> None:

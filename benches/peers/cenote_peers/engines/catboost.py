@@ -1,4 +1,4 @@
-"""CatBoost on a forest of its own: oblivious trees of the same number and depth, trained to predict the forest's sums."""
+"""CatBoost on a forest of its own: oblivious trees, trained to predict the MOJO's sums."""
 
 from __future__ import annotations
 

@@ -15,7 +15,11 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 def _xgboost_tree(index: int, tree: Tree, n_features: int) -> dict[str, Any]:
-    """A tree of XGBoost's JSON model: `value < condition` goes left, a level in the set goes right."""
+    """A tree of XGBoost's JSON model: `value < condition` goes left, a level in the set goes right.
+
+    Below the sixth level XGBoost reads a right child as the node after its sibling, whatever `right_children` says.
+    """
+    tree = tree.siblings_adjacent()
     leaf = tree.kind == Split.LEAF
     sets = [node for node, codes in sorted(tree.levels.items()) if len(codes)]
     condition = tree.threshold.astype(np.float64)
@@ -63,32 +67,34 @@ def xgboost_json(forest: Forest) -> str:
         objective = {"name": "multi:softprob", "softmax_multiclass_param": {"num_class": str(classes)}}
     per_round = np.cumsum([0] + [sum(tree is not None for tree in group) for group in forest.trees])
     types = ["c" if name in forest.domains else "q" for name in forest.names] if forest.domains else []
-    return json.dumps({
-        "learner": {
-            "attributes": {},
-            "feature_names": [],
-            "feature_types": types,
-            "gradient_booster": {
-                "model": {
-                    "cats": {"enc": [], "feature_segments": [], "sorted_idx": []},
-                    "gbtree_model_param": {"num_parallel_tree": "1", "num_trees": str(len(flat))},
-                    "iteration_indptr": per_round.tolist(),
-                    "tree_info": [k for k, _ in flat],
-                    "trees": [_xgboost_tree(i, tree, features) for i, (_, tree) in enumerate(flat)],
+    return json.dumps(
+        {
+            "learner": {
+                "attributes": {},
+                "feature_names": [],
+                "feature_types": types,
+                "gradient_booster": {
+                    "model": {
+                        "cats": {"enc": [], "feature_segments": [], "sorted_idx": []},
+                        "gbtree_model_param": {"num_parallel_tree": "1", "num_trees": str(len(flat))},
+                        "iteration_indptr": per_round.tolist(),
+                        "tree_info": [k for k, _ in flat],
+                        "trees": [_xgboost_tree(i, tree, features) for i, (_, tree) in enumerate(flat)],
+                    },
+                    "name": "gbtree",
                 },
-                "name": "gbtree",
+                "learner_model_param": {
+                    "base_score": base,
+                    "boost_from_average": "1",
+                    "num_class": str(classes if classes > 1 else 0),
+                    "num_feature": str(features),
+                    "num_target": "1",
+                },
+                "objective": objective,
             },
-            "learner_model_param": {
-                "base_score": base,
-                "boost_from_average": "1",
-                "num_class": str(classes if classes > 1 else 0),
-                "num_feature": str(features),
-                "num_target": "1",
-            },
-            "objective": objective,
-        },
-        "version": [3, 2, 0],
-    })
+            "version": [3, 2, 0],
+        }
+    )
 
 
 class XGBoost(Engine):
@@ -96,9 +102,14 @@ class XGBoost(Engine):
 
     name = "xgboost"
     package = "xgboost"
+    suffix = ".ubj"
 
     def build(self, forest: Forest, nan_rows: bool, path: Path) -> None:
-        path.write_text(xgboost_json(forest))
+        import xgboost
+
+        booster = xgboost.Booster()
+        booster.load_model(bytearray(xgboost_json(forest), "utf-8"))
+        booster.save_model(path)
 
     def load(self, path: Path, forest: Forest) -> None:
         import xgboost
@@ -117,6 +128,8 @@ class OneDal(Engine):
     """daal4py's `gbt_regression_prediction(fptype="float")`, or the classifier's probabilities for many classes."""
 
     name = "onedal"
+    note = "of many classes it gives probabilities: the link is in its time"
+    suffix = ".json"
     package = "scikit-learn-intelex"
 
     def build(self, forest: Forest, nan_rows: bool, path: Path) -> None:
@@ -127,14 +140,16 @@ class OneDal(Engine):
     def load(self, path: Path, forest: Forest) -> None:
         import daal4py
         import xgboost
+        from daal4py.mb.gbt_convertors import get_gbt_model_from_xgboost
 
         daal4py.daalinit(self.threads)
         self.classes = forest.n_classes
         booster = xgboost.Booster(model_file=str(path))
-        self.model = daal4py.get_gbt_model_from_xgboost(booster)
+        self.model = get_gbt_model_from_xgboost(booster)
         if self.classes == 1:
             self.algorithm = daal4py.gbt_regression_prediction(fptype="float")
         else:
+            self.gives = "predictions"
             self.algorithm = daal4py.gbt_classification_prediction(
                 nClasses=self.classes, fptype="float", resultsToEvaluate="computeClassProbabilities"
             )
@@ -145,8 +160,7 @@ class OneDal(Engine):
     def margins(self, output: Any) -> np.ndarray:
         if self.classes == 1:
             return np.asarray(output.prediction, dtype=np.float64).reshape(-1, 1)
-        with np.errstate(divide="ignore"):
-            return np.log(np.asarray(output.probabilities, dtype=np.float64))
+        return np.asarray(output.probabilities, dtype=np.float64)
 
 
 def _lightgbm_tree(index: int, tree: Tree, missing: int, n_levels: list[int]) -> str:
@@ -238,7 +252,12 @@ def lightgbm_text(forest: Forest, nan_rows: bool) -> str:
         "tree_sizes=" + " ".join(str(len(text) + 1) for text in trees),
         "",
     ]
-    return "\n".join(head) + "\n" + "\n".join(trees) + "\nend of trees\n\nfeature_importances:\n\nparameters:\nend of parameters\n\npandas_categorical:null\n"
+    return (
+        "\n".join(head)
+        + "\n"
+        + "\n".join(trees)
+        + "\nend of trees\n\nfeature_importances:\n\nparameters:\nend of parameters\n\npandas_categorical:null\n"
+    )
 
 
 class LightGBM(Engine):
@@ -256,7 +275,7 @@ class LightGBM(Engine):
 
         self.classes, self.init = forest.n_classes, forest.init
         self.n_levels = [len(forest.domains.get(name, ())) for name in forest.names]
-        self.model = lightgbm.Booster(model_file=str(path), params={"num_threads": self.threads, "verbose": -1})
+        self.model = lightgbm.Booster(model_file=str(path))
 
     def form(self, x: np.ndarray) -> np.ndarray:
         formed = np.array(x, order="C")

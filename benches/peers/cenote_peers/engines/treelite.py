@@ -102,7 +102,8 @@ class Tl2cgen(Engine):
 
     name = "tl2cgen"
     package = "tl2cgen"
-    max_nodes = 80_000
+    suffix = ".so"
+    max_nodes = 450_000
 
     def build(self, forest: Forest, nan_rows: bool, path: Path) -> None:
         import tl2cgen

@@ -1,0 +1,226 @@
+"""The run: hand the forest over, check outputs, then time everyone in turn, round after round; write what came out."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import method, report, train, works
+from .contestants import QUICK, CannotHold, Contestant, PeerError, Process, build, compile_java, difference, takes_part
+from .contestants import rust_binary as rust
+from .engines import ENGINES
+from .works import Ready, Work
+
+RESULTS = train.PEERS.parent / "results"
+COLUMNS = ("work", "who", "threads", "batch", "ns_per_row_tree", "us_per_row", "rows_per_s")
+SETTLE = 0.02  # seconds of quiet before each turn
+
+
+@dataclass
+class Plan:
+    """How long to measure."""
+
+    rounds: int = 4
+    sample_seconds: float = 0.1
+    cell_seconds: float = 5.0  # a cell is not begun again once it has taken so long
+    warm_seconds: float = 1.0
+    rows: int = 100_000
+    check_rows: int = 2000
+    largest_batch: int = 100_000
+    two_threads: int = 2
+
+
+@dataclass
+class Outcome:
+    """Samples in seconds a row, and what the notes file says."""
+
+    samples: dict[tuple[str, str, int, int], list[float]] = field(default_factory=lambda: defaultdict(list))
+    notes: list[dict[str, object]] = field(default_factory=list)
+    trees: dict[str, int] = field(default_factory=dict)
+    shapes: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def note(self, work: str, who: str, text: str, diff: float | None = None, tolerance: float | None = None) -> None:
+        """Says what became of a contestant in a work."""
+        self.notes.append({
+            "work": work, "who": who, "note": text,
+            "max_difference": "" if diff is None else f"{diff:.3g}",
+            "tolerance": "" if tolerance is None else f"{tolerance:.3g}",
+        })  # fmt: skip
+
+    def rows(self, pick: str = "min") -> list[dict[str, object]]:
+        """The lines of `peers.csv`, of the least (`min`) or the middle (`median`) of the samples."""
+        lines = []
+        for (work, who, threads, batch), samples in self.samples.items():
+            seconds = min(samples) if pick == "min" else statistics.median(samples)
+            values = (
+                work, who, threads, batch,
+                f"{seconds / self.trees[work] * 1e9:.4g}", f"{seconds * 1e6:.4g}", f"{1 / seconds:.4g}",
+            )  # fmt: skip
+            lines.append(dict(zip(COLUMNS, values, strict=True)))
+        return lines
+
+
+class Stage:
+    """The workers of one number of threads, started when first needed and kept to the end."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._running: dict[Contestant, Process] = {}
+
+    def open(self, contestant: Contestant, ready: Ready) -> Process:
+        """Has the contestant open a work's model and rows. Raises `CannotHold` or `PeerError`."""
+        model = build(contestant, ready)
+        process = self._running.get(contestant)
+        if process is None:
+            process = self._running[contestant] = Process(contestant, self.threads)
+        rows = ready.frame if contestant.engine.startswith("frame:") else ready.rows
+        try:
+            process.ask("open", model, rows, ready.columns, ready.context)
+        except PeerError:
+            self.drop(contestant)
+            raise
+        return process
+
+    def drop(self, contestant: Contestant) -> None:
+        """Ends a worker that failed; the next work starts it anew."""
+        process = self._running.pop(contestant, None)
+        if process is not None:
+            process.close()
+
+    def close(self) -> None:
+        """Ends all workers."""
+        for contestant in list(self._running):
+            self.drop(contestant)
+
+
+def _seconds(answer: str) -> tuple[float, float]:
+    """(seconds spent, seconds a row) of a worker's answer to `time` or `load`."""
+    nanoseconds, rows = map(float, answer.split())
+    return nanoseconds / 1e9, nanoseconds / 1e9 / rows
+
+
+def _time_work(ready: Ready, stage: Stage, batches: list[int], only: list[str], plan: Plan, outcome: Outcome) -> None:
+    work, threads = ready.work, stage.threads
+    able: list[tuple[Contestant, Process]] = []
+    for contestant in takes_part(work.group, only):
+        try:
+            process = stage.open(contestant, ready)
+            exact = contestant.engine not in ENGINES or ENGINES[contestant.engine].exact
+            if exact:
+                diff, tolerance = difference(ready, process)
+                if not diff <= tolerance:
+                    raise PeerError(f"outputs differ by {diff:.3g}, tolerance {tolerance:.3g}: not timed")
+                if threads == 1:
+                    outcome.note(work.name, contestant.who, contestant.note, diff, tolerance)
+            elif threads == 1:
+                outcome.note(work.name, contestant.who, contestant.note)
+            if work.group != "load" and contestant.who != "mojo_predict_pandas":
+                process.ask("time", min(1000, max(batches)), plan.warm_seconds if "java" in contestant.engine else 0.1)
+            able.append((contestant, process))
+        except (CannotHold, PeerError) as reason:
+            if threads == 1 or isinstance(reason, PeerError):
+                outcome.note(work.name, contestant.who, f"left out: {reason}")
+                print(f"    {contestant.who} left out: {reason}", file=sys.stderr)
+    spent: dict[tuple[str, int], float] = defaultdict(float)
+    for _ in range(plan.rounds):
+        for batch in batches:
+            for contestant, process in able:
+                cell = (contestant.who, batch)
+                if spent[cell] > plan.cell_seconds:
+                    continue
+                time.sleep(SETTLE)
+                try:
+                    if work.group == "load":
+                        answer = process.ask("load", plan.sample_seconds)
+                    else:
+                        answer = process.ask("time", batch, plan.sample_seconds)
+                except PeerError as reason:
+                    outcome.note(work.name, contestant.who, f"batch {batch}, {threads} threads: {reason}")
+                    spent[cell] = float("inf")
+                    continue
+                took, each = _seconds(answer)
+                spent[cell] += took
+                outcome.samples[work.name, contestant.who, threads, batch].append(each)
+
+
+def run(chosen: list[Work], only: list[str], plan: Plan) -> Outcome:
+    """Measures the works, all contestants of a work in turn."""
+    outcome = Outcome()
+    stages = [Stage(1), Stage(plan.two_threads)]
+    try:
+        for work in chosen:
+            start = time.perf_counter()
+            print(f"{work.name}", file=sys.stderr)
+            ready = works.make_ready(work, plan.rows, plan.check_rows)
+            outcome.trees[work.name], outcome.shapes[work.name] = ready.n_trees, ready.shape
+            for stage, batches in zip(stages, (work.one_thread, work.all_threads), strict=True):
+                wanted = sorted({min(batch, plan.largest_batch) for batch in batches})
+                if wanted and (stage.threads > 1 or stage is stages[0]):
+                    _time_work(ready, stage, wanted, only, plan, outcome)
+            print(report.table(outcome.rows(), work.name), flush=True)
+            print(f"    {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    finally:
+        for stage in stages:
+            stage.close()
+    return outcome
+
+
+def _write_csv(path: Path, columns: tuple[str, ...], lines: list[dict[str, object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def save(outcome: Outcome, plan: Plan, folder: Path) -> None:
+    """Writes the CSV files, the method and the plots."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_csv(folder / "peers.csv", COLUMNS, outcome.rows())
+    _write_csv(folder / "peers_median.csv", COLUMNS, outcome.rows("median"))
+    _write_csv(folder / "peers_notes.csv", ("work", "who", "note", "max_difference", "tolerance"), outcome.notes)
+    (folder / "peers_method.md").write_text(method.describe(outcome, plan))
+    report.plots(folder / "peers.csv", folder)
+
+
+def main() -> None:
+    """Reads the command line, trains what is missing, runs, saves."""
+    parser = argparse.ArgumentParser(prog="run.py", description="Runs cenote beside other runtimes of H2O's models.")
+    parser.add_argument("--work", action="append", default=[], metavar="NAME", help="only this work; may be repeated")
+    parser.add_argument("--who", action="append", default=[], metavar="NAME", help="only this runtime; may be repeated")
+    parser.add_argument("--rounds", type=int, default=Plan.rounds, help="turns each cell gets (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the files go (default benches/results)")
+    parser.add_argument(
+        "--quick", action="store_true", help="one round, few peers, small batches: does it work at all?"
+    )
+    parser.add_argument("--plots-only", action="store_true", help="draw the plots of --out/peers.csv again")
+    arguments = parser.parse_args()
+    if arguments.plots_only:
+        report.plots(arguments.out / "peers.csv", arguments.out)
+        return
+    plan, only, names = Plan(rounds=arguments.rounds), arguments.who, arguments.work
+    if arguments.quick:
+        plan = Plan(1, 0.01, 1.0, 0.1, 1000, 200, 1000)
+        only = only or list(QUICK)
+        names = names or ["gbm_500x6_numeric", "gbm_500x6_flights", "glm_highcard"]
+        arguments.out = train.CACHE / "quick" if arguments.out == RESULTS else arguments.out
+    chosen = works.chosen(names)
+    untrained = list(works.missing_models(chosen))
+    if untrained:
+        print(f"training {', '.join(untrained)} with H2O (kept in target/peers/models)", file=sys.stderr)
+        train.train(untrained, train.CACHE / "models")
+    compile_java()
+    if not rust().exists():
+        print(f"{rust()} is not built: cenote's Rust figures are left out", file=sys.stderr)
+    outcome = run(chosen, only, plan)
+    save(outcome, plan, arguments.out)
+    print(f"written to {arguments.out}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

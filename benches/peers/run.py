@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""`make peers`: gets the peers from their registries into `target/peers-venv`, builds cenote, and runs the comparison.
+
+Needs Python 3.11, a Rust toolchain and a C compiler; Java is installed by apt-get where it is missing and we are root.
+All that is downloaded comes from PyPI, crates.io and Debian. Options are those of `cenote_peers.bench`: see `--help`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+VENV = ROOT / "target" / "peers-venv"
+PYTHON = VENV / "bin" / "python"
+
+
+def call(*command: str | Path) -> None:
+    """Runs a command, showing it; ends the program if it fails."""
+    print("+", *command, file=sys.stderr)
+    if subprocess.run([str(word) for word in command], cwd=ROOT).returncode:
+        raise SystemExit(f"failed: {command[0]}")
+
+
+def need_java() -> None:
+    """A Java compiler, from Debian where it is missing."""
+    if shutil.which("javac"):
+        return
+    if not (shutil.which("apt-get") and os.geteuid() == 0):
+        raise SystemExit("no Java compiler: install a JDK of version 17 or later (Debian: default-jdk-headless)")
+    call("apt-get", "update", "-q")
+    call("apt-get", "install", "-qy", "default-jdk-headless")
+
+
+def need_packages() -> None:
+    """The venv with the pinned packages; brought up to date when the pins change."""
+    pins = (HERE / "requirements.txt").read_bytes()
+    stamp = VENV / "pins"
+    digest = hashlib.sha256(pins).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    if not PYTHON.exists():
+        venv.create(VENV, with_pip=True)
+    call(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", HERE / "requirements.txt")
+    stamp.write_text(digest)
+
+
+def need_cenote() -> None:
+    """cenote's Rust worker and its wheel, from this checkout."""
+    call("cargo", "build", "--release", "-p", "cenote-bench", "--bin", "peers-worker")
+    wheels = ROOT / "target" / "peers" / "wheels"
+    shutil.rmtree(wheels, ignore_errors=True)
+    call(
+        VENV / "bin" / "maturin", "build", "-q", "--release", "--manifest-path", "pybindings/Cargo.toml",
+        "--out", wheels, "--interpreter", PYTHON,
+    )  # fmt: skip
+    wheel = next(wheels.glob("cenote-*.whl"))
+    call(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--force-reinstall", "--no-deps", wheel)
+
+
+def main() -> None:
+    """Sets up, then becomes `cenote_peers.bench` in the venv."""
+    arguments = sys.argv[1:]
+    need_java()
+    need_packages()
+    if not {"-h", "--help", "--plots-only", "--no-build"} & set(arguments):
+        need_cenote()
+    arguments = [word for word in arguments if word != "--no-build"]
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    os.execve(PYTHON, [str(PYTHON), "-W", "ignore", "-m", "cenote_peers.bench", *arguments], environment)
+
+
+if __name__ == "__main__":
+    main()
