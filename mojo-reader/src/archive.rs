@@ -1,13 +1,15 @@
 //! A zip, a folder or a reader becomes named entries; every lie a zip can tell is refused.
 //!
 //! In flow bytes; out flow the contents of entries asked for by name, each inflated only then. What was asked for is
-//! charged to [`Limits`]. The zip crate is hidden in here. What the entries mean is left to `read` and `metadata`.
+//! charged to [`Limits`]. The zip crate is hidden in here. What the entries mean is left to `read` and `metadata`, and the
+//! inflating of an entry that was taken as it lies to `packed`.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
+use zip::read::ZipFile;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
@@ -15,6 +17,7 @@ use crate::artifact::Artifact;
 use crate::error::{Error, ErrorKind};
 use crate::limits::Limits;
 use crate::metadata::Metadata;
+use crate::packed::Packed;
 use crate::read;
 
 /// Entries below this size are not held to [`Limits::ratio`]: a short run of equal bytes packs well and harms nobody.
@@ -148,6 +151,19 @@ impl<'a> Archive<'a> {
         Ok(found)
     }
 
+    /// Takes an entry as it lies, compressed or not, to be inflated when it is needed; `None` if there is no such entry.
+    pub(crate) fn read_packed(&mut self, name: &str) -> Result<Option<Packed>, Error> {
+        let packed = match &mut self.source {
+            Source::Zip(zip) => take_packed(zip, name).map_err(|e| e.in_entry(name))?,
+            Source::Folder(_) => {
+                let mut bytes = Vec::new();
+                let found = self.read(name, &mut bytes)?;
+                return Ok(found.then(|| Packed::stored(name, bytes)));
+            }
+        };
+        Ok(packed)
+    }
+
     /// Reads an entry that must be there.
     pub(crate) fn require(&mut self, name: &str, into: &mut Vec<u8>) -> Result<(), Error> {
         if self.read(name, into)? {
@@ -198,15 +214,34 @@ fn check<R: Read + Seek>(zip: &mut ZipArchive<R>, limits: &Limits) -> Result<(),
     Ok(())
 }
 
-fn read_zip<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str, into: &mut Vec<u8>) -> Result<bool, Error> {
-    let Some(index) = zip.index_for_name_raw(name.as_bytes()) else {
-        return Ok(false);
-    };
+fn open_zip<'z, R: Read + Seek>(
+    zip: &'z mut ZipArchive<R>,
+    name: &str,
+) -> Result<Option<ZipFile<'z, R>>, Error> {
+    let Some(index) = zip.index_for_name_raw(name.as_bytes()) else { return Ok(None) };
     let options = ZipReadOptions::new().enforce_header_consistency(true);
-    let mut file = zip.by_index_with_options(index, options).map_err(from_zip)?;
+    let file = zip.by_index_with_options(index, options).map_err(from_zip)?;
     if !matches!(file.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
         return Err(Error::unsupported("the compression method is not supported"));
     }
+    Ok(Some(file))
+}
+
+fn take_packed<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str) -> Result<Option<Packed>, Error> {
+    // Opened only for its checks: nothing is inflated until something is read.
+    if open_zip(zip, name)?.is_none() {
+        return Ok(None);
+    }
+    let mut file = zip.by_name_raw(name.as_bytes()).map_err(from_zip)?;
+    // `check` found the packed bytes to lie within the archive.
+    let mut bytes = Vec::with_capacity(file.compressed_size() as usize);
+    file.read_to_end(&mut bytes)?;
+    let deflated = file.compression() == CompressionMethod::Deflated;
+    Ok(Some(Packed::new(name, bytes, deflated, file.size() as usize, file.crc32())))
+}
+
+fn read_zip<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str, into: &mut Vec<u8>) -> Result<bool, Error> {
+    let Some(mut file) = open_zip(zip, name)? else { return Ok(false) };
     // `check` bounded the declared size; more bytes than declared, or a wrong CRC, make the read fail.
     let size = file.size();
     into.reserve_exact(

@@ -31,6 +31,7 @@ mod error;
 mod ini;
 mod limits;
 mod metadata;
+mod packed;
 mod read;
 mod schema;
 mod text;

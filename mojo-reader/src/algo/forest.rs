@@ -6,7 +6,7 @@ use crate::read::{Source, domain, string_array};
 use crate::schema::{CategoricalEncoding, Column, OriginalColumns, Schema};
 
 use super::tree_bytes::TreeReader;
-use super::{Forest, Tree, TreeRules};
+use super::{Aux, Forest, Node, Tree, TreeRules};
 
 /// Reads every tree, and completes the schema with the categorical encoding.
 pub(super) fn read(source: &mut Source<'_, '_>) -> Result<Forest, Error> {
@@ -42,7 +42,6 @@ pub(super) fn read(source: &mut Source<'_, '_>) -> Result<Forest, Error> {
     let mut reader = TreeReader::new(rules, features.len(), archive.limits());
     let mut trees: Vec<Option<Tree>> = Vec::with_capacity(places as usize);
     let mut bytes = Vec::new();
-    let mut aux = Vec::new();
     for class in 0..trees_per_group {
         for group in 0..groups {
             let entry = format!("trees/t{class:02}_{group:03}.bin");
@@ -54,8 +53,9 @@ pub(super) fn read(source: &mut Source<'_, '_>) -> Result<Forest, Error> {
             // MOJO 1.00 has no such entries; Java scores without them too, if it reads from memory.
             if version > (1, 0) {
                 let entry = format!("trees/t{class:02}_{group:03}_aux.bin");
-                if archive.read(&entry, &mut aux)? {
-                    tree.aux = Some(reader.aux(&aux, &tree).map_err(|e| e.in_entry(&entry))?);
+                if let Some(packed) = archive.read_packed(&entry)? {
+                    let splits = tree.nodes.iter().filter(|node| matches!(node, Node::Split(_))).count();
+                    tree.aux = Some(Aux::new(packed, splits)?);
                 }
             }
             trees.push(Some(tree));

@@ -1,5 +1,6 @@
 //! One file an algorithm: entries to plain structs. Nothing here predicts.
 
+mod aux_records;
 mod calibration;
 mod drf;
 mod forest;
@@ -8,11 +9,12 @@ mod glm;
 mod tree;
 mod tree_bytes;
 
+pub use aux_records::{Aux, AuxNode};
 pub use calibration::Calibration;
 pub use drf::Drf;
 pub use gbm::Gbm;
 pub use glm::{Glm, GlmKind};
-pub use tree::{AuxNode, Forest, LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};
+pub use tree::{Forest, LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};
 
 pub(crate) use drf::read as read_drf;
 pub(crate) use gbm::read as read_gbm;

@@ -1,9 +1,11 @@
-//! Decision trees as plain data: what a `trees/tCC_GGG.bin` entry and its `_aux.bin` say.
+//! Decision trees as plain data: what a `trees/tCC_GGG.bin` entry says.
 //!
 //! In flow tree blobs; out flows a [`Forest`] whose child indices are in range, point forward, and whose splits name
 //! existing columns, so that a walk from node 0 ends. Nothing here predicts.
 //!
-//! Sources of the format: `SharedTreeMojoModel.scoreTree`, `scoreTree0`, `scoreTree1` and `AuxInfo` of h2o-genmodel.
+//! Sources of the format: `SharedTreeMojoModel.scoreTree`, `scoreTree0`, `scoreTree1` of h2o-genmodel.
+
+use super::Aux;
 
 /// Where a missing value goes at a split. Mirrors `NaSplitDir`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,23 +78,6 @@ pub enum Node {
     Split(Split),
 }
 
-/// One record of `_aux.bin`: a split's statistics from training. Mirrors `AuxInfo`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AuxNode {
-    /// H2O's id of the split node.
-    pub id: i32,
-    /// How many inner nodes its left subtree has; negative or a parent id in old files.
-    pub left_inner_nodes: i32,
-    /// Sum of weights of the training rows that went left and right.
-    pub weights: [f32; 2],
-    /// Predictions of the children.
-    pub predictions: [f32; 2],
-    /// Squared errors of the children.
-    pub squared_errors: [f32; 2],
-    /// H2O's ids of the children.
-    pub children: [i32; 2],
-}
-
 /// One tree.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Tree {
@@ -101,7 +86,7 @@ pub struct Tree {
     /// The bytes of every level set of the tree.
     pub set_bytes: Vec<u8>,
     /// The auxiliary records, one a split in file order; `None` where the file has none (MOJO 1.00).
-    pub aux: Option<Vec<AuxNode>>,
+    pub aux: Option<Aux>,
 }
 
 impl Tree {

@@ -1,4 +1,4 @@
-//! The bytes of one tree: a `trees/tCC_GGG.bin` blob to [`Tree`], and its `_aux.bin`.
+//! The bytes of one tree: a `trees/tCC_GGG.bin` blob to [`Tree`].
 //!
 //! Numbers stand lowest byte first. (Java reads them in the order of its own machine, which is this one wherever H2O
 //! runs; `endianness` of `model.ini` only reports it.) A node is
@@ -23,11 +23,10 @@ use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::limits::Limits;
 
-use super::{AuxNode, LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};
+use super::{LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};
 
 /// The column number that marks a leaf.
 const LEAF: u16 = 65_535;
-const AUX_BYTES: usize = 40;
 
 /// Reads one tree after the other, within one budget of nodes.
 pub(super) struct TreeReader {
@@ -210,30 +209,5 @@ impl TreeReader {
         let start = self.set_bytes.len() as u32;
         self.set_bytes.extend_from_slice(cursor.take(bytes as usize)?);
         Ok(LevelSet { offset, bits, start })
-    }
-
-    /// Reads the records of a tree's `_aux.bin`: one a split, in the same order. Mirrors `AuxInfo`.
-    pub(super) fn aux(&self, bytes: &[u8], tree: &Tree) -> Result<Vec<AuxNode>, Error> {
-        let splits = tree.nodes.iter().filter(|node| matches!(node, Node::Split(_))).count();
-        let (records, rest) = bytes.as_chunks::<AUX_BYTES>();
-        if !rest.is_empty() || records.len() != splits {
-            let message = format!("{} bytes for {splits} splits of {AUX_BYTES} bytes each", bytes.len());
-            return Err(Error::malformed(message));
-        }
-        Ok(records.iter().map(aux_node).collect())
-    }
-}
-
-fn aux_node(record: &[u8; AUX_BYTES]) -> AuxNode {
-    let word = |i: usize| [record[4 * i], record[4 * i + 1], record[4 * i + 2], record[4 * i + 3]];
-    let int = |i| i32::from_le_bytes(word(i));
-    let float = |i| f32::from_le_bytes(word(i));
-    AuxNode {
-        id: int(0),
-        left_inner_nodes: int(1),
-        weights: [float(2), float(3)],
-        predictions: [float(4), float(5)],
-        squared_errors: [float(6), float(7)],
-        children: [int(8), int(9)],
     }
 }

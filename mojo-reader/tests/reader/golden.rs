@@ -60,6 +60,7 @@ fn check_forest(artifact: &Artifact, case: &str) {
     };
     assert_eq!(forest.trees.len(), forest.groups * forest.trees_per_group);
     for tree in forest.trees.iter().flatten() {
+        let aux = tree.aux.as_ref().map(|aux| aux.records().unwrap());
         let mut record = 0;
         let mut ids = vec![0; tree.nodes.len()];
         for (index, node) in tree.nodes.iter().enumerate() {
@@ -67,14 +68,14 @@ fn check_forest(artifact: &Artifact, case: &str) {
             assert!((split.left as usize) == index + 1 && split.right > split.left);
             assert!((split.right as usize) < tree.nodes.len());
             assert!((split.column as usize) < artifact.schema.features.len());
-            if let Some(aux) = &tree.aux {
+            if let Some(aux) = &aux {
                 assert_eq!(aux[record].id, ids[index], "{case}: records stand in node order");
                 ids[split.left as usize] = aux[record].children[0];
                 ids[split.right as usize] = aux[record].children[1];
                 record += 1;
             }
         }
-        assert!(tree.aux.as_ref().is_none_or(|aux| aux.len() == record));
+        assert!(aux.is_none_or(|aux| aux.len() == record));
     }
 }
 
@@ -121,7 +122,7 @@ fn a_tree_of_one_leaf() {
     let Body::Gbm(gbm) = open("gbm_singleleaf").body else { panic!() };
     let tree = gbm.forest.trees[0].as_ref().unwrap();
     assert!(matches!(tree.nodes[..], [Node::Leaf(_)]));
-    assert_eq!(tree.aux.as_deref(), Some(&[][..]));
+    assert_eq!(tree.aux.as_ref().unwrap().records().unwrap(), []);
 }
 
 /// Java skips `#depth` as a comment even under `[columns]`, so every later name moves up and the last is lost.
