@@ -314,3 +314,75 @@ fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|c| c.to_ascii_lowercase()).into_iter().chain(chars).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+
+    fn zip_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, content) in entries {
+            writer.start_file(*name, SimpleFileOptions::default()).unwrap();
+            writer.write_all(content).unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    #[test]
+    fn entries_are_read_by_name() {
+        let bytes = zip_of(&[("a/b", b"one"), ("empty", b"")]);
+        let mut archive = Archive::from_bytes(&bytes).unwrap();
+        let mut into = b"old".to_vec();
+        assert!(archive.read("a/b", &mut into).unwrap());
+        assert_eq!(into, b"one");
+        assert!(archive.read("empty", &mut into).unwrap() && into.is_empty());
+        assert!(!archive.read("a", &mut into).unwrap());
+        assert_eq!(archive.require("a", &mut into).unwrap_err().to_string(), "a: there is no such entry");
+        let packed = archive.read_packed("a/b").unwrap().unwrap();
+        assert_eq!((packed.size(), packed.unpack().unwrap()), (3, b"one".to_vec()));
+        assert!(archive.read_packed("b").unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_read_again_and_again_is_charged() {
+        let bytes = zip_of(&[("a", &[7; 60])]);
+        let limits = Limits { total_bytes: 100, ..Limits::default() };
+        let mut archive = Archive::from_bytes_with(&bytes, &limits).unwrap();
+        let mut into = Vec::new();
+        assert!(archive.read("a", &mut into).unwrap());
+        let error = archive.read("a", &mut into).unwrap_err();
+        assert_eq!(error.to_string(), "a: bytes of all entries exceed the limit of 100");
+    }
+
+    #[test]
+    fn a_wrong_byte_is_noticed_where_it_is_packed_too() {
+        let mut bytes = zip_of(&[("a", &[7; 600])]);
+        bytes[32] ^= 1;
+        let mut archive = Archive::from_bytes(&bytes).unwrap();
+        assert!(archive.read("a", &mut Vec::new()).is_err());
+        let packed = archive.read_packed("a").unwrap().unwrap();
+        assert_eq!(packed.unpack().unwrap_err().entry(), Some("a"));
+    }
+
+    #[test]
+    fn a_zip_may_stand_behind_other_bytes() {
+        let mut bytes = b"#!/bin/sh\n".to_vec();
+        bytes.extend(zip_of(&[("a", b"x")]));
+        assert!(Archive::from_bytes(&bytes).unwrap().read("a", &mut Vec::new()).unwrap());
+    }
+
+    #[test]
+    fn safe_names() {
+        for name in ["a", "a/b.txt", "trees/t00_000.bin", "..a/b..", "é"] {
+            assert!(is_safe(name), "{name}");
+        }
+        for name in ["", "/a", "a/", "a//b", ".", "..", "a/..", "a/./b", "a\\b", "c:a", "a\0"] {
+            assert!(!is_safe(name), "{name}");
+        }
+    }
+}

@@ -198,3 +198,56 @@ fn domain_line(line: &str) -> Result<(i32, DomainLine), Error> {
     };
     parse().ok_or_else(|| Error::malformed("expected `column: levels file`"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Place;
+
+    fn parse(text: &str) -> Result<Ini, Error> {
+        Ini::parse(text.as_bytes(), &Limits::default())
+    }
+
+    #[test]
+    fn sections_and_values() {
+        let ini = parse(
+            "lost = 1\n[info]\r\n  a=1\n# b = 2\nc = d = e \nn_columns = 2\na\t=\t 3\nnone = null\n\n\
+             [columns]\nx\n[domains]\n1:   2 d 0.txt\n",
+        )
+        .unwrap();
+        let info: Vec<_> = ini.info().collect();
+        assert_eq!(info, [("a", "1"), ("c", "d = e"), ("n_columns", "2"), ("a", "3"), ("none", "null")]);
+        assert_eq!(ini.int("a").unwrap(), Some(3), "the last of equal keys wins");
+        assert_eq!((ini.text("none"), ini.text("b"), ini.text("lost")), (None, None, None));
+        assert_eq!(ini.columns, ["x", ""]);
+        let domain = &ini.domains[&1];
+        assert_eq!((domain.levels, domain.file.as_str()), (2, "d 0.txt"));
+    }
+
+    #[test]
+    fn errors_name_their_line() {
+        let line = |text: &str| parse(text).unwrap_err().place();
+        assert_eq!(line("[info]\n\nno equals\n"), Some(Place::Line(3)));
+        assert_eq!(line("[info]\nn_columns = 1\n[columns]\na\nb\n"), Some(Place::Line(5)));
+        assert_eq!(line("[info]\nn_columns = x\n[columns]\n"), Some(Place::Line(2)));
+        assert_eq!(line("[info]\nn_columns = 1\n[columns]\na\n[domains]\n-1: 2 d\n"), Some(Place::Line(6)));
+        assert!(parse("[info]\n[columns]\n").unwrap_err().to_string().contains("`n_columns` is missing"));
+        assert!(
+            parse("[info]\nn_columns = 0\n[columns]\n")
+                .unwrap_err()
+                .to_string()
+                .contains("no section [domains]")
+        );
+        assert!(parse("\u{feff}[info]\n").unwrap_err().to_string().contains("no section [columns]"));
+    }
+
+    #[test]
+    fn values_of_the_wrong_kind() {
+        let ini = parse("[info]\nn_columns = 0\nx = 1.5\n[columns]\n[domains]\n").unwrap();
+        assert_eq!(ini.double("x").unwrap(), Some(1.5));
+        assert_eq!(ini.int("x").unwrap_err().to_string(), "model.ini, line 3: `x` is not an integer");
+        assert_eq!(ini.bool("x").unwrap_err().to_string(), "model.ini, line 3: `x` is not true or false");
+        assert!(ini.doubles("x").is_err() && ini.ints("x").is_err() && ini.count("x").is_err());
+        assert_eq!(ini.doubles("y").unwrap(), None);
+    }
+}

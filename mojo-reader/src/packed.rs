@@ -74,3 +74,26 @@ fn checksum(bytes: &[u8]) -> u32 {
     crc.update(bytes);
     crc.sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stored deflate block of three bytes.
+    const BLOCK: [u8; 8] = [1, 3, 0, 0xFC, 0xFF, b'a', b'b', b'c'];
+
+    #[test]
+    fn the_content_counts_not_the_packing() {
+        let deflated = Packed::new("a", BLOCK.to_vec(), true, 3, 0x3524_41C2);
+        assert_eq!(deflated.unpack().unwrap(), b"abc");
+        assert_eq!(deflated, Packed::stored("b", b"abc".to_vec()));
+        assert_ne!(deflated, Packed::stored("a", b"abd".to_vec()));
+    }
+
+    #[test]
+    fn never_more_than_declared() {
+        for size in [2, 4] {
+            assert!(Packed::new("a", BLOCK.to_vec(), true, size, 0x3524_41C2).unpack().is_err());
+        }
+    }
+}

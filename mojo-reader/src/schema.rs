@@ -11,7 +11,11 @@ pub type Domain = Arc<[String]>;
 /// One column of the model: a name, and its levels if it is categorical.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
-    /// The name, verbatim from the file.
+    /// The name as Java reads it: a line of `[columns]` less the blanks at its ends.
+    ///
+    /// It may be empty: Java takes a line that begins with `#` for a comment, so later names move up and the last is null
+    /// there. No cell can be given for such a column, it is always missing. Two columns may have one name; Java then
+    /// gives cells to the later one.
     pub name: String,
     /// The levels in code order, or `None` for a numeric column.
     pub domain: Option<Domain>,
@@ -38,11 +42,15 @@ pub enum CategoricalEncoding {
 }
 
 /// The columns as the caller knows them, where the encoding made other columns of them.
+///
+/// What they encode to is not checked against the features: where it is wider, Java throws for the rows that reach past the
+/// last feature, and scores the others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OriginalColumns {
-    /// Columns before encoding, features only, in training order.
+    /// Columns before encoding, in training order, without the response. Mirrors `GenModel.getOrigNumCols`, so columns of
+    /// offsets and weights stand here where H2O wrote them. Their names and levels are trimmed, as Java does.
     pub columns: Vec<Column>,
-    /// The projection of each level, concatenated over the categorical columns (Eigen only, else empty).
+    /// The projection of each level, concatenated over the categorical columns; at least that long for Eigen.
     pub projection: Vec<f64>,
 }
 

@@ -32,19 +32,24 @@ pub struct Glm {
     pub family: String,
     /// Shape of the prediction.
     pub kind: GlmKind,
-    /// Coefficients: categorical, numeric, intercept; for several classes one such run a class.
+    /// Coefficients: categorical, numeric, intercept; for several classes one such run a class, all of one length.
+    ///
+    /// A run is as long as `cat_offsets[cats] + nums + 1`, or longer. Then Java's `GlmMojoModel` goes on to multiply what
+    /// stands before the intercept with the columns that follow (which exist), while the models of several classes pass over
+    /// it.
     pub beta: Vec<f64>,
     /// Whether level 0 of a factor has a coefficient of its own.
     pub use_all_factor_levels: bool,
     /// How many leading columns are categorical.
     pub cats: usize,
-    /// The code a missing categorical value is replaced by; as long as `cats` when imputing.
+    /// The code a missing categorical value is replaced by; at least `cats` long when imputing. A code is not checked
+    /// against the levels, as Java only meets it in a row that lacks the value.
     pub cat_modes: Vec<i32>,
-    /// Where each categorical column's coefficients begin; `cats + 1` long.
+    /// Where each categorical column's coefficients begin; `cats + 1` long, ascending, within a run of `beta`.
     pub cat_offsets: Vec<i32>,
     /// How many numeric columns follow.
     pub nums: usize,
-    /// The value a missing number is replaced by; as long as `nums` when imputing.
+    /// The value a missing number is replaced by; at least `nums` long when imputing.
     pub num_means: Vec<f64>,
     /// Whether missing values are replaced before scoring.
     pub mean_imputation: bool,
@@ -128,6 +133,11 @@ impl Glm {
         let needed = self.cat_offsets[cats] as usize + nums + 1;
         if run < needed {
             return wrong("beta", format!("{run} coefficients a class, {needed} needed"));
+        }
+        // Java multiplies every coefficient left between the factors and the intercept with a column.
+        let numeric = run - 1 - self.cat_offsets[cats] as usize;
+        if matches!(self.kind, GlmKind::Single { .. }) && cats + numeric > n_features {
+            return wrong("beta", format!("{run} coefficients for {n_features} columns"));
         }
         if self.mean_imputation {
             if self.cat_modes.len() < cats {

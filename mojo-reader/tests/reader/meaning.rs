@@ -179,6 +179,7 @@ fn glm_is_checked_so_that_a_scorer_need_not() {
     assert!(glm("mean_imputation = false\nnum_means = []\ncat_modes = []").is_ok());
     for (extra, words) in [
         ("beta = [1.0, 2.0]", "2 coefficients a class, 4 needed"),
+        ("beta = [1.0, 2.0, 3.0, 4.0, 5.0]", "5 coefficients for 2 columns"),
         ("beta = [1.0, x]", "not an array of numbers"),
         ("cat_offsets = [0]", "1 offsets for 1 columns"),
         ("cat_offsets = [2, 0]", "do not ascend"),
