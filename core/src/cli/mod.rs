@@ -5,6 +5,7 @@
 
 mod csv_in;
 mod csv_out;
+mod print;
 mod score;
 mod sink;
 mod source;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use cenote::{ErrorKind, Model};
+use cenote_mojo::Archive;
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Scores H2O-3 MOJO models natively.
@@ -38,6 +40,8 @@ enum Command {
     /// column `error`, which is there only if some row was refused. The output appears whole or not at all.
     #[command(after_help = EXIT_CODES)]
     Score(score::ScoreArgs),
+    /// Prints what a model learned: its trees as Graphviz text, JSON or SVG, a GLM's coefficients as JSON
+    Print(print::PrintArgs),
 }
 
 /// What a file holds.
@@ -92,6 +96,7 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
         Command::Score(args) => score::run(args),
+        Command::Print(args) => print::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -101,6 +106,10 @@ pub(crate) fn main() -> ExitCode {
 
 fn open_model(path: &Path) -> anyhow::Result<Model> {
     Model::open(path).with_context(|| format!("cannot open {}", path.display()))
+}
+
+fn open_archive(path: &Path) -> anyhow::Result<Archive<'static>> {
+    Archive::open(path).with_context(|| format!("cannot open {}", path.display()))
 }
 
 /// Says on one line what went wrong; says nothing to a reader that has gone.
