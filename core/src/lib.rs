@@ -6,6 +6,8 @@ pub mod input;
 mod model;
 mod predictions;
 #[cfg(feature = "store")]
+pub mod registry;
+#[cfg(feature = "store")]
 pub mod serve;
 #[cfg(feature = "store")]
 pub mod store;

@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::input::{Batch, Row};
 use crate::model::Model;
+use crate::registry::{ModelRef, ModelVersion};
 use crate::serve::{self, Fetched, PlanBuilder, Score, Scores};
 
 use super::{Builder, Error, ErrorKind, FeatureSet, Features, Key, Record, Upserted, View, WriteOptions};
@@ -180,6 +181,47 @@ impl FeatureStore {
         let plan = builder.bind()?;
         self.run(async |store| plan.on(store).check().await)?;
         Ok(ScorePlan { store: self.clone(), plan })
+    }
+
+    /// Makes the model registry's tables, if they are not there.
+    ///
+    /// # Errors
+    /// As [`Registry::apply`](crate::registry::Registry::apply).
+    pub fn apply_registry(&self) -> Result<(), Error> {
+        self.run(async |store| store.registry().apply().await)
+    }
+
+    /// Registers a MOJO as the next version of `name`; the same bytes again give the version that they have.
+    ///
+    /// # Errors
+    /// As [`Registry::register`](crate::registry::Registry::register).
+    pub fn register_model(&self, name: &str, mojo: &[u8]) -> Result<ModelVersion, Error> {
+        self.run(async |store| store.registry().register(name, mojo).await)
+    }
+
+    /// Points `alias` of model `name` at a version.
+    ///
+    /// # Errors
+    /// As [`Registry::promote`](crate::registry::Registry::promote).
+    pub fn promote_model(&self, name: &str, alias: &str, version: i32) -> Result<(), Error> {
+        self.run(async |store| store.registry().promote(name, alias, version).await)
+    }
+
+    /// All versions of model `name`, or of every model.
+    ///
+    /// # Errors
+    /// As [`Registry::list`](crate::registry::Registry::list).
+    pub fn list_models(&self, name: Option<&str>) -> Result<Vec<ModelVersion>, Error> {
+        self.run(async |store| store.registry().list(name).await)
+    }
+
+    /// Fetches a model by `name`, `name:version`, `name@alias` or `name#sha256`, its digest compared with the registered one.
+    ///
+    /// # Errors
+    /// As [`Registry::load`](crate::registry::Registry::load), or if `reference` cannot be read.
+    pub fn load_model(&self, reference: &str) -> Result<(ModelVersion, Model), Error> {
+        let reference: ModelRef = reference.parse()?;
+        self.run(async |store| store.registry().load(&reference).await)
     }
 
     /// Closes the store for all its clones: this thread's connection at once, each other thread's at its next call on any store,

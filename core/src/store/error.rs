@@ -27,6 +27,8 @@ pub enum Step {
     Lock,
     /// Reading the catalogue, or changing tables.
     Migrate,
+    /// Reading or changing the model registry.
+    Registry,
 }
 
 impl std::fmt::Display for Step {
@@ -40,6 +42,7 @@ impl std::fmt::Display for Step {
             Step::Write => "writing features",
             Step::Lock => "waiting for the advisory lock",
             Step::Migrate => "migrating",
+            Step::Registry => "using the model registry",
         })
     }
 }
@@ -161,6 +164,26 @@ pub enum ErrorKind {
         index: usize,
         /// `missing` or `stale`.
         status: &'static str,
+    },
+    /// A model's reference cannot be read.
+    #[error("{reference:?} names no model: expected name, name:version, name@alias or name#sha256")]
+    ModelReference {
+        /// What was given.
+        reference: String,
+    },
+    /// The registry has no such model.
+    #[error("the registry has no model {reference:?}")]
+    NoSuchModel {
+        /// What was asked for.
+        reference: String,
+    },
+    /// The bytes of a model are not those that were registered.
+    #[error("the bytes of model {name:?}, version {version}, have another digest than was registered")]
+    Digest {
+        /// The model.
+        name: String,
+        /// Its version.
+        version: i32,
     },
     /// A blocking call was made on a thread that runs an async runtime.
     #[error("a blocking call on a thread of an async runtime would stall it: use the async store")]

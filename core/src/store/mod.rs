@@ -31,7 +31,7 @@ mod pool;
 mod read;
 mod value;
 mod view;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 use std::sync::Arc;
@@ -47,8 +47,10 @@ pub use value::{Key, Timestamp, Type, Value};
 pub use view::{Feature, KeyColumn, View, ViewBuilder};
 pub use write::{Upserted, WriteOptions, Writer};
 
+pub(crate) use ddl::{identifier, literal};
 pub(crate) use features::event_ts;
 use pool::Pool;
+pub(crate) use pool::{Deadline, Lease};
 
 /// A store of features in a PostgreSQL schema: a pool of connections and what is done by them. Cheap to clone.
 #[derive(Clone)]
