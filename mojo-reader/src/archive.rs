@@ -37,6 +37,7 @@ pub struct Archive<'a> {
     source: Source<'a>,
     limits: Limits,
     spent_bytes: u64,
+    spent_levels: u64,
 }
 
 enum Source<'a> {
@@ -70,7 +71,12 @@ impl<'a> Archive<'a> {
         let metadata = fs::metadata(path).map_err(|e| about(e.into()))?;
         if metadata.is_dir() {
             let root = path.canonicalize().map_err(|e| about(e.into()))?;
-            return Ok(Archive { source: Source::Folder(root), limits: limits.clone(), spent_bytes: 0 });
+            return Ok(Archive {
+                source: Source::Folder(root),
+                limits: limits.clone(),
+                spent_bytes: 0,
+                spent_levels: 0,
+            });
         }
         if !metadata.is_file() {
             return Err(about(Error::malformed("neither a file nor a folder")));
@@ -106,7 +112,7 @@ impl<'a> Archive<'a> {
         // Reads the directory, which takes some eight times its bytes at most.
         let mut zip = ZipArchive::new(reader).map_err(from_zip)?;
         check(&mut zip, limits)?;
-        Ok(Archive { source: Source::Zip(zip), limits: limits.clone(), spent_bytes: 0 })
+        Ok(Archive { source: Source::Zip(zip), limits: limits.clone(), spent_bytes: 0, spent_levels: 0 })
     }
 
     /// Reads the model.
@@ -149,6 +155,13 @@ impl<'a> Archive<'a> {
             return Err(Error::limit("bytes of all entries", self.limits.total_bytes).in_entry(name));
         }
         Ok(found)
+    }
+
+    /// Charges levels that are about to be kept.
+    pub(crate) fn charge_levels(&mut self, n: usize) -> Result<(), Error> {
+        self.spent_levels = self.spent_levels.saturating_add(n as u64);
+        let limit = self.limits.levels;
+        if self.spent_levels > limit { Err(Error::limit("levels of all columns", limit)) } else { Ok(()) }
     }
 
     /// Takes an entry as it lies, compressed or not, to be inflated when it is needed; `None` if there is no such entry.

@@ -58,6 +58,7 @@ impl Ini {
             columns: Vec::new(),
             domains: BTreeMap::new(),
         };
+        let max_lines = limits.columns.saturating_mul(4).saturating_add(1_000);
         let mut section = Section::None;
         let mut next_column = 0;
         let mut has_columns = false;
@@ -65,6 +66,9 @@ impl Ini {
         for (index, raw) in text::lines(&decoded).enumerate() {
             let line = text::trim(raw);
             let at = |error: Error| error.in_entry(ENTRY).at_line(index + 1);
+            if index as u64 >= max_lines {
+                return Err(at(Error::limit("lines", max_lines)));
+            }
             match line {
                 "" => {}
                 _ if line.starts_with('#') => {}

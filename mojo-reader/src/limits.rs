@@ -26,8 +26,10 @@ pub struct Limits {
     pub ratio: u64,
     /// Bytes of `experimental/modelDetails.json`, which takes up to some twenty times as much when parsed (default 64 MiB).
     pub metadata_bytes: u64,
-    /// Columns of the model (default 1,000,000).
+    /// Columns of the model (default 1,000,000). `model.ini` may have four times as many lines, and a thousand.
     pub columns: u64,
+    /// Levels of all categorical columns together (default 50,000,000; H2O allows a column ten million).
+    pub levels: u64,
     /// Nodes, leaves included, of all trees together (default 100,000,000; each takes about 45 bytes).
     pub nodes: u64,
     /// Levels of one tree (default 65,536).
@@ -44,6 +46,7 @@ impl Default for Limits {
             ratio: 200,
             metadata_bytes: 64 << 20,
             columns: 1_000_000,
+            levels: 50_000_000,
             nodes: 100_000_000,
             depth: 65_536,
         }

@@ -2,8 +2,6 @@
 //!
 //! Mirrors `ModelMojoReader.readAll` and `ModelMojoFactory.getMojoReader`.
 
-use std::sync::Arc;
-
 use crate::algo;
 use crate::archive::Archive;
 use crate::artifact::{Artifact, Body, Category, Manifest, MojoVersion};
@@ -184,41 +182,35 @@ fn schema(archive: &mut Archive<'_>, ini: &Ini, manifest: &Manifest) -> Result<S
 fn domains(archive: &mut Archive<'_>, ini: &Ini) -> Result<Vec<Option<Domain>>, Error> {
     let escaped = ini.text("escape_domain_values") == Some("true");
     let mut domains = vec![None; ini.columns.len()];
-    let mut bytes = Vec::new();
     for (&column, line) in &ini.domains {
         // A file may name the levels of a column past the last; Java passes over it too.
         let Some(slot) = domains.get_mut(column as usize) else { continue };
         let entry = format!("domains/{}", line.file);
-        archive.require(&entry, &mut bytes)?;
-        let decoded = text::decode(&bytes);
-        let levels: Domain = text::lines(&decoded)
-            .map(|level| if escaped { text::unescape(level).into_owned() } else { level.to_owned() })
-            .collect();
-        check_count(&entry, line.levels, levels.len())?;
-        *slot = Some(levels);
+        let level = |level: &str| if escaped { text::unescape(level).into_owned() } else { level.to_owned() };
+        *slot = Some(lines(archive, &entry, line.levels, level)?.into());
     }
     Ok(domains)
 }
 
 /// The trimmed lines of an entry that holds `n` of them. Mirrors `ModelMojoReader.readStringArray`.
 pub(crate) fn string_array(archive: &mut Archive<'_>, entry: &str, n: usize) -> Result<Vec<String>, Error> {
+    lines(archive, entry, n, |line| text::trim(&text::unescape(line)).to_owned())
+}
+
+/// The lines of an entry, which must be `n`.
+fn lines(
+    archive: &mut Archive<'_>,
+    entry: &str,
+    n: usize,
+    read: impl Fn(&str) -> String,
+) -> Result<Vec<String>, Error> {
+    archive.charge_levels(n).map_err(|e| e.in_entry(entry))?;
     let mut bytes = Vec::new();
     archive.require(entry, &mut bytes)?;
     let decoded = text::decode(&bytes);
-    let lines: Vec<String> =
-        text::lines(&decoded).map(|line| text::trim(&text::unescape(line)).to_owned()).collect();
-    check_count(entry, n, lines.len())?;
-    Ok(lines)
-}
-
-fn check_count(entry: &str, declared: usize, found: usize) -> Result<(), Error> {
-    if declared == found {
-        return Ok(());
+    let found = text::lines(&decoded).count();
+    if found != n {
+        return Err(Error::malformed(format!("{n} lines declared, {found} found")).in_entry(entry));
     }
-    Err(Error::malformed(format!("{declared} lines declared, {found} found")).in_entry(entry))
-}
-
-/// A domain from owned levels.
-pub(crate) fn domain(levels: Vec<String>) -> Domain {
-    Arc::from(levels)
+    Ok(text::lines(&decoded).map(read).collect())
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::ini::require;
-use crate::read::{Source, domain, string_array};
+use crate::read::{Source, string_array};
 use crate::schema::{CategoricalEncoding, Column, OriginalColumns, Schema};
 
 use super::tree_bytes::TreeReader;
@@ -93,7 +93,7 @@ fn encoding(source: &mut Source<'_, '_>) -> Result<(), Error> {
         let domain = match require(ini.int(&key)?, &key)? {
             n if n > 0 => {
                 let entry = format!("_orig_domain_values_{index}");
-                Some(domain(string_array(archive, &entry, n as usize)?))
+                Some(string_array(archive, &entry, n as usize)?.into())
             }
             _ => None,
         };

@@ -183,6 +183,16 @@ fn bombs() {
     let text =
         crate::support::ini("Gradient Boosting Machine", "1.40", "n_columns = 2000000000", &["a", "y"], "");
     refused(&zip(&[("model.ini", text)]), "columns exceed the limit of 10000");
+    // What is short in the file and long in memory: keys, and levels.
+    refused(
+        &zip(&[("model.ini", "[info]\n".to_owned() + &"a=\n".repeat(50_000))]),
+        "model.ini, line 41001: lines exceed",
+    );
+    let text = crate::support::ini("Gradient Boosting Machine", "1.40", "", &["a", "y"], "0: 1000000 d");
+    let few = Limits { levels: 999_999, ..strict() };
+    let error = Artifact::from_bytes_with(&zip(&[("model.ini", text.as_str()), ("domains/d", "\n")]), &few)
+        .unwrap_err();
+    assert_eq!(error.to_string(), "domains/d: levels of all columns exceed the limit of 999999");
 }
 
 /// Trees whose lengths of left subtrees make them share, skip or repeat bytes.
