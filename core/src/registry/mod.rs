@@ -94,9 +94,9 @@ impl Registry {
             models = self.table("models"),
             aliases = self.table("model_aliases"),
         );
-        let deadline = Deadline::after(self.store.pool().deadlines().migrate);
-        let lease = self.store.pool().lease(deadline).await?;
-        lease.begin(Step::Migrate, deadline).await?;
+        let length = self.store.pool().deadlines().migrate;
+        let lease = self.store.pool().begin(Step::Migrate, length).await?;
+        let deadline = Deadline::after(length);
         let outcome = lease.during(Step::Migrate, deadline, lease.client().batch_execute(&sql)).await;
         lease.end(Step::Migrate, deadline, outcome).await
     }
@@ -125,9 +125,9 @@ impl Registry {
             "SELECT pg_advisory_xact_lock(hashtextextended({}, 0))",
             literal(&format!("cenote models {} {name}", self.store.schema()))
         );
-        let deadline = Deadline::after(self.store.pool().deadlines().write);
-        let lease = self.store.pool().lease(deadline).await?;
-        lease.begin(Step::Registry, deadline).await?;
+        let length = self.store.pool().deadlines().write;
+        let lease = self.store.pool().begin(Step::Registry, length).await?;
+        let deadline = Deadline::after(length);
         let outcome = async {
             lease.during(Step::Lock, deadline, lease.client().batch_execute(&lock)).await?;
             let parameters: [Parameter<'_>; 6] = [

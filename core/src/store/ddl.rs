@@ -39,8 +39,7 @@ impl Migration {
     pub async fn apply(self) -> Result<(), Error> {
         let pool = self.store.pool();
         let length = pool.deadlines().migrate;
-        let lease = pool.lease(Deadline::after(length)).await?;
-        lease.begin(Step::Migrate, Deadline::after(length)).await?;
+        let lease = pool.begin(Step::Migrate, length).await?;
         let outcome = self.run(&lease).await;
         lease.end(Step::Migrate, Deadline::after(length), outcome).await
     }

@@ -178,8 +178,8 @@ impl Pool {
         Ok(Lease { pool: self, object: Some(object), busy: AtomicBool::new(false) })
     }
 
-    /// Reads: the whole answer of one statement, within the deadline of a read. Tried once more on another connection where
-    /// this one broke or its backend was ended, and where a change of the tables made the prepared statement unusable.
+    /// Reads: the whole answer of one statement, within the deadline of a read. Tried again on another connection where this one
+    /// turned out dead or its backend was ended, and where a change of the tables made the prepared statement unusable.
     ///
     /// Dropping the future cancels the statement at the server.
     pub(crate) async fn read(
@@ -188,21 +188,28 @@ impl Pool {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
         let deadline = Deadline::after(self.deadlines.read);
-        match self.read_once(query, parameters, deadline).await {
-            Err(error) if error.is_transient() || error.is_outdated_plan() => {
-                self.read_once(query, parameters, deadline).await
+        let mut retries = Retries::new(self);
+        loop {
+            let lease = match self.lease(deadline).await {
+                Err(error) if error.is_transient() && retries.another(None) => continue,
+                lease => lease?,
+            };
+            match self.read_once(&lease, query, parameters, deadline).await {
+                Err(error)
+                    if (error.is_transient() || error.is_outdated_plan())
+                        && retries.another(Some(&lease)) => {}
+                outcome => return outcome,
             }
-            outcome => outcome,
         }
     }
 
     async fn read_once(
         &self,
+        lease: &Lease<'_>,
         query: &Query,
         parameters: &[&(dyn ToSql + Sync)],
         deadline: Deadline,
     ) -> Result<Vec<Row>, Error> {
-        let lease = self.lease(deadline).await?;
         let statement = lease.prepare(query, deadline).await?;
         let outcome = lease.during(Step::Read, deadline, lease.client().query(&statement, parameters)).await;
         if let Err(error) = &outcome
@@ -211,6 +218,44 @@ impl Pool {
             lease.client().statement_cache.clear();
         }
         outcome
+    }
+
+    /// A connection with a transaction begun. Tried again where a pooled connection turns out dead: nothing was done on it.
+    pub(crate) async fn begin(&self, step: Step, length: Duration) -> Result<Lease<'_>, Error> {
+        let mut retries = Retries::new(self);
+        loop {
+            let lease = self.lease(Deadline::after(length)).await?;
+            match lease.begin(step, Deadline::after(length)).await {
+                Err(error) if error.is_transient() && retries.another(Some(&lease)) => {}
+                outcome => return outcome.map(|()| lease),
+            }
+        }
+    }
+}
+
+/// How often a call goes again: as often as a connection from the pool was dead before the call, three times where a backend was
+/// ended in the call, and once where none was to be had. All of it within the call's one deadline.
+struct Retries {
+    pooled: usize,
+    fresh: usize,
+    connect: usize,
+}
+
+impl Retries {
+    fn new(pool: &Pool) -> Self {
+        Self { pooled: pool.inner.status().max_size, fresh: 3, connect: 1 }
+    }
+
+    /// Whether to go again after a failure on `lease`, or before there was one.
+    fn another(&mut self, lease: Option<&Lease<'_>>) -> bool {
+        let left = match lease {
+            Some(lease) if lease.is_pooled() => &mut self.pooled,
+            Some(_) => &mut self.fresh,
+            None => &mut self.connect,
+        };
+        let another = *left > 0;
+        *left = left.saturating_sub(1);
+        another
     }
 }
 
@@ -236,6 +281,11 @@ impl Lease<'_> {
         self.object.as_ref().expect("a lease has its connection until it is dropped")
     }
 
+    /// Whether the connection was made for an earlier call.
+    fn is_pooled(&self) -> bool {
+        self.object.as_ref().is_some_and(|object| Object::metrics(object).recycle_count > 0)
+    }
+
     /// Awaits an answer of the server. If the deadline passes or the future is dropped, the connection is abandoned.
     pub(crate) async fn during<T>(
         &self,
@@ -253,14 +303,25 @@ impl Lease<'_> {
 
     /// The statement, prepared on this connection once, its answer's types checked against the view.
     pub(crate) async fn prepare(&self, query: &Query, deadline: Deadline) -> Result<Statement, Error> {
-        let prepared = self.client().prepare_typed_cached(&query.sql, &query.parameters);
-        let statement = self.during(Step::Prepare, deadline, prepared).await?;
-        super::wire::check_columns(&query.view, &statement, &query.columns)?;
-        Ok(statement)
+        let mut again = true;
+        loop {
+            let prepared = self.client().prepare_typed_cached(&query.sql, &query.parameters);
+            let statement = self.during(Step::Prepare, deadline, prepared).await?;
+            match super::wire::check_columns(&query.view, &statement, &query.columns) {
+                Ok(()) => return Ok(statement),
+                // It may have been prepared before the tables were mended.
+                Err(drift) => {
+                    self.client().statement_cache.clear();
+                    if !std::mem::take(&mut again) {
+                        return Err(drift);
+                    }
+                }
+            }
+        }
     }
 
     /// Begins a transaction: from now until its end a dropped lease rolls it back by closing the connection.
-    pub(crate) async fn begin(&self, step: Step, deadline: Deadline) -> Result<(), Error> {
+    async fn begin(&self, step: Step, deadline: Deadline) -> Result<(), Error> {
         self.during(step, deadline, self.client().batch_execute("BEGIN")).await?;
         self.busy.store(true, Ordering::Relaxed);
         Ok(())

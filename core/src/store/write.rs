@@ -199,7 +199,8 @@ impl Writer {
             return Ok(Upserted::default());
         }
         let mut next = self.fill(&mut chunk, rows, 0)?;
-        let lease = self.begin().await?;
+        let pool = self.store.pool();
+        let lease = pool.begin(Step::Write, pool.deadlines().write).await?;
         let outcome = async {
             let mut done = Upserted::default();
             loop {
@@ -223,20 +224,6 @@ impl Writer {
 
     fn deadline(&self) -> Deadline {
         Deadline::after(self.store.pool().deadlines().write)
-    }
-
-    /// A connection with a transaction begun. Tried once more if the pooled connection turns out to be dead: nothing was written.
-    async fn begin(&self) -> Result<Lease<'_>, Error> {
-        let lease = self.store.pool().lease(self.deadline()).await?;
-        match lease.begin(Step::Write, self.deadline()).await {
-            Err(error) if error.is_transient() => {
-                drop(lease);
-                let lease = self.store.pool().lease(self.deadline()).await?;
-                lease.begin(Step::Write, self.deadline()).await?;
-                Ok(lease)
-            }
-            outcome => outcome.map(|()| lease),
-        }
     }
 
     /// Encodes rows from `next` on until the chunk is full; sorts them by key and keeps the newest of each. Gives the row after.

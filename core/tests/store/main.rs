@@ -1,5 +1,8 @@
 //! The feature store against a real PostgreSQL.
 
+mod blocking;
+mod faults;
 mod online;
+mod proxy;
 mod registry;
 mod server;

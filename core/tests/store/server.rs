@@ -43,6 +43,14 @@ pub(crate) fn schema() -> String {
     format!("test {}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A plain connection beside the store.
+pub(crate) async fn client() -> tokio_postgres::Client {
+    let (client, connection) =
+        tokio_postgres::connect(&dsn(), tokio_postgres::NoTls).await.expect("the server takes connections");
+    tokio::spawn(connection);
+    client
+}
+
 impl Server {
     fn start() -> Self {
         let bin = binaries();

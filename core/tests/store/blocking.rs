@@ -1,0 +1,112 @@
+//! The store on threads without an async runtime.
+
+use std::time::Duration;
+
+use cenote::store::blocking::FeatureStore;
+use cenote::store::{self, ErrorKind, Record, Status, Step, Timestamp, Type, View, WriteOptions};
+
+use crate::server;
+
+fn view() -> View {
+    View::builder("plain").key("id", Type::I32).feature("x", Type::F64).build().unwrap()
+}
+
+fn rows(ids: std::ops::Range<i32>) -> Vec<Record> {
+    ids.map(|id| Record::new(id, Timestamp::from_micros(0), [f64::from(id)])).collect()
+}
+
+/// A store, and a plain connection to watch and hinder it.
+fn setup(application: &str) -> (FeatureStore, tokio::runtime::Runtime, tokio_postgres::Client, String) {
+    let schema = server::schema();
+    let dsn = format!("{} application_name={application}", server::dsn());
+    let store = FeatureStore::new(
+        store::FeatureStore::builder(&dsn).schema(&schema).read_timeout(Duration::from_millis(500)),
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let admin = runtime.block_on(server::client());
+    (store.unwrap(), runtime, admin, schema)
+}
+
+#[test]
+fn threads_share_a_store_and_keep_their_connections() {
+    let (store, runtime, admin, _) = setup("blocking_threads");
+    assert_eq!(store.plan_view(&view()).unwrap().len(), 4);
+    store.apply(&view()).unwrap();
+    store.verify(&view()).unwrap();
+    let done = store.writer(&view()).upsert(&rows(0..100), WriteOptions::default()).unwrap();
+    assert_eq!(done.inserted, 100);
+    let reader = store.reader(&view());
+    let connections = || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'blocking_threads'";
+        runtime.block_on(admin.query_one(sql, &[])).unwrap().get::<_, i64>(0)
+    };
+    std::thread::scope(|scope| {
+        for id in 0..4 {
+            let reader = &reader;
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    assert_eq!(reader.get(id).unwrap().get("x"), Some(&f64::from(id).into()));
+                }
+            });
+        }
+    });
+    let set = reader.get_many([7, 700]).unwrap();
+    assert_eq!(set.status, [Status::Fresh, Status::Missing]);
+    let end = std::time::Instant::now() + Duration::from_secs(2);
+    while connections() > 1 {
+        assert!(std::time::Instant::now() < end, "a thread's connection outlives it");
+    }
+    store.close();
+    assert!(matches!(reader.get(1).unwrap_err().kind(), ErrorKind::Closed));
+    while connections() > 0 {
+        assert!(std::time::Instant::now() < end, "a closed store has a connection");
+    }
+}
+
+#[test]
+fn a_deadline_frees_the_server_and_a_dead_connection_is_replaced() {
+    let (store, runtime, admin, schema) = setup("blocking_faults");
+    store.apply(&view()).unwrap();
+    store.writer(&view()).upsert(&rows(0..3), WriteOptions::default()).unwrap();
+    let reader = store.reader(&view());
+    assert_eq!(reader.get(1).unwrap().status, Status::Fresh);
+    let lock = format!("BEGIN; LOCK TABLE \"{schema}\".plain_v1 IN ACCESS EXCLUSIVE MODE");
+    runtime.block_on(admin.batch_execute(&lock)).unwrap();
+    let error = reader.get(1).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Deadline { step: Step::Read, .. }), "{error}");
+    // The thread's runtime stands still now, and the server is free all the same.
+    std::thread::sleep(Duration::from_millis(20));
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'blocking_faults' AND state <> 'idle'";
+    assert_eq!(runtime.block_on(admin.query_one(sql, &[])).unwrap().get::<_, i64>(0), 0);
+    runtime.block_on(admin.batch_execute("ROLLBACK")).unwrap();
+    assert_eq!(reader.get(1).unwrap().status, Status::Fresh);
+    // Between two calls nobody reads the news that the server has hung up.
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'blocking_faults'";
+    for _ in 0..5 {
+        assert_eq!(runtime.block_on(admin.query_one(kill, &[])).unwrap().get::<_, i64>(0), 1);
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(reader.get(1).unwrap().status, Status::Fresh);
+    }
+    runtime.block_on(admin.query_one(kill, &[])).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    let done = store.writer(&view()).upsert(&rows(2..5), WriteOptions::default()).unwrap();
+    assert_eq!((done.inserted, done.stale), (2, 1));
+}
+
+#[test]
+fn a_thread_of_a_runtime_is_refused() {
+    let (store, runtime, _, _) = setup("blocking_runtime");
+    let error = runtime.block_on(async { store.verify(&view()).unwrap_err() });
+    assert!(matches!(error.kind(), ErrorKind::InsideRuntime), "{error}");
+}
+
+#[test]
+fn one_store_serves_the_process() {
+    let dsn = format!("{} application_name=blocking_shared", server::dsn());
+    let first = FeatureStore::shared(&dsn).unwrap();
+    let second = FeatureStore::shared(&dsn).unwrap();
+    first.close();
+    assert!(matches!(second.verify(&view()).unwrap_err().kind(), ErrorKind::Closed));
+    let third = FeatureStore::shared(&dsn).unwrap();
+    assert!(matches!(third.verify(&view()).unwrap_err().kind(), ErrorKind::SchemaDrift { .. }));
+}

@@ -1,0 +1,358 @@
+//! What the store owes its callers when queries hang, backends die, tables change and callers go away.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use cenote::store::{
+    Deadlines, Error, ErrorKind, FeatureStore, Reader, Record, Status, Step, Timestamp, Type, Value, View,
+};
+
+use crate::proxy::{Mode, Proxy};
+use crate::server;
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn view() -> View {
+    View::builder("faulty").key("id", Type::I32).feature("x", Type::F64).build().unwrap()
+}
+
+fn row(id: i32, event: i64) -> Record {
+    Record::new(id, Timestamp::from_micros(event), [f64::from(id)])
+}
+
+/// A schema of its own with ten rows, the application name by which its connections are known, and a plain client.
+struct Setup {
+    schema: String,
+    application: String,
+    admin: tokio_postgres::Client,
+}
+
+impl Setup {
+    async fn new() -> Self {
+        let schema = server::schema();
+        let application = schema.replace(' ', "_");
+        let store = FeatureStore::builder(&server::dsn()).schema(&schema).connect().await.unwrap();
+        store.apply(&view()).await.unwrap();
+        let rows: Vec<_> = (0..10).map(|id| row(id, 0)).collect();
+        store.writer(&view()).upsert(&rows).await.unwrap();
+        Self { schema, application, admin: server::client().await }
+    }
+
+    fn builder_on(&self, port: u16) -> cenote::store::Builder {
+        let dsn = format!(
+            "host=127.0.0.1 port={port} user=cenote dbname=postgres application_name={}",
+            self.application
+        );
+        FeatureStore::builder(&dsn).schema(&self.schema)
+    }
+
+    fn builder(&self) -> cenote::store::Builder {
+        self.builder_on(server::server().port)
+    }
+
+    /// Keeps every reader and writer of the table waiting until it is dropped.
+    async fn lock_table(&self) -> tokio_postgres::Client {
+        let client = server::client().await;
+        let lock = format!("BEGIN; LOCK TABLE \"{}\".faulty_v1 IN ACCESS EXCLUSIVE MODE", self.schema);
+        client.batch_execute(&lock).await.unwrap();
+        client
+    }
+
+    /// How many of the store's backends are at work.
+    async fn at_work(&self) -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND state <> 'idle'";
+        self.admin.query_one(sql, &[&self.application]).await.unwrap().get(0)
+    }
+
+    /// Ends the store's backends.
+    async fn kill(&self) -> i64 {
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1";
+        self.admin.query_one(sql, &[&self.application]).await.unwrap().get(0)
+    }
+
+    /// Ends one of the store's backends.
+    async fn kill_one(&self) -> i64 {
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity \
+                   WHERE application_name = $1 ORDER BY random() LIMIT 1) one";
+        self.admin.query_one(sql, &[&self.application]).await.unwrap().get(0)
+    }
+
+    /// How long the server takes to be rid of the store's queries.
+    async fn until_free(&self) -> Duration {
+        let start = Instant::now();
+        while self.at_work().await > 0 {
+            assert!(start.elapsed() < ms(2000), "a query runs on");
+            tokio::time::sleep(ms(1)).await;
+        }
+        start.elapsed()
+    }
+}
+
+/// Reads by both statements.
+async fn reads(reader: &Reader) {
+    assert_eq!(reader.get(5).await.unwrap().get("x"), Some(&5.0.into()));
+    let set = reader.get_many([3, 99, 4]).await.unwrap();
+    assert_eq!(set.status, [Status::Fresh, Status::Missing, Status::Fresh]);
+    assert_eq!([set.columns[0].value(0), set.columns[0].value(2)], [3.0.into(), 4.0.into()]);
+}
+
+fn deadline(error: &Error) -> (Step, Duration) {
+    match error.kind() {
+        ErrorKind::Deadline { step, after } => (*step, *after),
+        _ => panic!("{error} is not a deadline"),
+    }
+}
+
+#[tokio::test]
+async fn a_query_past_its_deadline_is_cancelled_at_the_server() {
+    let setup = Setup::new().await;
+    let store = setup.builder().pool(1).read_timeout(ms(100)).connect().await.unwrap();
+    let reader = store.reader(&view());
+    reads(&reader).await;
+    let lock = setup.lock_table().await;
+    // The least of a few: other tests want the processor too.
+    let (mut took, mut free) = (Duration::MAX, Duration::MAX);
+    for _ in 0..5 {
+        let start = Instant::now();
+        let error = reader.get(3).await.unwrap_err();
+        took = took.min(start.elapsed());
+        free = free.min(setup.until_free().await);
+        let ErrorKind::Deadline { step: Step::Read | Step::Prepare, after } = error.kind() else {
+            panic!("{error} is not a deadline")
+        };
+        assert_eq!(*after, ms(100));
+        assert!(error.to_string().starts_with("deadline of 100 ms passed while "), "{error}");
+    }
+    assert!(took < ms(150), "the caller waited {took:?}");
+    assert!(free < ms(50), "the server was free after {free:?}");
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    reads(&reader).await;
+}
+
+#[tokio::test]
+async fn a_query_whose_caller_went_away_is_cancelled_at_the_server() {
+    let setup = Setup::new().await;
+    let store = setup.builder().pool(1).connect().await.unwrap();
+    let (reader, writer) = (store.reader(&view()), store.writer(&view()));
+    reads(&reader).await;
+    let lock = setup.lock_table().await;
+    let mut free = [Duration::MAX; 2];
+    for _ in 0..5 {
+        assert!(tokio::time::timeout(ms(50), reader.get(3)).await.is_err());
+        free[0] = free[0].min(setup.until_free().await);
+        assert!(tokio::time::timeout(ms(50), writer.upsert(&[row(3, 9)])).await.is_err());
+        free[1] = free[1].min(setup.until_free().await);
+    }
+    assert!(free.iter().all(|free| *free < ms(50)), "the server was free after {free:?}");
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    reads(&reader).await;
+    assert_eq!(reader.get(3).await.unwrap().event_ts, Some(Timestamp::from_micros(0)), "nothing was written");
+}
+
+/// Polls a future `polls` times, a moment apart, and drops it if it is not done by then.
+async fn polled<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        tokio::time::sleep(ms(2)).await;
+    }
+    None
+}
+
+#[tokio::test]
+async fn a_future_may_be_dropped_at_any_await() {
+    let setup = Setup::new().await;
+    let store = setup.builder().pool(2).connect().await.unwrap();
+    let (reader, writer) = (store.reader(&view()), store.writer(&view()));
+    let many: Vec<_> = (0..40).map(|id| row(id, 1)).collect();
+    let (mut reads_done, mut writes_done) = (0, 0);
+    for polls in 0..30 {
+        // The connections are fresh every third time, so that connecting and preparing are dropped too.
+        if polls % 3 == 0 {
+            setup.kill().await;
+        }
+        reads_done += usize::from(polled(polls, reader.get_many([1, 2, 3])).await.is_some());
+        writes_done += usize::from(polled(polls, writer.upsert(&many[..polls])).await.is_some());
+        reads(&reader).await;
+    }
+    assert!(
+        reads_done > 5 && writes_done > 5,
+        "{reads_done} reads and {writes_done} writes came to their end"
+    );
+    writer.upsert(&many).await.unwrap();
+    let (size, _) = store.connections();
+    assert!(size <= 2, "{size} connections");
+    setup.until_free().await;
+}
+
+#[tokio::test]
+async fn killed_backends_are_not_seen_by_readers() {
+    let setup = Setup::new().await;
+    let store = setup.builder().pool(4).connect().await.unwrap();
+    let reader = store.reader(&view());
+    // Idle connections.
+    for _ in 0..20 {
+        reads(&reader).await;
+        setup.kill().await;
+    }
+    // Under load.
+    let end = Instant::now() + Duration::from_secs(3);
+    let load: Vec<_> = (0..8i32)
+        .map(|id| {
+            let reader = reader.clone();
+            tokio::spawn(async move {
+                let mut count = 0u32;
+                while Instant::now() < end {
+                    let row = reader.get(id).await.unwrap();
+                    assert_eq!(row.get("x"), Some(&Value::from(f64::from(id))));
+                    count += 1;
+                }
+                count
+            })
+        })
+        .collect();
+    let mut kills = 0;
+    while Instant::now() < end {
+        kills += setup.kill_one().await;
+        tokio::time::sleep(ms(5)).await;
+    }
+    let mut count = 0;
+    for task in load {
+        count += task.await.unwrap();
+    }
+    assert!(kills > 50 && count > 100, "{kills} kills, {count} reads");
+    assert!(store.connections().0 <= 4);
+    reads(&reader).await;
+}
+
+#[tokio::test]
+async fn a_full_pool_says_so() {
+    let setup = Setup::new().await;
+    let deadlines = {
+        let mut deadlines = Deadlines::default();
+        deadlines.wait = ms(50);
+        deadlines
+    };
+    let store = setup.builder().pool(1).deadlines(deadlines).connect().await.unwrap();
+    let reader = store.reader(&view());
+    let lock = setup.lock_table().await;
+    let busy = tokio::spawn({
+        let reader = reader.clone();
+        async move { reader.get(1).await }
+    });
+    tokio::time::sleep(ms(20)).await;
+    let error = reader.get(2).await.unwrap_err();
+    assert_eq!(deadline(&error), (Step::Wait, ms(50)));
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    busy.await.unwrap().unwrap();
+    reads(&reader).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_or_does_not_answer_is_named_by_its_step() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = listener.local_addr().unwrap().port();
+    let mut deadlines = Deadlines::default();
+    deadlines.connect = ms(100);
+    let dsn = |port| format!("host=127.0.0.1 port={port} user=u password=hush");
+    let error = FeatureStore::builder(&dsn(silent)).deadlines(deadlines).connect().await.unwrap_err();
+    assert_eq!(deadline(&error), (Step::Connect, ms(100)));
+    drop(listener);
+    let error = FeatureStore::builder(&dsn(silent)).deadlines(deadlines).connect().await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Connection { step: Step::Connect, .. }), "{error}");
+    assert!(!format!("{error:?}").contains("hush"));
+    let dsn = server::dsn().replace("dbname=postgres", "dbname=nowhere");
+    let error = FeatureStore::connect(&dsn).await.unwrap_err();
+    let message = "the server refused while connecting: SQLSTATE 3D000 (database \"nowhere\" does not exist)";
+    assert_eq!(error.to_string(), message);
+}
+
+#[tokio::test]
+async fn a_network_that_stands_still_ends_at_the_deadline_and_heals() {
+    let setup = Setup::new().await;
+    let proxy = Proxy::to(server::server().port).await;
+    let store = setup.builder_on(proxy.port).pool(2).read_timeout(ms(150)).connect().await.unwrap();
+    let reader = store.reader(&view());
+    reads(&reader).await;
+    proxy.set(Mode::Stall);
+    let start = Instant::now();
+    let error = reader.get(1).await.unwrap_err();
+    assert_eq!(deadline(&error).0, Step::Read);
+    assert!(start.elapsed() < ms(1000), "{:?}", start.elapsed());
+    proxy.set(Mode::Pass);
+    reads(&reader).await;
+    proxy.set(Mode::Cut);
+    let error = reader.get(1).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Connection { .. }), "{error}");
+    proxy.set(Mode::Pass);
+    reads(&reader).await;
+}
+
+#[tokio::test]
+async fn tables_changed_under_a_reader_are_drift_or_nothing() {
+    let setup = Setup::new().await;
+    let store = setup.builder().pool(1).connect().await.unwrap();
+    let reader = store.reader(&view());
+    reads(&reader).await;
+    let alter = async |change: &str| {
+        let sql = format!("ALTER TABLE \"{}\".faulty_v1 {change}", setup.schema);
+        setup.admin.batch_execute(&sql).await.unwrap();
+    };
+    alter("ADD COLUMN y text").await;
+    reads(&reader).await;
+    alter("ALTER COLUMN x TYPE text").await;
+    let error = reader.get(3).await.unwrap_err();
+    let ErrorKind::SchemaDrift { differences, .. } = error.kind() else { panic!("{error}") };
+    assert_eq!(differences, &["column \"x\" is text, not float8"]);
+    alter("ALTER COLUMN x TYPE double precision USING x::double precision").await;
+    reads(&reader).await;
+    alter("DROP COLUMN x").await;
+    let error = reader.get(3).await.unwrap_err();
+    assert!(error.to_string().contains("42703"), "{error}");
+}
+
+#[tokio::test]
+async fn a_killed_writer_leaves_nothing_and_the_same_batch_goes_again() {
+    let setup = Setup::new().await;
+    let store = setup.builder().pool(2).connect().await.unwrap();
+    let (reader, writer) = (store.reader(&view()), store.writer(&view()));
+    let rows: Vec<_> = (0..1000).map(|id| row(id, 5)).collect();
+    let lock = setup.lock_table().await;
+    let writing = tokio::spawn({
+        let (writer, rows) = (writer.clone(), rows.clone());
+        async move { writer.upsert(&rows).await }
+    });
+    tokio::time::sleep(ms(100)).await;
+    assert_eq!(setup.kill().await, 1);
+    let error = writing.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("57P01"), "{error}");
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(reader.get(500).await.unwrap().status, Status::Missing);
+    let done = writer.upsert(&rows).await.unwrap();
+    assert_eq!((done.inserted, done.updated, done.stale), (990, 10, 0));
+    let done = writer.upsert(&rows).await.unwrap();
+    assert_eq!((done.inserted, done.updated, done.stale), (0, 0, 1000));
+}
+
+#[tokio::test]
+async fn a_closed_store_refuses_and_lets_go() {
+    let setup = Setup::new().await;
+    let store = setup.builder().connect().await.unwrap();
+    let reader = store.reader(&view());
+    reads(&reader).await;
+    store.close().await;
+    assert!(matches!(reader.get(1).await.unwrap_err().kind(), ErrorKind::Closed));
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
+    let end = Instant::now() + Duration::from_secs(2);
+    while setup.admin.query_one(sql, &[&setup.application]).await.unwrap().get::<_, i64>(0) > 0 {
+        assert!(Instant::now() < end, "a connection stays open");
+        tokio::time::sleep(ms(5)).await;
+    }
+}
