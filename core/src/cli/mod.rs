@@ -5,6 +5,8 @@
 
 mod csv_in;
 mod csv_out;
+mod inspect;
+mod names;
 mod print;
 mod score;
 mod sink;
@@ -40,6 +42,8 @@ enum Command {
     /// column `error`, which is there only if some row was refused. The output appears whole or not at all.
     #[command(after_help = EXIT_CODES)]
     Score(score::ScoreArgs),
+    /// Says what a model is and wants: columns, response, trees, metrics, importances
+    Inspect(inspect::InspectArgs),
     /// Prints what a model learned: its trees as Graphviz text, JSON or SVG, a GLM's coefficients as JSON
     Print(print::PrintArgs),
 }
@@ -96,6 +100,7 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
         Command::Score(args) => score::run(args),
+        Command::Inspect(args) => inspect::run(args),
         Command::Print(args) => print::run(args),
     };
     match outcome {
@@ -109,7 +114,8 @@ fn open_model(path: &Path) -> anyhow::Result<Model> {
 }
 
 fn open_archive(path: &Path) -> anyhow::Result<Archive<'static>> {
-    Archive::open(path).with_context(|| format!("cannot open {}", path.display()))
+    // The error names the path.
+    Ok(Archive::open(path)?)
 }
 
 /// Says on one line what went wrong; says nothing to a reader that has gone.
@@ -119,10 +125,25 @@ fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(|cause| of_io(cause) == Some(io::ErrorKind::BrokenPipe)) {
         return ExitCode::SUCCESS;
     }
-    let line = format!("{error:#}").replace(['\n', '\r'], " ");
+    let line = one_line(error);
     // A standard error that is closed leaves nobody to tell.
     let _ = writeln!(io::stderr(), "cenote: {line}");
     ExitCode::from(if is_usage(error) { 2 } else { 1 })
+}
+
+/// The chain of causes; one that its effect has told already is not told again.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.ends_with(&cause) {
+            continue;
+        }
+        if !line.is_empty() {
+            line += ": ";
+        }
+        line += &cause;
+    }
+    line.replace(['\n', '\r'], " ")
 }
 
 fn is_usage(error: &anyhow::Error) -> bool {

@@ -12,10 +12,11 @@
 
 use std::io::{self, Write};
 
-use cenote_mojo::algo::{Distribution, Glm, Link, Node, Test};
+use cenote_mojo::algo::{Glm, Node, Test};
 use cenote_mojo::{Artifact, Body, Category};
 use serde_json::{Value, json};
 
+use super::super::names;
 use super::walk::{Event, Visit, domain, walk};
 use super::{Named, coefficients};
 
@@ -118,8 +119,8 @@ fn params(artifact: &Artifact) -> Value {
     });
     let forest = match &artifact.body {
         Body::Gbm(gbm) => {
-            params["family"] = json!(distribution(gbm.distribution));
-            params["link_function"] = json!(link(gbm.link));
+            params["family"] = json!(names::distribution(gbm.distribution));
+            params["link_function"] = json!(names::link(gbm.link));
             Some((&gbm.forest, gbm.init_f))
         }
         Body::Drf(drf) => Some((&drf.forest, 0.0)),
@@ -164,7 +165,7 @@ fn number(value: f32) -> String {
     })
 }
 
-pub(in crate::cli) fn float(value: f64) -> Value {
+fn float(value: f64) -> Value {
     match serde_json::Number::from_f64(value) {
         Some(number) => number.into(),
         None if value.is_nan() => "NaN".into(),
@@ -175,41 +176,4 @@ pub(in crate::cli) fn float(value: f64) -> Value {
 
 fn text(text: &str) -> String {
     Value::from(text).to_string()
-}
-
-pub(in crate::cli) fn distribution(distribution: Distribution) -> &'static str {
-    match distribution {
-        Distribution::Auto => "AUTO",
-        Distribution::Bernoulli => "bernoulli",
-        Distribution::QuasiBinomial => "quasibinomial",
-        Distribution::FractionalBinomial => "fractionalbinomial",
-        Distribution::ModifiedHuber => "modified_huber",
-        Distribution::Multinomial => "multinomial",
-        Distribution::Ordinal => "ordinal",
-        Distribution::Gaussian => "gaussian",
-        Distribution::Poisson => "poisson",
-        Distribution::Gamma => "gamma",
-        Distribution::Tweedie => "tweedie",
-        Distribution::Huber => "huber",
-        Distribution::Laplace => "laplace",
-        Distribution::Quantile => "quantile",
-        Distribution::NegativeBinomial => "negativebinomial",
-        Distribution::Custom => "custom",
-        _ => "unknown",
-    }
-}
-
-pub(in crate::cli) fn link(link: Link) -> &'static str {
-    match link {
-        Link::Identity => "identity",
-        Link::Log => "log",
-        Link::Logit => "logit",
-        Link::Inverse => "inverse",
-        Link::Ologit => "ologit",
-        Link::Ologlog => "ologlog",
-        Link::Oprobit => "oprobit",
-        Link::Tweedie => "tweedie",
-        Link::Multinomial => "multinomial",
-        _ => "unknown",
-    }
 }

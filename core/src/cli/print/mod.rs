@@ -1,7 +1,7 @@
 //! `cenote print`: what a model learned, as a picture or as JSON.
 
 mod dot;
-pub(super) mod json;
+mod json;
 mod layout;
 mod sketch;
 mod svg;

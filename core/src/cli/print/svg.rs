@@ -23,7 +23,7 @@ const MAX_CHARS: usize = 30;
 const NAMES: usize = 3;
 
 const STYLE: &str = "text{font-family:Inter,'Helvetica Neue',Helvetica,Arial,sans-serif;font-size:12px;fill:#1f2933;text-anchor:middle}\
-.title{font-size:15px;font-weight:600;text-anchor:start}.n{font-size:10px;fill:#66727f}.way{font-size:11px;fill:#3b4754}\
+.title{font-size:15px;font-weight:600;text-anchor:start}.n{font-size:10px;fill:#4a5561}.way{font-size:11px;fill:#3b4754}\
 .na{fill:#b4470f;font-weight:600}.split{fill:#fff;stroke:#8a97a6}.name{font-weight:600}path{fill:none;stroke:#b3bec9;stroke-linecap:round}";
 
 /// A tree with its layout.
@@ -201,9 +201,12 @@ fn node_width(node: &Drawn) -> f64 {
     (text + 22.0).max(NODE_WIDTH)
 }
 
-/// The condition, and whether missing values come along.
+/// The condition, with as many levels named as have room, and whether missing values come along.
 fn way_lines(way: &Way) -> [String; 2] {
-    [cut(&way.condition.text(NAMES)), if way.missing { "NA" } else { "" }.to_owned()]
+    let texts = (1..=NAMES).rev().map(|names| way.condition.text(names));
+    let condition = texts.clone().find(|text| text.chars().count() <= MAX_CHARS);
+    let condition = condition.or(texts.last()).unwrap_or_default();
+    [cut(&condition), if way.missing { "NA" } else { "" }.to_owned()]
 }
 
 fn whole_way(way: &Way) -> String {
