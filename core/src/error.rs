@@ -9,6 +9,9 @@ pub struct Error(Box<ErrorKind>);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
+    /// The file is not a model that this release can read.
+    #[error(transparent)]
+    Open(#[from] cenote_mojo::Error),
     /// A column's length is not the batch's.
     #[error("column {column:?} has {found} cells, the batch has {expected} rows")]
     ColumnLength {
@@ -84,6 +87,12 @@ impl Error {
 
     pub(crate) fn duplicate_column(column: &str) -> Self {
         ErrorKind::DuplicateColumn { column: column.to_owned() }.into()
+    }
+}
+
+impl From<cenote_mojo::Error> for Error {
+    fn from(error: cenote_mojo::Error) -> Self {
+        ErrorKind::Open(error).into()
     }
 }
 

@@ -2,17 +2,20 @@
 
 mod compile;
 mod error;
+mod explain;
 pub mod input;
 mod model;
 mod predictions;
 #[cfg(feature = "store")]
 pub mod registry;
+mod score;
 #[cfg(feature = "store")]
 pub mod serve;
 #[cfg(feature = "store")]
 pub mod store;
 
+pub use cenote_mojo as mojo;
 pub use error::{Error, ErrorKind};
 pub use input::{Batch, Cell, Row};
-pub use model::{LeafAssignment, MissingColumns, Model, Policy, PredictOptions};
+pub use model::{BoundRow, LeafAssignment, MissingColumns, Model, Policy, PredictOptions};
 pub use predictions::{OutputColumn, OutputValues, Predictions, RowError};

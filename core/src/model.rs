@@ -1,12 +1,20 @@
 //! The front door: open a model, predict, explain.
 
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
-use cenote_mojo::Artifact;
+use cenote_mojo::{Artifact, Category, Domain, Limits, Manifest, MojoVersion, Schema};
 
-use crate::error::Error;
-use crate::input::{Batch, Row};
-use crate::predictions::Predictions;
+use crate::compile::FlatForest;
+use crate::error::{Error, ErrorKind};
+use crate::explain::leaves::Leaves;
+use crate::explain::staged;
+use crate::input::encoder::{Encoder, Place};
+use crate::input::{Batch, Cell, Row};
+use crate::predictions::{OutputColumn, OutputValues, Predictions, RowError};
+use crate::score::blocks::{self, Cut, Slice, Work};
+use crate::score::forest::{Finish, forest};
+use crate::score::{Refusal, Scorer, label};
 
 /// What happens to a cell that does not fit its column.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,58 +59,424 @@ pub enum LeafAssignment {
 }
 
 /// A model ready to score: immutable, `Send + Sync`, cheap to clone.
+///
+/// ```no_run
+/// # fn main() -> Result<(), cenote::Error> {
+/// let model = cenote::Model::open("model.zip")?;
+/// let row = cenote::Row::new().with("carrier", "UA").with("distance", 2475.0);
+/// let predictions = model.predict_row(&row)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Model {
-    artifact: std::sync::Arc<Artifact>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    artifact: Artifact,
+    encoder: Encoder,
+    scorer: Scorer,
+    outputs: Outputs,
+    trees: OnceLock<Trees>,
+}
+
+/// What a prediction's columns are.
+#[derive(Debug)]
+struct Outputs {
+    /// The levels of the column `predict`, if it is one of labels.
+    labels: Option<Domain>,
+    /// The names of the columns of numbers, which follow it.
+    numbers: Vec<String>,
+}
+
+/// What explanations need and predictions do not: made when first asked for.
+#[derive(Debug)]
+struct Trees {
+    flat: FlatForest,
+    leaves: Leaves,
+    finish: Finish,
 }
 
 impl Model {
     /// Opens a MOJO zip, or the folder of an unzipped one.
+    ///
+    /// # Errors
+    /// If the file is not a MOJO, is damaged, asks for more than the default [`Limits`], or holds an algorithm or a
+    /// version that is not supported.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        todo!("{:?}", path.as_ref())
+        Self::from_artifact(Artifact::open(path)?)
+    }
+
+    /// [`open`](Self::open) within limits of the caller's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
+        Self::from_artifact(Artifact::open_with(path, limits)?)
     }
 
     /// Opens a MOJO from the bytes of its zip.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        todo!("{}", bytes.len())
+        Self::from_artifact(Artifact::from_bytes(bytes)?)
+    }
+
+    /// [`from_bytes`](Self::from_bytes) within limits of the caller's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes_with(bytes: &[u8], limits: &Limits) -> Result<Self, Error> {
+        Self::from_artifact(Artifact::from_bytes_with(bytes, limits)?)
+    }
+
+    /// A model of an artifact already read.
+    ///
+    /// # Errors
+    /// If its algorithm is not supported.
+    pub fn from_artifact(artifact: Artifact) -> Result<Self, Error> {
+        let scorer = Scorer::new(&artifact)?;
+        let encoder = Encoder::new(&artifact.schema);
+        let outputs = Outputs::new(&artifact);
+        Ok(Self { inner: Arc::new(Inner { artifact, encoder, scorer, outputs, trees: OnceLock::new() }) })
     }
 
     /// The model as plain data.
     pub fn artifact(&self) -> &Artifact {
-        &self.artifact
+        &self.inner.artifact
+    }
+
+    /// Who made the model, and what it answers.
+    pub fn manifest(&self) -> &Manifest {
+        &self.artifact().manifest
+    }
+
+    /// What the model expects of a row.
+    pub fn schema(&self) -> &Schema {
+        &self.artifact().schema
+    }
+
+    /// What kind of answer the model gives.
+    pub fn category(&self) -> Category {
+        self.manifest().category
+    }
+
+    /// The labels that `predict` may take, in H2O's order; `None` for a regression.
+    pub fn labels(&self) -> Option<&Domain> {
+        self.inner.outputs.labels.as_ref()
+    }
+
+    /// The names of the columns of a prediction, in order.
+    pub fn output_names(&self) -> impl Iterator<Item = &str> {
+        let outputs = &self.inner.outputs;
+        outputs.labels.iter().map(|_| PREDICT).chain(outputs.numbers.iter().map(String::as_str))
+    }
+
+    /// The column whose value is added on the link scale, if the model was trained with one.
+    pub fn offset_column(&self) -> Option<&str> {
+        self.inner.encoder.offset()
+    }
+
+    /// How many trees the model has, absent ones not counted; 0 for a model without trees.
+    pub fn n_trees(&self) -> usize {
+        forest(self.artifact()).map_or(0, |forest| forest.trees.iter().flatten().count())
+    }
+
+    /// The name of the engine that scores batches, as benchmarks report it.
+    pub fn engine(&self) -> &'static str {
+        self.inner.scorer.engine()
     }
 
     /// Scores a batch with the default options.
+    ///
+    /// # Errors
+    /// As [`predict_with`](Self::predict_with).
     pub fn predict(&self, batch: &Batch<'_>) -> Result<Predictions, Error> {
         self.predict_with(batch, &PredictOptions::default())
     }
 
-    /// Scores a batch.
-    pub fn predict_with(&self, _batch: &Batch<'_>, _options: &PredictOptions) -> Result<Predictions, Error> {
-        todo!()
+    /// Scores a batch: `[rows x columns]`, columns as [`output_names`](Self::output_names). Rows that H2O refuses stand
+    /// in [`Predictions::errors`]. The work is shared by the rayon pool that the caller is in.
+    ///
+    /// # Errors
+    /// If a column is missing, a dictionary code lies outside of its dictionary, or a cell breaks the strict policy.
+    pub fn predict_with(&self, batch: &Batch<'_>, options: &PredictOptions) -> Result<Predictions, Error> {
+        let columns = self.inner.outputs.columns(batch.rows());
+        self.run(batch, options, self.inner.scorer.block_rows(), columns, |block, offset, out, refuse| {
+            self.inner.scorer.score(block, offset, out, refuse);
+        })
     }
 
     /// Scores one row; cells that are not given are missing.
-    pub fn predict_row(&self, _row: &Row<'_>) -> Result<Predictions, Error> {
-        todo!()
+    ///
+    /// # Errors
+    /// If H2O refuses the row.
+    pub fn predict_row(&self, row: &Row<'_>) -> Result<Predictions, Error> {
+        let mut features = vec![f64::NAN; self.inner.encoder.features()];
+        let offset = self.inner.encoder.encode_row(row, Policy::Convert, &mut features)?;
+        let mut numbers = vec![f64::NAN; self.n_numbers()];
+        let label = self.predict_raw(&features, offset, &mut numbers)?;
+        let mut columns = self.inner.outputs.columns(1);
+        let mut numbers = numbers.into_iter();
+        for column in &mut columns {
+            match &mut column.values {
+                OutputValues::Label { codes, .. } => codes.fill(label.unwrap_or(OutputValues::NO_LABEL)),
+                OutputValues::Number(values) => values.fill(numbers.next().unwrap_or(f64::NAN)),
+                OutputValues::Integer(_) => {}
+            }
+        }
+        Ok(Predictions { rows: 1, columns, errors: Vec::new() })
     }
 
-    /// The leaf of every tree that each row falls into: `[rows x trees]`, columns `T1.C1` ....
+    /// How many numbers a row's prediction has: the columns beside the label.
+    pub fn n_numbers(&self) -> usize {
+        self.inner.outputs.numbers.len()
+    }
+
+    /// How many features a raw row has: the columns of [`Schema::features`].
+    pub fn n_features(&self) -> usize {
+        self.inner.encoder.features()
+    }
+
+    /// Scores one raw row without allocating: features in the order of [`Schema::features`], level codes as numbers,
+    /// `NaN` where missing. Writes the columns beside the label to `numbers`, and returns the label's index in
+    /// [`labels`](Self::labels). `offset` is on the link scale; 0 where the model has none.
+    ///
+    /// # Errors
+    /// If H2O refuses the row.
+    ///
+    /// # Panics
+    /// If `features` is not [`n_features`](Self::n_features) long, or `numbers` not [`n_numbers`](Self::n_numbers).
+    pub fn predict_raw(
+        &self,
+        features: &[f64],
+        offset: f64,
+        numbers: &mut [f64],
+    ) -> Result<Option<u32>, Error> {
+        assert_eq!(features.len(), self.n_features(), "features of a raw row");
+        assert_eq!(numbers.len(), self.n_numbers(), "numbers of a prediction");
+        self.inner
+            .scorer
+            .score_row(features, offset, numbers)
+            .map_err(|Refusal { class, message }| ErrorKind::Row(RowError { row: 0, class, message }).into())
+    }
+
+    /// Prepares to encode rows whose cells come in a fixed order, such as that of a query's columns. Names that the model
+    /// does not know are skipped.
+    ///
+    /// # Errors
+    /// If a column that the model reads is not among `names`, and `options` do not say that it is missing.
+    pub fn bind(&self, names: &[&str], options: &PredictOptions) -> Result<BoundRow, Error> {
+        let encoder = &self.inner.encoder;
+        if options.missing_columns == MissingColumns::Refuse {
+            let needed = encoder.inputs().iter().map(|input| &*input.name).chain(encoder.offset());
+            let missing: Vec<String> =
+                needed.filter(|name| !names.contains(name)).map(str::to_owned).collect();
+            if !missing.is_empty() {
+                let found = names.iter().map(|name| (*name).to_owned()).collect();
+                return Err(ErrorKind::MissingColumns { missing, found }.into());
+            }
+        }
+        let places = names.iter().map(|name| encoder.place(name)).collect();
+        Ok(BoundRow { model: self.clone(), policy: options.policy, places })
+    }
+
+    /// The leaf of every tree that each row falls into: `[rows x trees]`, columns `T1.C1` ... for the trees that there
+    /// are, class by class.
+    ///
+    /// # Errors
+    /// As [`predict_with`](Self::predict_with); also if the model has no trees, or is of a MOJO version without: paths
+    /// begin with 1.20, node ids with 1.30.
     pub fn leaf_assignments(
         &self,
-        _batch: &Batch<'_>,
-        _kind: LeafAssignment,
-        _options: &PredictOptions,
+        batch: &Batch<'_>,
+        kind: LeafAssignment,
+        options: &PredictOptions,
     ) -> Result<Predictions, Error> {
-        todo!()
+        let (operation, since) = match kind {
+            LeafAssignment::Path => ("leaf assignment by path", 20),
+            LeafAssignment::NodeId => ("leaf assignment by node id", 30),
+        };
+        let trees = self.trees(operation)?;
+        let version = self.manifest().mojo_version;
+        if version < (MojoVersion { major: 1, hundredths: since }) {
+            return Err(self.unsupported(operation));
+        }
+        let Trees { flat, leaves, .. } = trees;
+        let columns = match kind {
+            LeafAssignment::Path => leaves.path_columns(batch.rows()),
+            LeafAssignment::NodeId => leaves.id_columns(batch.rows()),
+        };
+        self.run(batch, options, EXPLAIN_BLOCK, columns, |block, _, out, _| {
+            for (tree, slice) in out.iter_mut().enumerate() {
+                match slice {
+                    Slice::Code(codes) => {
+                        for (row, code) in codes.iter_mut().enumerate() {
+                            *code = leaves.path(tree, flat, |column| block.columns[column][row]);
+                        }
+                    }
+                    Slice::Integer(ids) => {
+                        for (row, id) in ids.iter_mut().enumerate() {
+                            *id = leaves.id(tree, flat, |column| block.columns[column][row]);
+                        }
+                    }
+                    Slice::Number(_) => {}
+                }
+            }
+        })
     }
 
-    /// The prediction after each tree: `[rows x trees]`, columns `T1.C1` ....
+    /// The prediction after each group of trees: `[rows x trees]`, columns `T1.C1`, `T1.C2` ... group by group. For two
+    /// classes it is the first class's probability. An offset counts as 0, as in H2O.
+    ///
+    /// # Errors
+    /// As [`predict_with`](Self::predict_with); also if the model has no trees.
     pub fn staged_probabilities(
         &self,
-        _batch: &Batch<'_>,
-        _options: &PredictOptions,
+        batch: &Batch<'_>,
+        options: &PredictOptions,
     ) -> Result<Predictions, Error> {
-        todo!()
+        let Trees { flat, finish, .. } = self.trees("staged prediction")?;
+        let columns = staged::columns(flat, batch.rows());
+        self.run(batch, options, EXPLAIN_BLOCK, columns, |block, _, out, refuse| {
+            for row in 0..block.rows {
+                let feature = |column: usize| block.columns[column][row];
+                let hash = || block.columns.iter().fold(0, |hash, column| hash ^ label::hash_of(column[row]));
+                let put = |at: usize, value: f64| {
+                    if let Slice::Number(values) = &mut out[at] {
+                        values[row] = value;
+                    }
+                };
+                if let Err(refusal) = staged::row(flat, finish, feature, hash, put) {
+                    refuse(row, refusal);
+                }
+            }
+        })
+    }
+
+    fn run(
+        &self,
+        batch: &Batch<'_>,
+        options: &PredictOptions,
+        preferred: usize,
+        columns: Vec<OutputColumn>,
+        work: impl Work,
+    ) -> Result<Predictions, Error> {
+        let encoder = &self.inner.encoder;
+        let cut = Cut { preferred, features: encoder.features() };
+        blocks::run(encoder, batch, options, &cut, columns, work)
+    }
+
+    fn trees(&self, operation: &'static str) -> Result<&Trees, Error> {
+        let artifact = self.artifact();
+        if let Some(trees) = self.inner.trees.get() {
+            return Ok(trees);
+        }
+        let forest = forest(artifact).map_err(|_| self.unsupported(operation))?;
+        let flat = FlatForest::new(forest, &artifact.schema);
+        let leaves = Leaves::new(forest, &flat)?;
+        let finish = Finish::new(artifact)?;
+        Ok(self.inner.trees.get_or_init(|| Trees { flat, leaves, finish }))
+    }
+
+    fn unsupported(&self, operation: &'static str) -> Error {
+        let Manifest { algorithm, mojo_version, .. } = self.manifest();
+        ErrorKind::Unsupported { operation, algorithm: format!("{algorithm} (MOJO {mojo_version})") }.into()
+    }
+}
+
+/// How many rows explanations take at a time: each has a value a tree.
+const EXPLAIN_BLOCK: usize = 512;
+
+/// The name of the column of labels, or of the prediction.
+const PREDICT: &str = "predict";
+
+impl Outputs {
+    /// Mirrors `GenModel.getOutputNames` and its overrides.
+    fn new(artifact: &Artifact) -> Self {
+        let domain = artifact.schema.response.as_ref().and_then(|response| response.domain.clone());
+        if artifact.manifest.category == Category::Regression {
+            return Self { labels: None, numbers: vec![PREDICT.to_owned()] };
+        }
+        let (labels, mut numbers) = match domain {
+            Some(labels) => {
+                let names = labels.iter().map(|label| class_name(label)).collect::<Vec<_>>();
+                (labels, names)
+            }
+            // A response of 0 and 1 that H2O never took for a factor.
+            None => {
+                let names = match artifact.body {
+                    cenote_mojo::Body::Gbm(_) => ["pVal0", "pVal1"],
+                    _ => ["0", "1"],
+                };
+                (Domain::from(["0".to_owned(), "1".to_owned()]), names.map(str::to_owned).to_vec())
+            }
+        };
+        if Finish::new(artifact).is_ok_and(|finish| finish.numbers() > numbers.len()) {
+            numbers.extend_from_within(..);
+            numbers[2..].iter_mut().for_each(|name| name.insert_str(0, "cal_"));
+        }
+        Self { labels: Some(labels), numbers }
+    }
+
+    /// Empty columns for that many rows.
+    fn columns(&self, rows: usize) -> Vec<OutputColumn> {
+        let label = self.labels.iter().map(|domain| OutputColumn {
+            name: PREDICT.to_owned(),
+            values: OutputValues::Label { codes: vec![OutputValues::NO_LABEL; rows], domain: domain.clone() },
+        });
+        let numbers = self.numbers.iter().map(|name| OutputColumn {
+            name: name.clone(),
+            values: OutputValues::Number(vec![f64::NAN; rows]),
+        });
+        label.chain(numbers).collect()
+    }
+}
+
+/// The name of a class's probability: `p` before a label that reads as a Java `int`, else the label.
+fn class_name(label: &str) -> String {
+    if label.parse::<i32>().is_ok() { format!("p{label}") } else { label.to_owned() }
+}
+
+/// Encodes rows whose cells come in an order fixed by [`Model::bind`].
+#[derive(Debug, Clone)]
+pub struct BoundRow {
+    model: Model,
+    policy: Policy,
+    places: Vec<Option<Place>>,
+}
+
+impl BoundRow {
+    /// The model that rows are encoded for.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Writes the raw features of a row whose `cells` stand in the order of the names bound, and returns its offset, both
+    /// as [`Model::predict_raw`] takes them. Cells that are not given are missing.
+    ///
+    /// # Errors
+    /// If H2O refuses the row, or the strict policy a cell.
+    ///
+    /// # Panics
+    /// If `features` is not [`Model::n_features`] long.
+    pub fn encode<'c>(
+        &self,
+        cells: impl IntoIterator<Item = Cell<'c>>,
+        features: &mut [f64],
+    ) -> Result<f64, Error> {
+        let encoder = &self.model.inner.encoder;
+        assert_eq!(features.len(), encoder.features(), "features of a raw row");
+        features.fill(f64::NAN);
+        let mut offset = 0.0;
+        for (place, cell) in self.places.iter().zip(cells) {
+            if let Some(place) = place {
+                encoder.encode_cell(*place, cell, self.policy, features, &mut offset)?;
+            }
+        }
+        Ok(offset)
     }
 }

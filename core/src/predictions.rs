@@ -31,6 +31,15 @@ pub enum OutputValues {
 impl OutputValues {
     /// The code of "no label".
     pub const NO_LABEL: u32 = u32::MAX;
+
+    /// Writes what a refused row holds.
+    pub(crate) fn blank(&mut self, row: usize) {
+        match self {
+            Self::Number(values) => values[row] = f64::NAN,
+            Self::Label { codes, .. } => codes[row] = Self::NO_LABEL,
+            Self::Integer(values) => values[row] = -1,
+        }
+    }
 }
 
 /// Why H2O refuses a row. The text begins with the Java exception's class.

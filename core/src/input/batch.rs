@@ -264,6 +264,22 @@ impl Codes<'_> {
     }
 }
 
+impl Codes<'_> {
+    /// Code `index`; `None` if it is negative.
+    fn get(&self, index: usize) -> Option<usize> {
+        match self {
+            Codes::I8(codes) => codes[index].try_into().ok(),
+            Codes::I16(codes) => codes[index].try_into().ok(),
+            Codes::I32(codes) => codes[index].try_into().ok(),
+            Codes::I64(codes) => codes[index].try_into().ok(),
+            Codes::U8(codes) => Some(codes[index].into()),
+            Codes::U16(codes) => Some(codes[index].into()),
+            Codes::U32(codes) => codes[index].try_into().ok(),
+            Codes::U64(codes) => codes[index].try_into().ok(),
+        }
+    }
+}
+
 impl Values<'_> {
     /// How many cells there are; `None` for [`Values::Missing`], which is as long as its batch.
     pub fn len(&self) -> Option<usize> {
@@ -289,6 +305,46 @@ impl Values<'_> {
     /// Whether there are no cells.
     pub fn is_empty(&self) -> bool {
         self.len() == Some(0)
+    }
+
+    /// Cell `row`, as a [`Row`](super::Row) would hold it. A raw code comes as a number, and a dictionary code outside
+    /// of its dictionary as missing.
+    ///
+    /// # Panics
+    /// If `row` is past the end.
+    pub fn cell(&self, row: usize) -> Cell<'_> {
+        fn of<'c, T: Copy>(column: &Primitive<'_, T>, row: usize, cell: impl Fn(T) -> Cell<'c>) -> Cell<'c> {
+            match column.validity {
+                Some(validity) if !validity.is_valid(row) => Cell::Missing,
+                _ => cell(column.values.get(row)),
+            }
+        }
+        let integer = |value: i64| Cell::Integer(value);
+        match self {
+            Values::F64(column) | Values::Raw(column) => of(column, row, Cell::Number),
+            Values::F32(column) => of(column, row, |value| Cell::Number(f64::from(value))),
+            Values::I8(column) => of(column, row, |value| integer(i64::from(value))),
+            Values::I16(column) => of(column, row, |value| integer(i64::from(value))),
+            Values::I32(column) => of(column, row, |value| integer(i64::from(value))),
+            Values::I64(column) => of(column, row, integer),
+            Values::U8(column) => of(column, row, |value| integer(i64::from(value))),
+            Values::U16(column) => of(column, row, |value| integer(i64::from(value))),
+            Values::U32(column) => of(column, row, |value| integer(i64::from(value))),
+            Values::U64(column) => of(column, row, |value| {
+                i64::try_from(value).map_or(Cell::Number(value as f64), Cell::Integer)
+            }),
+            Values::Bool(column) => of(column, row, Cell::Bool),
+            Values::Text(text) => text.get(row).map_or(Cell::Missing, Cell::Text),
+            Values::Dictionary { codes, validity, levels } => match validity {
+                Some(validity) if !validity.is_valid(row) => Cell::Missing,
+                _ => match codes.get(row) {
+                    Some(code) if code < levels.len() => levels.get(code).map_or(Cell::Missing, Cell::Text),
+                    _ => Cell::Missing,
+                },
+            },
+            Values::Cells(cells) => cells[row],
+            Values::Missing => Cell::Missing,
+        }
     }
 }
 

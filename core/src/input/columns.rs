@@ -1,0 +1,459 @@
+//! A batch's columns to blocks of raw features.
+//!
+//! In flow a [`Batch`] and the model's [`Encoder`]; out flow, block by block, one `f64` slice a feature. A numeric
+//! column that is contiguous and has no nulls is lent, not copied; a dictionary's levels are looked up once a batch,
+//! not once a row. What H2O refuses, or the strict policy, is gathered with its row.
+
+use std::ops::Range;
+
+use super::batch::{Batch, Codes, Primitive, Text, Validity, Values};
+use super::encoder::{
+    ABSENT, Code, Encoder, Form, Input, Kind, Misfit, NOT_A_NUMBER, NOT_AVAILABLE, Place, REFUSED, Stop,
+    UNSEEN, as_offset, check, code, number, offset_of,
+};
+use super::levels::Levels;
+use super::row::Cell;
+use crate::error::{Error, ErrorKind};
+use crate::model::{MissingColumns, Policy, PredictOptions};
+use crate::predictions::RowError;
+
+/// Where the features of one input column come from.
+enum Source<'b, 'a> {
+    /// The batch does not have it.
+    Absent,
+    /// The very numbers that the scorer reads.
+    Lent(&'b [f64]),
+    /// Values to convert a cell at a time.
+    Converted(&'b Values<'a>),
+    /// Dictionary codes into numbers already converted; a text that is none is `None`.
+    NumberTable(Dictionary<'b>, Vec<Option<f64>>),
+    /// Dictionary codes into level codes already looked up.
+    CodeTable(Dictionary<'b>, Vec<Code>),
+}
+
+#[derive(Clone, Copy)]
+struct Dictionary<'b> {
+    codes: Codes<'b>,
+    validity: Option<Validity<'b>>,
+}
+
+/// A batch whose columns have been matched to a model's inputs.
+pub(crate) struct BoundBatch<'b, 'a> {
+    encoder: &'b Encoder,
+    policy: Policy,
+    sources: Vec<Source<'b, 'a>>,
+    offset: Option<&'b Values<'a>>,
+}
+
+/// Cells of a block that do not pass.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Rows that H2O refuses; a row may stand here more than once until [`tidy`](Self::tidy).
+    pub(crate) refused: Vec<RowError>,
+    /// The first cell that the strict policy, or the data's own form, forbids: row, input, reason.
+    first: Option<(usize, usize, Misfit)>,
+}
+
+/// Buffers of a thread, used for block after block.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    features: Vec<f64>,
+    codes: Vec<Code>,
+    offset: Vec<f64>,
+}
+
+impl Findings {
+    fn forbid(&mut self, row: usize, input: usize, misfit: Misfit) {
+        if self.first.is_none_or(|(first, other, _)| (row, input) < (first, other)) {
+            self.first = Some((row, input, misfit));
+        }
+    }
+
+    /// Adds another block's findings.
+    pub(crate) fn merge(&mut self, other: Findings) {
+        self.refused.extend(other.refused);
+        if let Some((row, input, misfit)) = other.first {
+            self.forbid(row, input, misfit);
+        }
+    }
+
+    /// Sorts the refused rows, of which each keeps its first error.
+    pub(crate) fn tidy(&mut self) {
+        self.refused.sort_by_key(|error| error.row);
+        self.refused.dedup_by_key(|error| error.row);
+    }
+
+    /// The refused rows, or the error that stops the batch.
+    pub(crate) fn into_result(mut self, encoder: &Encoder) -> Result<Vec<RowError>, Error> {
+        if let Some((row, input, Misfit { expected, found })) = self.first {
+            let column =
+                encoder.inputs().get(input).map_or(encoder.offset().unwrap_or_default(), |input| &input.name);
+            return Err(ErrorKind::Cell { row, column: column.to_owned(), expected, found }.into());
+        }
+        self.tidy();
+        Ok(self.refused)
+    }
+}
+
+impl<'b, 'a> BoundBatch<'b, 'a> {
+    /// Matches the columns of `batch` to the inputs of a model.
+    ///
+    /// # Errors
+    /// If a column is missing and `options` do not say that its cells are.
+    pub(crate) fn new(
+        encoder: &'b Encoder,
+        batch: &'b Batch<'a>,
+        options: &PredictOptions,
+    ) -> Result<Self, Error> {
+        let mut found: Vec<Option<&'b Values<'a>>> = vec![None; encoder.inputs().len()];
+        let mut offset = None;
+        for (name, values) in batch.columns() {
+            match encoder.place(name) {
+                Some(Place::Input(at)) => found[at] = Some(values),
+                Some(Place::Offset) => offset = Some(values),
+                None => {}
+            }
+        }
+        if options.missing_columns == MissingColumns::Refuse {
+            let mut missing: Vec<String> = encoder
+                .inputs()
+                .iter()
+                .zip(&found)
+                .filter(|(input, values)| values.is_none() && encoder.place(&input.name).is_some())
+                .map(|(input, _)| input.name.to_string())
+                .collect();
+            if offset.is_none() {
+                missing.extend(encoder.offset().map(str::to_owned));
+            }
+            if !missing.is_empty() {
+                let found = batch.columns().map(|(name, _)| name.to_owned()).collect();
+                return Err(ErrorKind::MissingColumns { missing, found }.into());
+            }
+        }
+        let rows = batch.rows();
+        let sources = encoder
+            .inputs()
+            .iter()
+            .zip(found)
+            .map(|(input, values)| values.map_or(Source::Absent, |values| source(&input.kind, values, rows)))
+            .collect();
+        Ok(Self { encoder, policy: options.policy, sources, offset })
+    }
+
+    /// Gives `score` the features of a block of rows, one slice a feature, and their offsets if the model has any.
+    pub(crate) fn with_block<R>(
+        &self,
+        rows: Range<usize>,
+        scratch: &mut Scratch,
+        findings: &mut Findings,
+        score: impl FnOnce(&[&[f64]], Option<&[f64]>) -> R,
+    ) -> R {
+        let count = rows.len();
+        let Scratch { features, codes, offset } = scratch;
+        features.resize(self.encoder.features() * count, f64::NAN);
+        let inputs = self.encoder.inputs();
+        // First every cell is converted, then the slices are lent: `features` may not move in between.
+        for (at, (input, source)) in inputs.iter().zip(&self.sources).enumerate() {
+            let targets = &mut features[input.target * count..(input.target + input.width) * count];
+            let mut job = Job { rows: rows.clone(), policy: self.policy, input: at, findings };
+            match (&input.kind, source) {
+                (_, Source::Lent(_)) => {}
+                (_, Source::Absent) => targets.fill(f64::NAN),
+                (Kind::Number, source) => job.numbers(source, targets),
+                (Kind::Levels { levels, count, form }, source) => {
+                    if let (Form::Code, Source::Converted(Values::Raw(_))) = (form, source) {
+                        job.numbers(source, targets);
+                    } else {
+                        job.codes(input, source, levels, *count, codes);
+                        write(form, codes, targets);
+                    }
+                }
+            }
+        }
+        let offset = self.offset.map(|values| {
+            offset.clear();
+            match values {
+                Values::F64(Primitive { values, validity: None }) => {
+                    offset.extend(rows.clone().map(|row| as_offset(values.get(row))));
+                }
+                values => offset.extend(rows.clone().map(|row| {
+                    offset_of(values.cell(row), self.policy).unwrap_or_else(|_| {
+                        findings.forbid(row, inputs.len(), NOT_A_NUMBER);
+                        0.0
+                    })
+                })),
+            }
+            &**offset
+        });
+        let mut slices: Vec<&[f64]> = if count == 0 {
+            vec![&[]; self.encoder.features()]
+        } else {
+            features.chunks_exact(count).take(self.encoder.features()).collect()
+        };
+        for (input, source) in inputs.iter().zip(&self.sources) {
+            if let Source::Lent(values) = source {
+                slices[input.target] = &values[rows.clone()];
+            }
+        }
+        score(&slices, offset)
+    }
+}
+
+fn source<'b, 'a>(kind: &Kind, values: &'b Values<'a>, rows: usize) -> Source<'b, 'a> {
+    match (kind, values) {
+        (_, Values::Missing) => Source::Absent,
+        (Kind::Number, Values::F64(column) | Values::Raw(column))
+        | (Kind::Levels { form: Form::Code, .. }, Values::Raw(column)) => match column {
+            Primitive { values: numbers, validity: None } if numbers.as_slice().is_some() => {
+                Source::Lent(numbers.as_slice().unwrap_or_default())
+            }
+            _ => Source::Converted(values),
+        },
+        // A dictionary that is far longer than the batch is not worth a table.
+        (kind, Values::Dictionary { codes, validity, levels })
+            if levels.len() <= rows.saturating_mul(2) + 64 =>
+        {
+            let dictionary = Dictionary { codes: *codes, validity: *validity };
+            let cells = (0..levels.len()).map(|at| levels.get(at).map_or(Cell::Missing, Cell::Text));
+            match kind {
+                Kind::Number => Source::NumberTable(
+                    dictionary,
+                    cells.map(|cell| number(cell, Policy::Strict).ok()).collect(),
+                ),
+                Kind::Levels { levels, .. } => {
+                    Source::CodeTable(dictionary, cells.map(|cell| code(levels, cell)).collect())
+                }
+            }
+        }
+        _ => Source::Converted(values),
+    }
+}
+
+/// Writes the features of a block of codes.
+fn write(form: &Form, codes: &[Code], targets: &mut [f64]) {
+    for (at, target) in targets.chunks_exact_mut(codes.len().max(1)).enumerate() {
+        for (value, code) in target.iter_mut().zip(codes) {
+            *value = form.feature(*code, at as u32);
+        }
+    }
+}
+
+/// Runs `$body` with `$slice` the codes of any width.
+macro_rules! with_codes {
+    ($codes:expr, $slice:ident => $body:expr) => {
+        match $codes {
+            Codes::I8($slice) => $body,
+            Codes::I16($slice) => $body,
+            Codes::I32($slice) => $body,
+            Codes::I64($slice) => $body,
+            Codes::U8($slice) => $body,
+            Codes::U16($slice) => $body,
+            Codes::U32($slice) => $body,
+            Codes::U64($slice) => $body,
+        }
+    };
+}
+
+/// One column of one block.
+struct Job<'j> {
+    rows: Range<usize>,
+    policy: Policy,
+    input: usize,
+    findings: &'j mut Findings,
+}
+
+impl Job<'_> {
+    /// Converts the cells of a numeric column.
+    fn numbers(&mut self, source: &Source<'_, '_>, out: &mut [f64]) {
+        let values = match source {
+            Source::Absent | Source::CodeTable(..) => return,
+            Source::Lent(values) => return out.copy_from_slice(&values[self.rows.clone()]),
+            Source::NumberTable(dictionary, table) => {
+                return self.dictionary(*dictionary, table.len(), out, f64::NAN, |job, row, at| {
+                    table[at].unwrap_or_else(|| job.not_a_number(row))
+                });
+            }
+            Source::Converted(values) => *values,
+        };
+        match values {
+            Values::F64(column) | Values::Raw(column) => self.primitive(column, out, f64::NAN, |value| value),
+            Values::F32(column) => self.primitive(column, out, f64::NAN, f64::from),
+            Values::I8(column) => self.primitive(column, out, f64::NAN, f64::from),
+            Values::I16(column) => self.primitive(column, out, f64::NAN, f64::from),
+            Values::I32(column) => self.primitive(column, out, f64::NAN, f64::from),
+            Values::I64(column) => self.primitive(column, out, f64::NAN, |value| value as f64),
+            Values::U8(column) => self.primitive(column, out, f64::NAN, f64::from),
+            Values::U16(column) => self.primitive(column, out, f64::NAN, f64::from),
+            Values::U32(column) => self.primitive(column, out, f64::NAN, f64::from),
+            Values::U64(column) => self.primitive(column, out, f64::NAN, |value| value as f64),
+            Values::Bool(column) => self.primitive(column, out, f64::NAN, |value| f64::from(u8::from(value))),
+            Values::Text(text) => {
+                for (row, out) in self.rows.clone().zip(out) {
+                    *out = self.number(row, text.get(row).map_or(Cell::Missing, Cell::Text));
+                }
+            }
+            Values::Cells(cells) => {
+                for (row, out) in self.rows.clone().zip(out) {
+                    *out = self.number(row, cells[row]);
+                }
+            }
+            Values::Dictionary { codes, validity, levels } => {
+                let dictionary = Dictionary { codes: *codes, validity: *validity };
+                self.dictionary(dictionary, levels.len(), out, f64::NAN, |job, row, at| {
+                    job.number(row, levels.get(at).map_or(Cell::Missing, Cell::Text))
+                });
+            }
+            Values::Missing => out.fill(f64::NAN),
+        }
+    }
+
+    /// Looks up the cells of a categorical column, and reports those that do not pass.
+    fn codes(
+        &mut self,
+        input: &Input,
+        source: &Source<'_, '_>,
+        levels: &Levels,
+        count: u32,
+        out: &mut Vec<Code>,
+    ) {
+        out.clear();
+        out.resize(self.rows.len(), ABSENT);
+        self.look_up(source, levels, count, out);
+        for (row, code) in self.rows.clone().zip(out.iter()) {
+            if matches!(*code, UNSEEN | REFUSED) {
+                match check(*code, self.policy) {
+                    Ok(_) => {}
+                    Err(Stop::Strict(misfit)) => self.findings.forbid(row, self.input, misfit),
+                    Err(Stop::Row(class, message)) => {
+                        let message = format!("{message} {}", input.name);
+                        self.findings.refused.push(RowError { row, class, message });
+                    }
+                }
+            }
+        }
+    }
+
+    fn look_up(&mut self, source: &Source<'_, '_>, levels: &Levels, count: u32, out: &mut [Code]) {
+        let values = match source {
+            Source::Absent | Source::Lent(_) | Source::NumberTable(..) => return,
+            Source::CodeTable(dictionary, table) => {
+                return self.dictionary(*dictionary, table.len(), out, ABSENT, |_, _, at| table[at]);
+            }
+            Source::Converted(values) => *values,
+        };
+        let float = |value: f64| if value.is_nan() { NOT_AVAILABLE } else { REFUSED };
+        let integer = |value: i64| levels.integer(value).unwrap_or(UNSEEN);
+        match values {
+            Values::F64(column) => self.primitive(column, out, ABSENT, float),
+            Values::F32(column) => self.primitive(column, out, ABSENT, |value| float(f64::from(value))),
+            Values::I8(column) => self.primitive(column, out, ABSENT, |value| integer(i64::from(value))),
+            Values::I16(column) => self.primitive(column, out, ABSENT, |value| integer(i64::from(value))),
+            Values::I32(column) => self.primitive(column, out, ABSENT, |value| integer(i64::from(value))),
+            Values::I64(column) => self.primitive(column, out, ABSENT, integer),
+            Values::U8(column) => self.primitive(column, out, ABSENT, |value| integer(i64::from(value))),
+            Values::U16(column) => self.primitive(column, out, ABSENT, |value| integer(i64::from(value))),
+            Values::U32(column) => self.primitive(column, out, ABSENT, |value| integer(i64::from(value))),
+            Values::U64(column) => self.primitive(column, out, ABSENT, |value| match i64::try_from(value) {
+                Ok(value) => integer(value),
+                Err(_) => levels.text(&value.to_string()).unwrap_or(UNSEEN),
+            }),
+            Values::Bool(column) => {
+                self.primitive(column, out, ABSENT, |value| levels.bool(value).unwrap_or(UNSEEN));
+            }
+            // A raw code of an encoded column: only whole ones within the levels stand for a level.
+            Values::Raw(column) => self.primitive(column, out, ABSENT, |value| {
+                let code = value as u32;
+                if f64::from(code) == value && code < count { code } else { NOT_AVAILABLE }
+            }),
+            Values::Text(text) => self.texts(text, levels, out),
+            Values::Cells(cells) => {
+                for (out, cell) in out.iter_mut().zip(&cells[self.rows.clone()]) {
+                    *out = code(levels, *cell);
+                }
+            }
+            Values::Dictionary { codes, validity, levels: texts } => {
+                let dictionary = Dictionary { codes: *codes, validity: *validity };
+                self.dictionary(dictionary, texts.len(), out, ABSENT, |_, _, at| {
+                    code(levels, texts.get(at).map_or(Cell::Missing, Cell::Text))
+                });
+            }
+            Values::Missing => {}
+        }
+    }
+
+    /// Looks up strings. Sorted and grouped data repeat a string, which is then compared and not looked up.
+    fn texts(&self, texts: &Text<'_>, levels: &Levels, out: &mut [Code]) {
+        let mut last: Option<(&str, Code)> = None;
+        for (row, out) in self.rows.clone().zip(out) {
+            let Some(text) = texts.get(row) else { continue };
+            *out = match last {
+                Some((same, code)) if same == text => code,
+                _ => levels.text(text).unwrap_or(UNSEEN),
+            };
+            last = Some((text, *out));
+        }
+    }
+
+    fn primitive<T: Copy, U: Copy>(
+        &self,
+        column: &Primitive<'_, T>,
+        out: &mut [U],
+        missing: U,
+        convert: impl Fn(T) -> U,
+    ) {
+        match (column.validity, column.values.as_slice()) {
+            (None, Some(values)) => {
+                for (out, value) in out.iter_mut().zip(&values[self.rows.clone()]) {
+                    *out = convert(*value);
+                }
+            }
+            (None, None) => {
+                for (out, row) in out.iter_mut().zip(self.rows.clone()) {
+                    *out = convert(column.values.get(row));
+                }
+            }
+            (Some(validity), _) => {
+                for (out, row) in out.iter_mut().zip(self.rows.clone()) {
+                    *out = if validity.is_valid(row) { convert(column.values.get(row)) } else { missing };
+                }
+            }
+        }
+    }
+
+    fn dictionary<U: Copy>(
+        &mut self,
+        dictionary: Dictionary<'_>,
+        entries: usize,
+        out: &mut [U],
+        missing: U,
+        mut convert: impl FnMut(&mut Self, usize, usize) -> U,
+    ) {
+        let outside = Misfit {
+            expected: "a code of the column's dictionary",
+            found: "a code outside of the dictionary",
+        };
+        with_codes!(dictionary.codes, codes => {
+            for (out, row) in out.iter_mut().zip(self.rows.clone()) {
+                *out = if dictionary.validity.is_some_and(|validity| !validity.is_valid(row)) {
+                    missing
+                } else if (0..entries as i128).contains(&i128::from(codes[row])) {
+                    convert(self, row, codes[row] as usize)
+                } else {
+                    self.findings.forbid(row, self.input, outside);
+                    missing
+                };
+            }
+        });
+    }
+
+    fn number(&mut self, row: usize, cell: Cell<'_>) -> f64 {
+        number(cell, Policy::Strict).unwrap_or_else(|_| self.not_a_number(row))
+    }
+
+    fn not_a_number(&mut self, row: usize) -> f64 {
+        if self.policy == Policy::Strict {
+            self.findings.forbid(row, self.input, NOT_A_NUMBER);
+        }
+        f64::NAN
+    }
+}

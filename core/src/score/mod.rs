@@ -1,0 +1,124 @@
+//! Features to predictions: sums of trees or of coefficients, then links, corrections, calibration and labels.
+//!
+//! In flow blocks of raw features; out flow a label and numbers a row, in H2O's order, and the rows on which H2O throws.
+//! A row's sum keeps H2O's order of summation in `f64`, whatever the block; see `docs/numerics.md`.
+
+pub(crate) mod blocks;
+pub(crate) mod calibrate;
+pub(crate) mod exp;
+pub(crate) mod forest;
+mod glm;
+pub(crate) mod java;
+pub(crate) mod label;
+pub(crate) mod link;
+
+use cenote_mojo::{Artifact, Body};
+
+use crate::compile::Block;
+use crate::error::{Error, ErrorKind};
+use blocks::Slice;
+use forest::ForestScorer;
+use glm::GlmScorer;
+
+/// Why H2O throws on a row: the class it throws and what the message says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) class: &'static str,
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    /// An index that an array of that length does not have.
+    pub(crate) fn index(index: i64, length: usize) -> Self {
+        let message = format!("Index {index} out of bounds for length {length}");
+        Self { class: "java.lang.ArrayIndexOutOfBoundsException", message }
+    }
+
+    pub(crate) fn illegal_argument(message: &str) -> Self {
+        Self { class: "java.lang.IllegalArgumentException", message: message.to_owned() }
+    }
+}
+
+/// A model ready to score.
+#[derive(Debug)]
+pub(crate) enum Scorer {
+    Forest(Box<ForestScorer>),
+    Glm(GlmScorer),
+}
+
+impl Scorer {
+    pub(crate) fn new(artifact: &Artifact) -> Result<Self, Error> {
+        match &artifact.body {
+            Body::Gbm(_) | Body::Drf(_) => Ok(Scorer::Forest(Box::new(ForestScorer::new(artifact)?))),
+            Body::Glm(glm) => Ok(Scorer::Glm(GlmScorer::new(artifact, glm))),
+            _ => Err(ErrorKind::Unsupported {
+                operation: "scoring",
+                algorithm: artifact.manifest.algorithm.clone(),
+            }
+            .into()),
+        }
+    }
+
+    /// The engine's name.
+    pub(crate) fn engine(&self) -> &'static str {
+        match self {
+            Scorer::Forest(forest) => forest.engine(),
+            Scorer::Glm(_) => "glm",
+        }
+    }
+
+    /// How many rows of a large batch a block should have.
+    pub(crate) fn block_rows(&self) -> usize {
+        match self {
+            Scorer::Forest(forest) => forest.block_rows(),
+            Scorer::Glm(_) => 1024,
+        }
+    }
+
+    /// Writes the columns of a block: the label, if the model has labels, then the numbers.
+    pub(crate) fn score(
+        &self,
+        block: &Block<'_>,
+        offset: Option<&[f64]>,
+        out: &mut [Slice<'_>],
+        refuse: &mut dyn FnMut(usize, Refusal),
+    ) {
+        match self {
+            Scorer::Forest(forest) => forest.score(block, offset, out, refuse),
+            Scorer::Glm(glm) => glm.score(block, offset, out, refuse),
+        }
+    }
+
+    /// Writes the numbers of one row and returns its label, without allocating.
+    pub(crate) fn score_row(
+        &self,
+        row: &[f64],
+        offset: f64,
+        out: &mut [f64],
+    ) -> Result<Option<u32>, Refusal> {
+        match self {
+            Scorer::Forest(forest) => forest.score_row(row, offset, out),
+            Scorer::Glm(glm) => glm.score_row(row, offset, out),
+        }
+    }
+}
+
+/// Distributes a row's label and numbers over the columns of a block.
+fn put(out: &mut [Slice<'_>], row: usize, label: Option<u32>, numbers: &[f64]) {
+    let mut numbers = numbers.iter();
+    for slice in out {
+        match slice {
+            Slice::Number(values) => {
+                if let Some(number) = numbers.next() {
+                    values[row] = *number;
+                }
+            }
+            Slice::Code(codes) => {
+                if let Some(label) = label {
+                    codes[row] = label;
+                }
+            }
+            Slice::Integer(_) => {}
+        }
+    }
+}
