@@ -17,7 +17,7 @@ use crate::artifact::Artifact;
 use crate::error::{Error, ErrorKind};
 use crate::limits::Limits;
 use crate::metadata::Metadata;
-use crate::packed::Packed;
+use crate::packed::{Inflater, Packed};
 use crate::read;
 
 /// Entries below this size are not held to [`Limits::ratio`]: a short run of equal bytes packs well and harms nobody.
@@ -41,7 +41,7 @@ pub struct Archive<'a> {
 }
 
 enum Source<'a> {
-    Zip(ZipArchive<Box<dyn ReadSeek + 'a>>),
+    Zip(ZipArchive<Box<dyn ReadSeek + 'a>>, Inflater),
     Folder(PathBuf),
 }
 
@@ -112,7 +112,12 @@ impl<'a> Archive<'a> {
         // Reads the directory, which takes some eight times its bytes at most.
         let mut zip = ZipArchive::new(reader).map_err(from_zip)?;
         check(&mut zip, limits)?;
-        Ok(Archive { source: Source::Zip(zip), limits: limits.clone(), spent_bytes: 0, spent_levels: 0 })
+        Ok(Archive {
+            source: Source::Zip(zip, Inflater::default()),
+            limits: limits.clone(),
+            spent_bytes: 0,
+            spent_levels: 0,
+        })
     }
 
     /// Reads the model.
@@ -146,7 +151,11 @@ impl<'a> Archive<'a> {
             return Err(Error::malformed("an entry's name must not lead out of the archive").in_entry(name));
         }
         let found = match &mut self.source {
-            Source::Zip(zip) => read_zip(zip, name, into),
+            Source::Zip(zip, inflater) => match take_packed(zip, name) {
+                Ok(Some(packed)) => inflater.unpack(&packed, into).map(|()| true),
+                Ok(None) => Ok(false),
+                Err(error) => Err(error),
+            },
             Source::Folder(root) => read_folder(root, name, &self.limits, into),
         }
         .map_err(|e| e.in_entry(name))?;
@@ -167,7 +176,7 @@ impl<'a> Archive<'a> {
     /// Takes an entry as it lies, compressed or not, to be inflated when it is needed; `None` if there is no such entry.
     pub(crate) fn read_packed(&mut self, name: &str) -> Result<Option<Packed>, Error> {
         let packed = match &mut self.source {
-            Source::Zip(zip) => take_packed(zip, name).map_err(|e| e.in_entry(name))?,
+            Source::Zip(zip, _) => take_packed(zip, name).map_err(|e| e.in_entry(name))?,
             Source::Folder(_) => {
                 let mut bytes = Vec::new();
                 let found = self.read(name, &mut bytes)?;
@@ -251,20 +260,6 @@ fn take_packed<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str) -> Result<Op
     file.read_to_end(&mut bytes)?;
     let deflated = file.compression() == CompressionMethod::Deflated;
     Ok(Some(Packed::new(name, bytes, deflated, file.size() as usize, file.crc32())))
-}
-
-fn read_zip<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str, into: &mut Vec<u8>) -> Result<bool, Error> {
-    let Some(mut file) = open_zip(zip, name)? else { return Ok(false) };
-    // `check` bounded the declared size; more bytes than declared, or a wrong CRC, make the read fail.
-    let size = file.size();
-    into.reserve_exact(
-        usize::try_from(size).map_err(|_| Error::limit("bytes of an entry", usize::MAX as u64))?,
-    );
-    file.read_to_end(into).map_err(|e| from_zip(e.into()))?;
-    if into.len() as u64 != size {
-        return Err(Error::malformed(format!("{size} bytes declared, {} found", into.len())));
-    }
-    Ok(true)
 }
 
 fn read_folder(root: &Path, name: &str, limits: &Limits, into: &mut Vec<u8>) -> Result<bool, Error> {

@@ -3,10 +3,7 @@
 //! In flow the bytes of an entry with what the archive says of them; out flow, on request, the bytes inflated and checked. The
 //! archive bounded the declared size against its limits, and no more than that is ever inflated.
 
-use std::io::Read as _;
-
-use flate2::Crc;
-use flate2::read::DeflateDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::error::Error;
 
@@ -50,29 +47,52 @@ impl Packed {
 
     /// The bytes, inflated.
     pub(crate) fn unpack(&self) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::with_capacity(self.size);
-        if self.deflated {
-            // One byte more than declared tells a longer entry.
-            let mut decoder = DeflateDecoder::new(&self.bytes[..]).take(self.size as u64 + 1);
-            decoder
-                .read_to_end(&mut bytes)
-                .map_err(|e| Error::malformed(format!("broken zip entry: {e}")).in_entry(&self.name))?;
-        } else {
-            bytes.extend_from_slice(&self.bytes);
-        }
-        let fits = bytes.len() == self.size && self.crc.is_none_or(|crc| crc == checksum(&bytes));
-        if fits {
-            Ok(bytes)
-        } else {
-            Err(Error::malformed("broken zip entry: wrong size or checksum").in_entry(&self.name))
-        }
+        let mut bytes = Vec::new();
+        Inflater::default().unpack(self, &mut bytes)?;
+        Ok(bytes)
     }
 }
 
-fn checksum(bytes: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(bytes);
-    crc.sum()
+/// The state of inflating, worth keeping from entry to entry: it takes 40 kB.
+#[derive(Debug)]
+pub(crate) struct Inflater(Decompress);
+
+impl Default for Inflater {
+    fn default() -> Self {
+        Inflater(Decompress::new(false))
+    }
+}
+
+impl Inflater {
+    /// Inflates into `into`, replacing what was there.
+    pub(crate) fn unpack(&mut self, packed: &Packed, into: &mut Vec<u8>) -> Result<(), Error> {
+        into.clear();
+        let wrong =
+            |what: &str| Err(Error::malformed(format!("broken zip entry: {what}")).in_entry(&packed.name));
+        if packed.deflated {
+            self.0.reset(false);
+            // One byte more than declared, so that a longer entry is told from one that ends here.
+            into.resize(packed.size + 1, 0);
+            let status = self.0.decompress(&packed.bytes, into, FlushDecompress::Finish);
+            // Never more than the slice given.
+            into.truncate(self.0.total_out() as usize);
+            match status {
+                Ok(Status::StreamEnd) => {}
+                Ok(_) if into.len() > packed.size => return wrong("larger than its declared size"),
+                Ok(_) => return wrong("truncated"),
+                Err(_) => return wrong("not deflated data"),
+            }
+        } else {
+            into.extend_from_slice(&packed.bytes);
+        }
+        if into.len() != packed.size {
+            return wrong(&format!("{} bytes declared, {} found", packed.size, into.len()));
+        }
+        if packed.crc.is_some_and(|crc| crc != crc32fast::hash(into)) {
+            return wrong("wrong checksum");
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
