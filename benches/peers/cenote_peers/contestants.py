@@ -48,7 +48,8 @@ FRAMES = tuple(Contestant(engine.name, f"frame:{engine.name}") for engine in ON_
 WHEEL = next(c for c in ARRAYS if c.who == "cenote_python")
 
 GROUPS: dict[str, tuple[Contestant, ...]] = {
-    "trees": (RUST, *ARRAYS, SCORE0, EASY),
+    "trees": (RUST, *ARRAYS, SCORE0),
+    "row": (RUST, *ARRAYS, SCORE0, EASY),
     "glm": (RUST, WHEEL, Contestant("numpy", NumpyGlm.name), SCORE0, EASY),
     "frame": (*FRAMES, SCORE0, EASY),
     "load": (RUST, *(c for c in ARRAYS if c.who not in ("catboost_oblivious", "ydf_engine")), SCORE0),

@@ -31,8 +31,9 @@ sums: trees x 2^-24 x the largest possible sum; float64: 1e-9). One that differs
 Inside the clock is, for everyone, the call from the language it is made for, with rows in the form it likes best and
 cut into batches beforehand:
 
-- `cenote`: the Rust library, from columns in memory to sums (from a row to probabilities in `one_row_500x6`; the wheel
-  in `pandas_100k`); `cenote_python`: the wheel, from a float64 NumPy array to predictions, link and label too.
+- `cenote`: the Rust library from float64 columns in memory to predictions, link and label too; a batch of one by
+  `Model::predict_raw`, from a slice to probabilities; the wheel in `pandas_100k`. `cenote_python`: the wheel, from a
+  float64 NumPy array to predictions.
 - `genmodel`: Java's `score0(double[], double[])`; `genmodel_easy`: its `EasyPredictModelWrapper` on prepared `RowData`.
 - The Python runtimes: from float32 arrays to sums without the link. `ydf_engine` is YDF's own benchmark of its C++
   engine, without the copy that its Python call makes. `catboost_oblivious` has a forest of its own whose trees ask one

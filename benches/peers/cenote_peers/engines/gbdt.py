@@ -146,16 +146,18 @@ class OneDal(Engine):
         self.classes = forest.n_classes
         booster = xgboost.Booster(model_file=str(path))
         self.model = get_gbt_model_from_xgboost(booster)
-        if self.classes == 1:
-            self.algorithm = daal4py.gbt_regression_prediction(fptype="float")
-        else:
-            self.gives = "predictions"
-            self.algorithm = daal4py.gbt_classification_prediction(
-                nClasses=self.classes, fptype="float", resultsToEvaluate="computeClassProbabilities"
-            )
+        self._regression = daal4py.gbt_regression_prediction
+        self._classification = daal4py.gbt_classification_prediction
+        self.gives = "sums" if self.classes == 1 else "predictions"
 
     def predict(self, batch: Any) -> Any:
-        return self.algorithm.compute(batch, self.model)
+        # An algorithm object keeps the result of one size of batch: each call makes one, as daal4py itself does.
+        if self.classes == 1:
+            return self._regression(fptype="float").compute(batch, self.model)
+        algorithm = self._classification(
+            nClasses=self.classes, fptype="float", resultsToEvaluate="computeClassProbabilities"
+        )
+        return algorithm.compute(batch, self.model)
 
     def margins(self, output: Any) -> np.ndarray:
         if self.classes == 1:
