@@ -25,12 +25,13 @@ const RATIO_FREE_BYTES: u64 = 1 << 20;
 
 /// An opened MOJO, to read the model, its metadata or both from one opening.
 ///
-/// ```no_run
-/// let mut archive = cenote_mojo::Archive::open("model.zip")?;
+/// ```
+/// # let path = "../fixtures/zoo/gbm_deep_chain/model.zip";
+/// let mut archive = cenote_mojo::Archive::open(path)?;
 /// let artifact = archive.artifact()?;
-/// if let Ok(Some(metadata)) = archive.metadata() {
-///     println!("{:?}", metadata.training_metrics.and_then(|metrics| metrics.get("AUC")));
-/// }
+/// let metadata = archive.metadata()?.expect("this model has some");
+/// let auc = metadata.training_metrics.and_then(|metrics| metrics.get("AUC"));
+/// assert!(auc.is_some_and(|auc| auc > 0.5));
 /// # Ok::<(), cenote_mojo::Error>(())
 /// ```
 pub struct Archive<'a> {

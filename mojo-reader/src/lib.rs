@@ -2,10 +2,11 @@
 //!
 //! In flow the bytes of a zip or a folder; out flows an [`Artifact`]: checked, bounded, and nothing that predicts.
 //!
-//! ```no_run
+//! ```
 //! use cenote_mojo::{Artifact, Body};
 //!
-//! let artifact = Artifact::open("model.zip")?;
+//! # let path = "../fixtures/zoo/gbm_deep_chain/model.zip";
+//! let artifact = Artifact::open(path)?; // a zip, or the folder of an unzipped one
 //! for column in artifact.schema.input_columns() {
 //!     println!("{}: {} levels", column.name, column.domain.as_ref().map_or(0, |levels| levels.len()));
 //! }

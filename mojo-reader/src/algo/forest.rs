@@ -12,6 +12,10 @@ use super::{Aux, Forest, Node, Tree, TreeRules};
 pub(super) fn read(source: &mut Source<'_, '_>) -> Result<Forest, Error> {
     let Source { archive, ini, manifest, .. } = source;
     let version = (manifest.mojo_version.major, manifest.mojo_version.hundredths);
+    // Java reads trees in the byte order of its own machine, and so scores nonsense from a foreign one.
+    if ini.text("endianness") == Some("BIG_ENDIAN") {
+        return Err(Error::unsupported("trees written by a big-endian machine are not supported"));
+    }
     let groups = ini.count("n_trees")?;
     let trees_per_group = match ini.int("n_trees_per_class")? {
         Some(_) => ini.count("n_trees_per_class")?,

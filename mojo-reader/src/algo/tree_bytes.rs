@@ -1,7 +1,7 @@
 //! The bytes of one tree: a `trees/tCC_GGG.bin` blob to [`Tree`].
 //!
-//! Numbers stand lowest byte first. (Java reads them in the order of its own machine, which is this one wherever H2O
-//! runs; `endianness` of `model.ini` only reports it.) A node is
+//! Numbers stand lowest byte first. (Java reads them in the order of its own machine; `endianness` of `model.ini` says that
+//! of the machine that wrote them, and `forest` refuses the other.) A node is
 //!
 //! ```text
 //! kind: u8       bits 0-1  how many bytes the length of the left subtree takes, less one

@@ -217,6 +217,8 @@ fn what_is_not_supported_is_named() {
         assert!(matches!(error.kind(), ErrorKind::Unsupported(_)));
         assert!(error.to_string().contains(words), "{error}");
     }
+    let error = leaf_model("1.20", "endianness = BIG_ENDIAN", &["a", "y"], "", &[]).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unsupported(_)), "{error}");
     for version in ["1.005", "NaN", "-1", "1e9", "x"] {
         let text = ini(GBM, version, "", &["a", "y"], "");
         let error = Artifact::from_bytes(&zip(&[("model.ini", text)])).unwrap_err();
