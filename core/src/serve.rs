@@ -11,8 +11,8 @@ use std::sync::Arc;
 use cenote_mojo::Column;
 
 use crate::input::{Batch, Cell, Row, Values};
-use crate::model::Model;
-use crate::predictions::Predictions;
+use crate::model::{BoundRow, Model, PredictOptions};
+use crate::predictions::{OutputColumn, OutputValues, Predictions};
 use crate::store::{
     Error, ErrorKind, FeatureSet, FeatureStore, Key, Reader, Status, Timestamp, Type, Value, View,
 };
@@ -82,7 +82,8 @@ pub struct ScorePlan {
 }
 
 struct Plan {
-    model: Model,
+    /// The model, with its row in the order of the inputs.
+    row: BoundRow,
     inputs: Vec<Input>,
     on_missing: OnMissing,
     on_stale: OnStale,
@@ -103,14 +104,15 @@ pub struct PlanBuilder {
 }
 
 /// The score of one key.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Score {
     /// What the store knows of the key.
     pub status: Status,
     /// When the features held true; `None` where there is no row.
     pub event_ts: Option<Timestamp>,
-    /// The prediction: one row.
-    pub predictions: Predictions,
+    label: Option<u32>,
+    numbers: Box<[f64]>,
+    model: Model,
 }
 
 /// The scores of many keys, in their order.
@@ -213,7 +215,9 @@ impl PlanBuilder {
             return Err(ErrorKind::Bind { view: self.view.name().to_owned(), problems }.into());
         }
         let reader = self.store.reader_of(&self.view, fetched.iter().map(String::as_str))?;
-        let plan = Plan { model: self.model, inputs, on_missing: self.on_missing, on_stale: self.on_stale };
+        let names: Vec<&str> = inputs.iter().map(|input| &*input.name).collect();
+        let row = self.model.bind(&names, &PredictOptions::default())?;
+        let plan = Plan { row, inputs, on_missing: self.on_missing, on_stale: self.on_stale };
         Ok(ScorePlan { inner: Arc::new(plan), reader })
     }
 
@@ -271,7 +275,7 @@ impl PlanBuilder {
 impl ScorePlan {
     /// The model that is bound.
     pub fn model(&self) -> &Model {
-        &self.inner.model
+        self.inner.row.model()
     }
 
     /// The view that it is bound to.
@@ -317,21 +321,31 @@ impl ScorePlan {
             None => (Status::Missing, None),
         };
         let usable = self.usable(0, status)?;
-        let mut cells = Row::new();
-        for input in &self.inner.inputs {
+        let mut failed = None;
+        let cells = self.inner.inputs.iter().map(|input| {
             let cell = match input.source {
-                Source::Key(index) => key_cell(&key.values()[index]),
+                Source::Key(index) => Ok(key_cell(&key.values()[index])),
                 Source::Feature(index) => match &row {
-                    Some(row) if usable => self.reader.feature_cell(row, index)?,
-                    _ => Cell::Missing,
+                    Some(row) if usable => self.reader.feature_cell(row, index),
+                    _ => Ok(Cell::Missing),
                 },
-                Source::Request => request.get(&input.name).ok_or_else(|| self.unrequested())?,
-                Source::Absent => Cell::Missing,
+                Source::Request => request.get(&input.name).ok_or_else(|| self.unrequested()),
+                Source::Absent => Ok(Cell::Missing),
             };
-            cells.push(&*input.name, cell);
+            cell.unwrap_or_else(|error| {
+                failed = Some(error);
+                Cell::Missing
+            })
+        });
+        let model = self.model();
+        let mut features = vec![f64::NAN; model.n_features()];
+        let offset = self.inner.row.encode(cells, &mut features)?;
+        if let Some(error) = failed {
+            return Err(error);
         }
-        let predictions = self.inner.model.predict_row(&cells)?;
-        Ok(Score { status, event_ts, predictions })
+        let mut numbers = vec![f64::NAN; model.n_numbers()].into_boxed_slice();
+        let label = model.predict_raw(&features, offset, &mut numbers)?;
+        Ok(Score { status, event_ts, label, numbers, model: model.clone() })
     }
 
     /// Fetches the features of many keys by one query and scores them, many off the runtime's threads.
@@ -387,6 +401,53 @@ impl ScorePlan {
     }
 }
 
+impl Score {
+    /// The label that is predicted; `None` for a regression.
+    pub fn label(&self) -> Option<&str> {
+        let domain = self.model.labels()?;
+        domain.get(self.label? as usize).map(String::as_str)
+    }
+
+    /// The numbers of the prediction, in the order of H2O's columns: probabilities, or the prediction of a regression.
+    pub fn numbers(&self) -> &[f64] {
+        &self.numbers
+    }
+
+    /// The number called `name`, such as `p1`.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        let names = self.model.output_names().skip(usize::from(self.model.labels().is_some()));
+        names.zip(&self.numbers).find(|(other, _)| *other == name).map(|(_, number)| *number)
+    }
+
+    /// The prediction as a table of one row, as the model gives it.
+    pub fn predictions(&self) -> Predictions {
+        let mut names = self.model.output_names();
+        let label = self.model.labels().zip(self.model.labels().and_then(|_| names.next()));
+        let label = label.map(|(domain, name)| OutputColumn {
+            name: name.to_owned(),
+            values: OutputValues::Label {
+                codes: vec![self.label.unwrap_or(OutputValues::NO_LABEL)],
+                domain: domain.clone(),
+            },
+        });
+        let numbers = names.zip(&self.numbers).map(|(name, number)| OutputColumn {
+            name: name.to_owned(),
+            values: OutputValues::Number(vec![*number]),
+        });
+        Predictions { rows: 1, columns: label.into_iter().chain(numbers).collect(), errors: Vec::new() }
+    }
+}
+
+impl std::fmt::Debug for Score {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Score")
+            .field("status", &self.status)
+            .field("event_ts", &self.event_ts)
+            .field("predictions", &self.predictions())
+            .finish()
+    }
+}
+
 /// Features of keys on their way to the model.
 #[derive(Clone)]
 pub struct Fetched {
@@ -439,7 +500,7 @@ impl Fetched {
             };
             batch.push(&*input.name, values)?;
         }
-        let predictions = plan.inner.model.predict(&batch)?;
+        let predictions = plan.model().predict(&batch)?;
         Ok(Scores { status: features.status.clone(), event_ts: features.event_ts.clone(), predictions })
     }
 }

@@ -5,4 +5,5 @@ mod faults;
 mod online;
 mod proxy;
 mod registry;
+mod serve;
 mod server;
