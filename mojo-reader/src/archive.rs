@@ -85,7 +85,7 @@ impl<'a> Archive<'a> {
         let file = File::open(path).map_err(|e| about(e.into()))?;
         let bytes = read_at_most(file, metadata.len(), limits.archive_bytes, "bytes of the archive")
             .map_err(about)?;
-        Archive::from_reader_with(Cursor::new(bytes), limits)
+        Archive::from_reader_with(Cursor::new(bytes), limits).map_err(about)
     }
 
     /// Opens the bytes of a zip. Errors as [`open`](Self::open).

@@ -47,8 +47,8 @@ pub enum CategoricalEncoding {
 /// last feature, and scores the others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OriginalColumns {
-    /// Columns before encoding, in training order, without the response. Mirrors `GenModel.getOrigNumCols`, so columns of
-    /// offsets and weights stand here where H2O wrote them. Their names and levels are trimmed, as Java does.
+    /// Columns before encoding, in training order, without the response. Mirrors `GenModel.getOrigNumCols`, so for
+    /// one-hot and binary encoding columns of offsets and weights stand here where H2O wrote them, and shift what follows. Their names and levels are trimmed, as Java does.
     pub columns: Vec<Column>,
     /// The projection of each level, concatenated over the categorical columns; at least that long for Eigen.
     pub projection: Vec<f64>,

@@ -1,12 +1,14 @@
-//! The trees of a GBM or a DRF, and what the tree models share. Mirrors `SharedTreeMojoReader`.
+//! The trees of a GBM or a DRF.
+//!
+//! In flow the keys that count trees and the entries under `trees/`; out flows a [`Forest`] in H2O's grid, within one budget
+//! of nodes. The bytes of a tree are left to `tree_bytes`. Mirrors `SharedTreeMojoReader.readModelData`.
 
 use crate::error::Error;
-use crate::ini::require;
-use crate::read::{Source, string_array};
-use crate::schema::{CategoricalEncoding, Column, OriginalColumns, Schema};
+use crate::read::Source;
+use crate::schema::Schema;
 
 use super::tree_bytes::TreeReader;
-use super::{Aux, Forest, Node, Tree, TreeRules};
+use super::{Aux, Forest, Node, Tree, TreeRules, encoding};
 
 /// Reads every tree, and completes the schema with the categorical encoding.
 pub(super) fn read(source: &mut Source<'_, '_>) -> Result<Forest, Error> {
@@ -34,7 +36,7 @@ pub(super) fn read(source: &mut Source<'_, '_>) -> Result<Forest, Error> {
         return Err(Error::limit("trees", archive.limits().entries));
     }
     if version >= (1, 40) {
-        encoding(source)?;
+        encoding::read(source)?;
     }
 
     let Source { archive, schema: Schema { features, .. }, .. } = source;
@@ -66,79 +68,4 @@ pub(super) fn read(source: &mut Source<'_, '_>) -> Result<Forest, Error> {
         }
     }
     Ok(Forest { groups, trees_per_group, trees, rules })
-}
-
-/// Reads how categorical columns were encoded, and the columns as they were before.
-///
-/// Mirrors `SharedTreeMojoReader.readModelData`, `SharedTreeMojoModel.getCategoricalEncoding`, `GenModel.getOrigNumCols`.
-fn encoding(source: &mut Source<'_, '_>) -> Result<(), Error> {
-    const KEY: &str = "_genmodel_encoding";
-    let Source { archive, ini, schema, .. } = source;
-    schema.encoding = match require(ini.text(KEY), KEY)? {
-        "AUTO" | "Enum" | "SortByResponse" => return Ok(()),
-        "OneHotExplicit" => CategoricalEncoding::OneHotExplicit,
-        "Binary" => CategoricalEncoding::Binary,
-        "EnumLimited" => CategoricalEncoding::EnumLimited,
-        "Eigen" => CategoricalEncoding::Eigen,
-        "LabelEncoder" => CategoricalEncoding::LabelEncoder,
-        other => return Err(Error::unsupported(format!("categorical encoding {other:?}"))),
-    };
-    let limit = archive.limits().columns;
-    let count = |key| match ini.count(key)? {
-        n if n as u64 > limit => Err(Error::limit("columns", limit)),
-        n => Ok(n),
-    };
-    let names = string_array(archive, "_orig_names", count("_n_orig_names")?)?;
-    let n_domains = count("_n_orig_domain_values")?;
-    let mut columns = Vec::with_capacity(names.len().min(n_domains));
-    let mut names = names.into_iter();
-    for index in 0..n_domains {
-        let key = format!("_m_orig_domain_values_{index}");
-        let domain = match require(ini.int(&key)?, &key)? {
-            n if n > 0 => {
-                let entry = format!("_orig_domain_values_{index}");
-                Some(string_array(archive, &entry, n as usize)?.into())
-            }
-            _ => None,
-        };
-        let name = names.next().ok_or_else(|| ini.wrong("_n_orig_names", "fewer names than domains"))?;
-        columns.push(Column { name, domain });
-    }
-    if names.next().is_some() {
-        return Err(ini.wrong("_n_orig_names", "more names than domains"));
-    }
-    let response = schema.response.as_ref().map(|response| &response.name);
-    if columns.last().is_some_and(|last| Some(&last.name) == response) {
-        columns.pop();
-    }
-    // These encodings keep a column in its place, so Java pairs the original columns with the features by index.
-    match schema.encoding {
-        CategoricalEncoding::LabelEncoder => {
-            if columns.len() < schema.features.len() {
-                return Err(ini.wrong("_n_orig_names", "fewer original columns than features"));
-            }
-            columns.truncate(schema.features.len());
-            for (column, feature) in columns.iter_mut().zip(&schema.features) {
-                column.name.clone_from(&feature.name);
-            }
-        }
-        CategoricalEncoding::EnumLimited => {
-            let limited = |i: usize| schema.features.get(i).is_some_and(|feature| feature.domain.is_some());
-            if columns.iter().enumerate().any(|(i, column)| column.domain.is_some() && !limited(i)) {
-                return Err(ini.wrong(KEY, "a column of levels became a numeric one"));
-            }
-        }
-        _ => {}
-    }
-    let projection = ini.doubles("_orig_projection_array")?.unwrap_or_default();
-    if schema.encoding == CategoricalEncoding::Eigen {
-        let levels: usize =
-            columns.iter().filter_map(|column| column.domain.as_ref()).map(|domain| domain.len()).sum();
-        if projection.len() < levels {
-            let message = format!("{} projections for {levels} levels", projection.len());
-            return Err(ini.wrong("_orig_projection_array", message));
-        }
-    }
-    schema.original = Some(OriginalColumns { columns, projection });
-    Ok(())
 }

@@ -3,6 +3,7 @@
 mod aux_records;
 mod calibration;
 mod drf;
+mod encoding;
 mod forest;
 mod gbm;
 mod glm;

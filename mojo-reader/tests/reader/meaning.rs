@@ -127,6 +127,21 @@ fn eigen_and_label_encodings() {
     let error =
         leaf_model("1.40", &format!("_genmodel_encoding = Eigen\n{keys}"), &columns, "", &[]).unwrap_err();
     assert_eq!(error.entry(), Some("_orig_names"));
+    // A column of folds, past the features, is none of the caller's business.
+    let keys = "_genmodel_encoding = EnumLimited\nn_features = 2\n_n_orig_names = 4\n_n_orig_domain_values = 4\n\
+                _m_orig_domain_values_0 = 2\n_m_orig_domain_values_1 = 0\n_m_orig_domain_values_2 = 1\n\
+                _m_orig_domain_values_3 = 0";
+    let more = [
+        ("_orig_names", "a\nb\nfold\ny\n"),
+        ("_orig_domain_values_0", "x\nz\n"),
+        ("_orig_domain_values_2", "f1\n"),
+        ("domains/d", "x\nother\n"),
+    ];
+    let with_fold = ["a.top_1_levels", "b", "fold", "y"];
+    let schema = leaf_model("1.40", keys, &with_fold, "0: 2 d", &more).unwrap().schema;
+    assert_eq!(schema.input_columns().len(), 2);
+    let message = ini_error(leaf_model("1.40", keys, &with_fold, "1: 2 d", &more));
+    assert!(message.contains("became a numeric one"), "{message}");
     // An encoding that keeps the columns reads no such entries.
     let schema = leaf_model("1.40", "_genmodel_encoding = SortByResponse", &columns, "", &[]).unwrap().schema;
     assert_eq!((schema.encoding, schema.original), (CategoricalEncoding::Enum, None));
