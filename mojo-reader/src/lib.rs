@@ -19,6 +19,9 @@
 //! # Ok::<(), cenote_mojo::Error>(())
 //! ```
 //!
+//! An [`Archive`] is what was opened: it gives the artifact, and on request the [`Metadata`] that H2O wrote of the training.
+//! The statistics beside each tree, which only explanations read, stay packed in [`algo::Aux`] until asked for.
+//!
 //! Whatever the bytes are, reading them ends with an artifact or an [`Error`] that says where they are wrong, in memory
 //! and time bounded by [`Limits`]. What an artifact says of itself holds: a scorer may index by it without checks,
 //! except where a field's documentation says otherwise.

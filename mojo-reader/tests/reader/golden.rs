@@ -9,6 +9,14 @@ fn open(case: &str) -> Artifact {
     Artifact::open(fixture(case, "model.zip")).unwrap()
 }
 
+#[test]
+fn an_artifact_may_be_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Artifact>();
+    shared::<cenote_mojo::Metadata>();
+    shared::<cenote_mojo::Error>();
+}
+
 /// Every case that is committed.
 fn cases() -> Vec<String> {
     let mut cases: Vec<String> = std::fs::read_dir(fixture("", ""))
