@@ -256,3 +256,28 @@ fn a_leaf_record_may_stand_below_a_split() {
     let tree = only_tree(Artifact::from_bytes(&gbm("1.20", blob)).unwrap());
     assert_eq!(tree.nodes[1..], [Node::Leaf(3.0), Node::Leaf(4.0)]);
 }
+
+/// Below a set over the levels 2..5, a node of kind 8 without a test: h2o-genmodel 3.46.0.11 sends levels 0 and 5 of its
+/// column the way of missing values (right), and 3 left, for it asks the range of the set above again.
+#[test]
+fn a_node_without_a_test_asks_the_last_set_again() {
+    let leaf = |value| Box::new(Plan::Leaf(value));
+    let inner = Plan::Split {
+        column: 1,
+        na: 1,
+        test: PlannedTest::Inline([0; 4]),
+        left: leaf(10.0),
+        right: leaf(20.0),
+    };
+    let set = PlannedTest::Set { offset: 2, bits: 3, bytes: vec![0b101] };
+    let root = Plan::Split { column: 0, na: 3, test: set, left: Box::new(inner), right: leaf(30.0) };
+    for (version, rules, expected) in [
+        ("1.0", TreeRules::V100, None),
+        ("1.10", TreeRules::V110, Some((2, 8))),
+        ("1.20", TreeRules::V120, Some((2, 3))),
+    ] {
+        let tree = only_tree(Artifact::from_bytes(&gbm(version, root.blob(rules))).unwrap());
+        let Node::Split(split) = tree.nodes[1] else { panic!() };
+        assert_eq!((split.test, split.stale_range), (Test::None, expected), "{version}");
+    }
+}
