@@ -1,0 +1,141 @@
+//! cenote under the line protocol of `benches/peers/cenote_peers/worker.py`, beside the runtimes it is compared with.
+//!
+//! Lines come in, answers go out. A batch is borrowed columns: `f64` numbers, and level codes as they stand in a raw row;
+//! out come predictions, link and label included. A batch of one row goes by [`Model::predict_raw`].
+
+use std::error::Error;
+use std::io::{BufRead, Write};
+use std::time::{Duration, Instant};
+
+use cenote::input::Values;
+use cenote::{Batch, Model, OutputValues};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// A model with its rows, by row and by column.
+struct Opened {
+    path: String,
+    model: Model,
+    rows: Vec<f64>,
+    columns: Vec<Vec<f64>>,
+}
+
+impl Opened {
+    fn new(path: &str, rows: &str) -> Result<Self> {
+        let model = Model::open(path)?;
+        let width = model.n_features();
+        let rows: Vec<f64> = std::fs::read(rows)?
+            .chunks_exact(4)
+            .map(|bytes| f64::from(f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])))
+            .collect();
+        let columns = (0..width).map(|j| rows.iter().skip(j).step_by(width).copied().collect()).collect();
+        Ok(Self { path: path.to_owned(), model, rows, columns })
+    }
+
+    fn n_rows(&self) -> usize {
+        self.columns.first().map_or(0, Vec::len)
+    }
+
+    /// Rows `from .. from + size`.
+    fn batch(&self, from: usize, size: usize) -> Result<Batch<'_>> {
+        let mut batch = Batch::new(size);
+        for (feature, values) in self.model.schema().features.iter().zip(&self.columns) {
+            let values = values[from..from + size].into();
+            let values = if feature.domain.is_some() { Values::Raw(values) } else { Values::F64(values) };
+            batch.push(&*feature.name, values)?;
+        }
+        Ok(batch)
+    }
+
+    /// Writes the numbers of the first rows' predictions, row by row.
+    fn check(&self, rows: usize, out: &str) -> Result<String> {
+        let predictions = self.model.predict(&self.batch(0, rows)?)?;
+        let numbers: Vec<&Vec<f64>> = predictions
+            .columns
+            .iter()
+            .filter_map(|column| match &column.values {
+                OutputValues::Number(values) => Some(values),
+                _ => None,
+            })
+            .collect();
+        let by_row = (0..rows).flat_map(|row| numbers.iter().map(move |values| values[row]));
+        std::fs::write(out, by_row.flat_map(f64::to_le_bytes).collect::<Vec<u8>>())?;
+        Ok(format!("ok {} predictions", numbers.len()))
+    }
+
+    /// Scores batch after batch until `limit` has gone, at least one.
+    fn time(&self, size: usize, limit: Duration) -> Result<String> {
+        if size == 1 {
+            return self.time_rows(limit);
+        }
+        let starts = (0..=self.n_rows().saturating_sub(size)).step_by(size).take(4096);
+        let batches = starts.map(|from| self.batch(from, size)).collect::<Result<Vec<_>>>()?;
+        let start = Instant::now();
+        let mut done = 0;
+        for batch in batches.iter().cycle() {
+            std::hint::black_box(self.model.predict(batch)?);
+            done += size;
+            if start.elapsed() >= limit {
+                break;
+            }
+        }
+        Ok(format!("{} {done}", start.elapsed().as_nanos()))
+    }
+
+    fn time_rows(&self, limit: Duration) -> Result<String> {
+        let mut numbers = vec![0.0; self.model.n_numbers()];
+        let start = Instant::now();
+        let mut done = 0;
+        for row in self.rows.chunks_exact(self.model.n_features()).cycle() {
+            std::hint::black_box(self.model.predict_raw(row, 0.0, &mut numbers)?);
+            done += 1;
+            if done % 16 == 0 && start.elapsed() >= limit {
+                break;
+            }
+        }
+        std::hint::black_box(&numbers);
+        Ok(format!("{} {done}", start.elapsed().as_nanos()))
+    }
+
+    /// Opens the model again and again.
+    fn load(&self, limit: Duration) -> Result<String> {
+        let start = Instant::now();
+        let mut done = 0;
+        while done == 0 || start.elapsed() < limit {
+            std::hint::black_box(Model::open(&self.path)?);
+            done += 1;
+        }
+        Ok(format!("{} {done}", start.elapsed().as_nanos()))
+    }
+}
+
+fn answer(line: &str, opened: &mut Option<Opened>) -> Result<String> {
+    let words: Vec<&str> = line.split('\t').collect();
+    if let ["open", model, rows, ..] = words[..] {
+        *opened = None;
+        *opened = Some(Opened::new(model, rows)?);
+        return Ok("ok".to_owned());
+    }
+    let opened = opened.as_ref().ok_or("no model is open")?;
+    match words[..] {
+        ["check", rows, out] => opened.check(rows.parse()?, out),
+        ["time", batch, seconds] => opened.time(batch.parse()?, Duration::from_secs_f64(seconds.parse()?)),
+        ["load", seconds] => opened.load(Duration::from_secs_f64(seconds.parse()?)),
+        _ => Err(format!("not understood: {line}").into()),
+    }
+}
+
+fn main() -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let mut opened = None;
+    writeln!(out, "ready")?;
+    out.flush()?;
+    for line in std::io::stdin().lock().lines() {
+        match answer(&line?, &mut opened) {
+            Ok(answer) => writeln!(out, "{answer}")?,
+            Err(error) => writeln!(out, "error {error}")?,
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
