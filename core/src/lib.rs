@@ -6,6 +6,7 @@ mod explain;
 pub mod input;
 mod model;
 mod predictions;
+pub mod reference;
 #[cfg(feature = "store")]
 pub mod registry;
 mod score;

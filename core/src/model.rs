@@ -175,6 +175,11 @@ impl Model {
         outputs.labels.iter().map(|_| PREDICT).chain(outputs.numbers.iter().map(String::as_str))
     }
 
+    /// The names of the columns that a caller supplies, the offset's last.
+    pub fn input_names(&self) -> impl Iterator<Item = &str> {
+        self.inner.encoder.required()
+    }
+
     /// The column whose value is added on the link scale, if the model was trained with one.
     pub fn offset_column(&self) -> Option<&str> {
         self.inner.encoder.offset()
@@ -272,9 +277,8 @@ impl Model {
     pub fn bind(&self, names: &[&str], options: &PredictOptions) -> Result<BoundRow, Error> {
         let encoder = &self.inner.encoder;
         if options.missing_columns == MissingColumns::Refuse {
-            let needed = encoder.inputs().iter().map(|input| &*input.name).chain(encoder.offset());
             let missing: Vec<String> =
-                needed.filter(|name| !names.contains(name)).map(str::to_owned).collect();
+                encoder.required().filter(|name| !names.contains(name)).map(str::to_owned).collect();
             if !missing.is_empty() {
                 let found = names.iter().map(|name| (*name).to_owned()).collect();
                 return Err(ErrorKind::MissingColumns { missing, found }.into());

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::batch::{Batch, Codes, Primitive, Text, Validity, Values};
 use super::encoder::{
     ABSENT, Code, Encoder, Form, Input, Kind, Misfit, NOT_A_NUMBER, NOT_AVAILABLE, Place, REFUSED, Stop,
-    UNSEEN, as_offset, check, code, number, offset_of,
+    UNSEEN, as_offset, code, number, offset_of,
 };
 use super::levels::Levels;
 use super::row::Cell;
@@ -108,23 +108,17 @@ impl<'b, 'a> BoundBatch<'b, 'a> {
         let mut found: Vec<Option<&'b Values<'a>>> = vec![None; encoder.inputs().len()];
         let mut offset = None;
         for (name, values) in batch.columns() {
-            match encoder.place(name) {
-                Some(Place::Input(at)) => found[at] = Some(values),
-                Some(Place::Offset) => offset = Some(values),
-                None => {}
+            let Place { input, offset: is_offset } = encoder.place(name).unwrap_or_default();
+            if let Some(at) = input {
+                found[at] = Some(values);
+            }
+            if is_offset {
+                offset = Some(values);
             }
         }
         if options.missing_columns == MissingColumns::Refuse {
-            let mut missing: Vec<String> = encoder
-                .inputs()
-                .iter()
-                .zip(&found)
-                .filter(|(input, values)| values.is_none() && encoder.place(&input.name).is_some())
-                .map(|(input, _)| input.name.to_string())
-                .collect();
-            if offset.is_none() {
-                missing.extend(encoder.offset().map(str::to_owned));
-            }
+            let lacks = |name: &&str| batch.column(name).is_none();
+            let missing: Vec<String> = encoder.required().filter(lacks).map(str::to_owned).collect();
             if !missing.is_empty() {
                 let found = batch.columns().map(|(name, _)| name.to_owned()).collect();
                 return Err(ErrorKind::MissingColumns { missing, found }.into());
@@ -320,12 +314,11 @@ impl Job<'_> {
         out.resize(self.rows.len(), ABSENT);
         self.look_up(source, levels, count, out);
         for (row, code) in self.rows.clone().zip(out.iter()) {
-            if matches!(*code, UNSEEN | REFUSED) {
-                match check(*code, self.policy) {
+            if matches!(*code, UNSEEN | REFUSED) || input.overflows {
+                match input.check(*code, self.policy) {
                     Ok(_) => {}
                     Err(Stop::Strict(misfit)) => self.findings.forbid(row, self.input, misfit),
                     Err(Stop::Row(class, message)) => {
-                        let message = format!("{message} {}", input.name);
                         self.findings.refused.push(RowError { row, class, message });
                     }
                 }

@@ -16,6 +16,7 @@ use super::row::{Cell, Row};
 use crate::error::{Error, ErrorKind};
 use crate::model::Policy;
 use crate::predictions::RowError;
+use crate::score::Refusal;
 
 /// The class that h2o-genmodel throws at a value of a type that its column does not take.
 pub(crate) const UNKNOWN_TYPE: &str = "hex.genmodel.easy.exception.PredictUnknownTypeException";
@@ -71,16 +72,18 @@ pub(crate) struct Input {
     pub(crate) target: usize,
     /// How many features it fills.
     pub(crate) width: usize,
+    /// Whether its encoding is wider than the features that are left, so that Java throws where a cell is present.
+    pub(crate) overflows: bool,
     pub(crate) kind: Kind,
 }
 
-/// What a name of the caller's stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Input column of that index.
-    Input(usize),
+/// What a name of the caller's stands for. Where H2O kept the offset among the columns before encoding it is both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Place {
+    /// The index of an input column.
+    pub(crate) input: Option<usize>,
     /// The offset.
-    Offset,
+    pub(crate) offset: bool,
 }
 
 /// The plan for a model.
@@ -120,16 +123,34 @@ impl Encoder {
             _ => enumerated(&schema.features),
         };
         let features = schema.features.len();
-        let inputs: Vec<Input> =
-            inputs.into_iter().filter(|input| input.target + input.width <= features).collect();
+        // Java skips a column that begins past the last feature, and throws at one that only ends past it.
+        let inputs: Vec<Input> = inputs
+            .into_iter()
+            .filter(|input| input.target < features)
+            .map(|input| {
+                let width = input.width.min(features - input.target);
+                Input { width, overflows: width < input.width, ..input }
+            })
+            .collect();
         let offset: Option<Box<str>> = schema.offset_column.as_deref().map(Into::into);
-        let mut places = HashMap::new();
-        if let Some(name) = &offset {
-            places.insert(name.clone(), Place::Offset);
-        }
+        let mut places: HashMap<Box<str>, Place> = HashMap::new();
         // Of two columns of one name H2O's map keeps the later.
-        places.extend(inputs.iter().enumerate().map(|(at, input)| (input.name.clone(), Place::Input(at))));
+        for (at, input) in inputs.iter().enumerate() {
+            places.entry(input.name.clone()).or_default().input = Some(at);
+        }
+        if let Some(name) = &offset {
+            places.entry(name.clone()).or_default().offset = true;
+        }
         Self { inputs, places, offset, features }
+    }
+
+    /// The names that a caller must supply.
+    pub(crate) fn required(&self) -> impl Iterator<Item = &str> {
+        let inputs = self.inputs.iter().enumerate();
+        let inputs =
+            inputs.filter(|(at, input)| self.place(&input.name).is_some_and(|p| p.input == Some(*at)));
+        let offset = self.offset().filter(|name| self.place(name).is_some_and(|place| place.input.is_none()));
+        inputs.map(|(_, input)| &*input.name).chain(offset)
     }
 
     /// How many features a raw row has.
@@ -178,25 +199,22 @@ impl Encoder {
         features: &mut [f64],
         offset: &mut f64,
     ) -> Result<(), Error> {
-        let (name, outcome) = match place {
-            Place::Offset => {
-                let name = self.offset().unwrap_or_default();
-                (name, offset_of(cell, policy).map(|value| *offset = value))
-            }
-            Place::Input(at) => {
-                let input = &self.inputs[at];
-                let targets = &mut features[input.target..input.target + input.width];
-                (&*input.name, input.encode_cell(cell, policy, targets))
-            }
-        };
-        outcome.map_err(|stop| match stop {
-            Stop::Row(class, message) => {
-                ErrorKind::Row(RowError { row: 0, class, message: format!("{message} {name}") }).into()
-            }
+        let fail = |name: &str, stop: Stop| match stop {
+            Stop::Row(class, message) => Error::from(ErrorKind::Row(RowError { row: 0, class, message })),
             Stop::Strict(Misfit { expected, found }) => {
                 ErrorKind::Cell { row: 0, column: name.to_owned(), expected, found }.into()
             }
-        })
+        };
+        if place.offset {
+            *offset =
+                offset_of(cell, policy).map_err(|stop| fail(self.offset().unwrap_or_default(), stop))?;
+        }
+        if let Some(at) = place.input {
+            let input = &self.inputs[at];
+            let targets = &mut features[input.target..input.target + input.width];
+            input.encode_cell(cell, policy, targets).map_err(|stop| fail(&input.name, stop))?;
+        }
+        Ok(())
     }
 }
 
@@ -205,13 +223,37 @@ impl Input {
         match &self.kind {
             Kind::Number => targets[0] = number(cell, policy)?,
             Kind::Levels { levels, form, .. } => {
-                let code = check(code(levels, cell), policy)?;
+                let code = self.check(code(levels, cell), policy)?;
                 for (at, target) in targets.iter_mut().enumerate() {
                     *target = form.feature(code, at as u32);
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl Input {
+    /// What a code of this column does to its row under a policy.
+    pub(crate) fn check(&self, code: Code, policy: Policy) -> Result<Code, Stop> {
+        match (code, policy) {
+            (UNSEEN, Policy::Strict) => {
+                Err(Stop::Strict(Misfit { expected: "a level", found: "an unseen level" }))
+            }
+            (REFUSED, Policy::Strict) => Err(Stop::Strict(Misfit { expected: "a level", found: "a number" })),
+            (REFUSED, Policy::Convert) => {
+                let name = &self.name;
+                let message =
+                    format!("unexpected object type java.lang.Double for categorical column {name}");
+                Err(Stop::Row(UNKNOWN_TYPE, message))
+            }
+            (code, _) if code != ABSENT && self.overflows => {
+                let Refusal { class, message } =
+                    Refusal::index((self.target + self.width) as i64, self.target + self.width);
+                Err(Stop::Row(class, format!("{message}, at column {}", self.name)))
+            }
+            (code, _) => Ok(code),
+        }
     }
 }
 
@@ -264,21 +306,6 @@ pub(crate) fn code(levels: &Levels, cell: Cell<'_>) -> Code {
     }
 }
 
-/// What a code does to its row under a policy.
-pub(crate) fn check(code: Code, policy: Policy) -> Result<Code, Stop> {
-    match (code, policy) {
-        (UNSEEN, Policy::Strict) => {
-            Err(Stop::Strict(Misfit { expected: "a level", found: "an unseen level" }))
-        }
-        (REFUSED, Policy::Strict) => Err(Stop::Strict(Misfit { expected: "a level", found: "a number" })),
-        (REFUSED, Policy::Convert) => {
-            let message = "unexpected object type java.lang.Double for categorical column";
-            Err(Stop::Row(UNKNOWN_TYPE, message.to_owned()))
-        }
-        (code, _) => Ok(code),
-    }
-}
-
 /// The offset in a cell: 0 where it is missing, or text that is no number.
 pub(crate) fn offset_of(cell: Cell<'_>, policy: Policy) -> Result<f64, Stop> {
     match cell {
@@ -311,6 +338,7 @@ fn in_place<'c>(columns: &'c [Column], kind: impl Fn(usize, &'c Column) -> Kind)
         name: column.name.as_str().into(),
         target: at,
         width: 1,
+        overflows: false,
         kind: kind(at, column),
     };
     columns.iter().enumerate().map(input).collect()
@@ -402,7 +430,13 @@ fn numbers_first(original: &[Column], form: impl Fn(&[String]) -> (usize, Form))
     let mut target = 0;
     let mut inputs = Vec::with_capacity(original.len());
     for column in original.iter().filter(|column| column.domain.is_none()) {
-        inputs.push(Input { name: column.name.as_str().into(), target, width: 1, kind: Kind::Number });
+        inputs.push(Input {
+            name: column.name.as_str().into(),
+            target,
+            width: 1,
+            overflows: false,
+            kind: Kind::Number,
+        });
         target += 1;
     }
     for column in original {
@@ -412,6 +446,7 @@ fn numbers_first(original: &[Column], form: impl Fn(&[String]) -> (usize, Form))
                 name: column.name.as_str().into(),
                 target,
                 width,
+                overflows: false,
                 kind: plain(domain, form),
             });
             target += width;

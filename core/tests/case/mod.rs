@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use cenote::input::{Text, Values};
+use cenote::reference;
 use cenote::{
     Batch, Cell, ErrorKind, LeafAssignment, MissingColumns, Model, OutputColumn, OutputValues,
     PredictOptions, Predictions, Row,
@@ -58,6 +59,7 @@ pub(crate) fn run(folder: &Path) -> Outcome {
     let input = table(folder, "input.csv").expect("input.csv");
     check.predictions(&input, &table(folder, "expected.csv").expect("expected.csv"));
     check.single_rows(&input);
+    check.reference(&input);
     if let Some(expected) = table(folder, "expected_leaves.csv") {
         check.leaves(&input, &expected);
     }
@@ -130,6 +132,59 @@ impl Check<'_> {
                     self.fail(format!("row {}: only a batch refuses: {refused}", at + 1))
                 }
                 (Err(error), None) => self.fail(format!("row {}: refused by itself: {error}", at + 1)),
+            }
+        }
+    }
+
+    /// The reference scorer has the bits of the compiled one, for predictions, leaves and stages.
+    fn reference(&mut self, input: &Table) {
+        let model = self.model;
+        let (columns, options) = (columns(input), options());
+        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+        let bound = match model.bind(&names, &options) {
+            Ok(bound) => bound,
+            Err(error) => return self.fail(format!("bind: {error}")),
+        };
+        let batch = batch(&columns, input.rows.len());
+        let whole = model.predict_with(&batch, &options).expect("predictions");
+        let paths = model.leaf_assignments(&batch, LeafAssignment::Path, &options).ok();
+        let ids = model.leaf_assignments(&batch, LeafAssignment::NodeId, &options).ok();
+        let staged = model.staged_probabilities(&batch, &options).ok();
+        let mut features = vec![f64::NAN; model.n_features()];
+        for (at, cells) in input.rows.iter().enumerate().step_by(input.rows.len().div_ceil(100).max(1)) {
+            let cells = cells.iter().map(|cell| present(cell).map_or(Cell::Missing, Cell::Text));
+            let offset = bound.encode(cells, &mut features).expect("text encodes");
+            match reference::score(model.artifact(), &features, offset) {
+                Ok(answer) => {
+                    let label =
+                        answer.label.map(|label| model.labels().expect("labels")[label as usize].clone());
+                    let text = label.into_iter().chain(answer.numbers.iter().map(f64::to_string));
+                    for (column, expected) in whole.columns.iter().zip(text) {
+                        self.cell("reference", at, column, at, &expected);
+                    }
+                }
+                Err(error) => {
+                    if !whole.errors.iter().any(|own| own.row == at && own.class == error.class) {
+                        self.fail(format!("row {}: only the reference refuses: {error}", at + 1));
+                    }
+                    continue;
+                }
+            }
+            if let Some(staged) = &staged {
+                let stages = reference::staged(model.artifact(), &features).expect("stages");
+                for (column, expected) in staged.columns.iter().zip(stages) {
+                    self.cell("reference stage", at, column, at, &expected.to_string());
+                }
+            }
+            if let Some(paths) = &paths {
+                let leaves = reference::leaves(model.artifact(), &features);
+                for (tree, (path, id)) in leaves.iter().enumerate() {
+                    let path = path.as_deref().unwrap_or("null");
+                    self.cell("reference path", at, &paths.columns[tree], at, path);
+                    if let Some(ids) = &ids {
+                        self.cell("reference id", at, &ids.columns[tree], at, &id.to_string());
+                    }
+                }
             }
         }
     }
