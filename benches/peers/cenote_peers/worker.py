@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from .engines import ENGINES
-from .engines.base import Engine
+from .engines.base import CannotHold, Engine
 
 MOST_BATCHES = 4096
 
@@ -113,7 +113,8 @@ def serve(engine: Engine) -> None:
         try:
             answer = verbs[verb](*words)
         except Exception as error:  # the parent decides; one runtime's failure must not end the run
-            answer = "error " + " ".join(f"{type(error).__name__}: {error}".split())
+            text = str(error) if isinstance(error, CannotHold) else f"{type(error).__name__}: {error}"
+            answer = "error " + " ".join(text.split())
         answers.write(answer + "\n")
 
 
