@@ -203,9 +203,9 @@ fn node_width(node: &Drawn) -> f64 {
 
 /// The condition, with as many levels named as have room, and whether missing values come along.
 fn way_lines(way: &Way) -> [String; 2] {
-    let texts = (1..=NAMES).rev().map(|names| way.condition.text(names));
+    let mut texts = (1..=NAMES).rev().map(|names| way.condition.text(names));
     let condition = texts.clone().find(|text| text.chars().count() <= MAX_CHARS);
-    let condition = condition.or(texts.last()).unwrap_or_default();
+    let condition = condition.or(texts.next_back()).unwrap_or_default();
     [cut(&condition), if way.missing { "NA" } else { "" }.to_owned()]
 }
 
