@@ -8,7 +8,7 @@ use super::tree_name;
 use crate::compile::FlatForest;
 use crate::predictions::{OutputColumn, OutputValues};
 use crate::score::Refusal;
-use crate::score::forest::Finish;
+use crate::score::forest::{Finish, guard};
 
 /// Columns for that many rows, group by group, `NaN` throughout.
 pub(crate) fn columns(flat: &FlatForest, rows: usize) -> Vec<OutputColumn> {
@@ -28,6 +28,7 @@ pub(crate) fn row(
     hash: impl Fn() -> i64 + Copy,
     mut put: impl FnMut(usize, f64),
 ) -> Result<(), Refusal> {
+    guard(flat, feature)?;
     let (classes, groups) = flat.grid();
     let mut sums = vec![0.0; classes];
     let mut values = vec![0.0; finish.values()];

@@ -114,14 +114,19 @@ impl ForestScorer {
     }
 
     fn guard(&self, feature: impl Fn(usize) -> f64 + Copy) -> Result<(), Refusal> {
-        match &self.guard {
-            Some(flat) if flat.may_halt(feature) => flat.check(feature).map_err(|halt| Refusal {
-                class: "java.lang.IndexOutOfBoundsException",
-                message: format!("idx < 0: {}", halt.code),
-            }),
-            _ => Ok(()),
-        }
+        self.guard.as_ref().map_or(Ok(()), |flat| guard(flat, feature))
     }
+}
+
+/// Finds out whether Java throws while it walks the trees: MOJO 1.00 does at a set that is asked for a negative code.
+pub(crate) fn guard(flat: &FlatForest, feature: impl Fn(usize) -> f64 + Copy) -> Result<(), Refusal> {
+    if !flat.may_halt(feature) {
+        return Ok(());
+    }
+    flat.check(feature).map_err(|halt| Refusal {
+        class: "java.lang.IndexOutOfBoundsException",
+        message: format!("idx < 0: {}", halt.code),
+    })
 }
 
 /// The trees of a model that has any.

@@ -151,7 +151,9 @@ impl Check<'_> {
         let ids = model.leaf_assignments(&batch, LeafAssignment::NodeId, &options).ok();
         let staged = model.staged_probabilities(&batch, &options).ok();
         let mut features = vec![f64::NAN; model.n_features()];
-        for (at, cells) in input.rows.iter().enumerate().step_by(input.rows.len().div_ceil(100).max(1)) {
+        // It is slow: its stages take the square of the trees.
+        let sample = (50_000 / model.n_trees().max(1)).clamp(4, 100);
+        for (at, cells) in input.rows.iter().enumerate().step_by(input.rows.len().div_ceil(sample).max(1)) {
             let cells = cells.iter().map(|cell| present(cell).map_or(Cell::Missing, Cell::Text));
             let offset = bound.encode(cells, &mut features).expect("text encodes");
             match reference::score(model.artifact(), &features, offset) {
