@@ -199,7 +199,7 @@ pub(super) fn calibrate(calibration: &Calibration, preds: &[f64]) -> Result<[f64
             let p = if p.is_nan() { f64::NAN } else { p.max(*min).min(*max) };
             if p.is_nan() || p < *min || p > *max {
                 f64::NAN
-            } else if let Some(exact) = x.iter().position(|x| *x == p) {
+            } else if let Some(exact) = find(x, p) {
                 y[exact]
             } else {
                 let high = x.iter().filter(|x| **x < p).count();
@@ -212,4 +212,21 @@ pub(super) fn calibrate(calibration: &Calibration, preds: &[f64]) -> Result<[f64
         }
     };
     Ok([1.0 - p, p])
+}
+
+/// The index that `Arrays.binarySearch` finds, which among equal values is neither the first nor the last.
+fn find(values: &[f64], key: f64) -> Option<usize> {
+    let (mut low, mut high) = (0, values.len() as i64 - 1);
+    while low <= high {
+        let middle = (low + high) >> 1;
+        let value = values[middle as usize];
+        if value < key {
+            low = middle + 1;
+        } else if value > key {
+            high = middle - 1;
+        } else {
+            return Some(middle as usize);
+        }
+    }
+    None
 }
