@@ -189,7 +189,7 @@ class Module:
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    return self._canonical(f"{self._absolute(node)}.{alias.name}", depth)
+                    return self._canonical(f"{self.absolute(node)}.{alias.name}", depth)
         if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
             return f"{self.dotted}.{self.path_of(node)}"
         if isinstance(node, ast.arg):
@@ -223,7 +223,8 @@ class Module:
             at = self.parents.get(at)
         return ".".join(reversed(parts))
 
-    def _absolute(self, node: ast.ImportFrom) -> str:
+    def absolute(self, node: ast.ImportFrom) -> str:
+        """The module that a `from ... import` names, with its leading dots resolved."""
         if not node.level:
             return node.module or ""
         package = self.dotted.split(".")
@@ -302,6 +303,10 @@ class Project:
                     self.functions.setdefault(name, (module, node))
                 elif isinstance(node, ast.ClassDef):
                     self.classes.setdefault(name, (module, node))
+
+    def find(self, dotted: str) -> Module | None:
+        """The module of this name, given whole or from some folder down."""
+        return self.by_name.get(dotted) or self.by_name.get(_suffix(self.by_name, dotted.split(".")))
 
     def canonical(self, name: str, depth: int) -> str | None:
         """Follow a name of a project module to its own binding there."""

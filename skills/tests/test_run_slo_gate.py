@@ -20,7 +20,9 @@ def test_each_limit() -> None:
     assert base == {"SLO001", "SLO003", "SLO008", "SLO009"}
     assert rules("--results", str(BAD), "--p99-threshold", "80", "--endpoint", "/predict=50") == base - {"SLO001"} | {"SLO002"}
     assert rules("--results", str(BAD), "--p99-threshold", "80", "--min-rps", "150") == base - {"SLO001"} | {"SLO006"}
-    assert rules("--results", str(BAD), "--p99-threshold", "80", "--compare", str(HERE / "good_stats.csv")) == base - {"SLO001"} | {"SLO010"}
+    assert rules("--results", str(BAD), "--p99-threshold", "80", "--compare", str(HERE / "good_stats.csv")) == base - {
+        "SLO001"
+    } | {"SLO010"}
 
 
 def test_a_limit_inside_locusts_rounding_is_said_to_be_undecided() -> None:
@@ -48,7 +50,9 @@ def test_too_few_requests_is_not_checked(tmp_path: Path) -> None:
     path.write_text((HERE / "good_stats.csv").read_text().replace("Aggregated,20900", "Aggregated,209"))
     result = run("run_slo_gate", "--results", path)
     assert result.code == 3 and "SLO005" in result.json["error"]
-    assert run("run_slo_gate", "--results", HERE / "good_stats.csv", "--p999-threshold", "100", "--min-requests", "50000").code == 3
+    assert (
+        run("run_slo_gate", "--results", HERE / "good_stats.csv", "--p999-threshold", "100", "--min-requests", "50000").code == 3
+    )
 
 
 def test_an_unknown_endpoint_is_bad_usage() -> None:

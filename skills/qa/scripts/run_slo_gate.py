@@ -46,18 +46,52 @@ class Entry:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", required=True, metavar="FILE", help="PREFIX_stats.csv of `locust --csv PREFIX`, or the file of `locust --json-file`")
-    parser.add_argument("--p99-threshold", type=limit, default=50.0, metavar="MS", help="limit of the 99th percentile (default: 50)")
+    parser.add_argument(
+        "--results",
+        required=True,
+        metavar="FILE",
+        help="PREFIX_stats.csv of `locust --csv PREFIX`, or the file of `locust --json-file`",
+    )
+    parser.add_argument(
+        "--p99-threshold", type=limit, default=50.0, metavar="MS", help="limit of the 99th percentile (default: 50)"
+    )
     parser.add_argument("--p95-threshold", type=limit, metavar="MS")
-    parser.add_argument("--p999-threshold", type=limit, metavar="MS", help="limit of the 99.9th percentile (needs 10,000 requests)")
-    parser.add_argument("--endpoint", action="append", default=[], metavar="NAME=MS", help="p99 limit of the endpoints whose name fits NAME (a glob)")
-    parser.add_argument("--exclude", action="append", default=["/health*", "/ready*", "/live*", "/metrics"], metavar="GLOB", help="endpoints that no --endpoint limit concerns")
-    parser.add_argument("--max-error-rate", type=float, default=0.001, metavar="SHARE", help="share of requests that may fail (default: 0.001)")
+    parser.add_argument(
+        "--p999-threshold", type=limit, metavar="MS", help="limit of the 99.9th percentile (needs 10,000 requests)"
+    )
+    parser.add_argument(
+        "--endpoint",
+        action="append",
+        default=[],
+        metavar="NAME=MS",
+        help="p99 limit of the endpoints whose name fits NAME (a glob)",
+    )
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=["/health*", "/ready*", "/live*", "/metrics"],
+        metavar="GLOB",
+        help="endpoints that no --endpoint limit concerns",
+    )
+    parser.add_argument(
+        "--max-error-rate", type=float, default=0.001, metavar="SHARE", help="share of requests that may fail (default: 0.001)"
+    )
     parser.add_argument("--min-rps", type=float, metavar="N", help="throughput target, requests a second")
-    parser.add_argument("--min-requests", type=int, metavar="N", help="fewer than this is not a measurement (default: 1000, with --p999-threshold 10000)")
+    parser.add_argument(
+        "--min-requests",
+        type=int,
+        metavar="N",
+        help="fewer than this is not a measurement (default: 1000, with --p999-threshold 10000)",
+    )
     parser.add_argument("--history", metavar="FILE", help="PREFIX_stats_history.csv (default: the one beside the results)")
     parser.add_argument("--compare", metavar="FILE", help="results of an earlier run on the same machine")
-    parser.add_argument("--max-regression", type=float, default=20.0, metavar="PERCENT", help="how much worse than --compare p99 may be (default: 20)")
+    parser.add_argument(
+        "--max-regression",
+        type=float,
+        default=20.0,
+        metavar="PERCENT",
+        help="how much worse than --compare p99 may be (default: 20)",
+    )
 
 
 def limit(text: str) -> float:
@@ -89,7 +123,13 @@ def check(args: argparse.Namespace, report: Report) -> None:
             most = limit(number)
         except (ValueError, argparse.ArgumentTypeError):
             raise Unusable(f"--endpoint {spec}: expected NAME=MS") from None
-        fitting = [e for e in entries.values() if e.name != AGGREGATED and fnmatch.fnmatch(e.name, pattern) and not any(fnmatch.fnmatch(e.name, x) for x in args.exclude)]
+        fitting = [
+            e
+            for e in entries.values()
+            if e.name != AGGREGATED
+            and fnmatch.fnmatch(e.name, pattern)
+            and not any(fnmatch.fnmatch(e.name, x) for x in args.exclude)
+        ]
         if not fitting:
             raise Unusable(f"--endpoint {spec}: no endpoint has this name; there are: {', '.join(sorted(entries))}")
         for entry in fitting:
@@ -98,7 +138,12 @@ def check(args: argparse.Namespace, report: Report) -> None:
             judge(report, path, "SLO002", entry, 99.0, most)
     share = total.failures / total.requests
     if share > args.max_error_rate:
-        report.add("SLO003", path, 0, f"{total.failures} of {total.requests} requests failed ({share:.3%}; allowed {args.max_error_rate:.3%}).")
+        report.add(
+            "SLO003",
+            path,
+            0,
+            f"{total.failures} of {total.requests} requests failed ({share:.3%}; allowed {args.max_error_rate:.3%}).",
+        )
     if args.min_rps is not None:
         if total.rate is None:
             raise Unusable("SLO004: the results do not tell requests a second")
@@ -110,14 +155,24 @@ def check(args: argparse.Namespace, report: Report) -> None:
         if earlier is not None:
             old, new = percentile(earlier[AGGREGATED], 99.0), percentile(total, 99.0)
             if new > old * (1 + args.max_regression / 100):
-                report.add("SLO010", path, 0, f"p99 {new:g} ms; it was {old:g} ms (+{100 * (new / old - 1) if old else math.inf:.0f} %, allowed {args.max_regression:g} %).")
+                report.add(
+                    "SLO010",
+                    path,
+                    0,
+                    f"p99 {new:g} ms; it was {old:g} ms (+{100 * (new / old - 1) if old else math.inf:.0f} %, allowed {args.max_regression:g} %).",
+                )
 
 
 def judge(report: Report, path: Path, rule: str, entry: Entry, quantile: float, most: float) -> None:
     value = percentile(entry, quantile)
     half = bucket(value) / 2
     if value - half <= most < value + half and value != 0:
-        report.add("SLO007", path, 0, f"{entry.name}: p{quantile:g} is {value:g} ms, rounded from {value - half:g} to {value + half:g}, and the limit is {most:g} ms.")
+        report.add(
+            "SLO007",
+            path,
+            0,
+            f"{entry.name}: p{quantile:g} is {value:g} ms, rounded from {value - half:g} to {value + half:g}, and the limit is {most:g} ms.",
+        )
     elif value > most:
         report.add(rule, path, 0, f"{entry.name}: p{quantile:g} is {value:g} ms; the limit is {most:g} ms.")
 
@@ -203,7 +258,9 @@ def from_json(data: Any) -> dict[str, Entry]:
     if not out:
         raise ValueError("no endpoints")
     requests, failures = sum(e.requests for e in out.values()), sum(e.failures for e in out.values())
-    out[AGGREGATED] = Entry(AGGREGATED, requests, failures, requests / (last - first) if last > first else None, quantiles_of(together))
+    out[AGGREGATED] = Entry(
+        AGGREGATED, requests, failures, requests / (last - first) if last > first else None, quantiles_of(together)
+    )
     return out
 
 
@@ -227,7 +284,12 @@ def beside(report: Report, path: Path, history: str | None) -> None:
     if prefix and exceptions.is_file():
         rows = list(csv.DictReader(io.StringIO(exceptions.read_text("utf-8", "replace"))))
         if rows:
-            report.add("SLO008", exceptions, 2, f"{len(rows)} kind(s) of exception in the load test, the first: {str(rows[0].get('Message'))[:120]}.")
+            report.add(
+                "SLO008",
+                exceptions,
+                2,
+                f"{len(rows)} kind(s) of exception in the load test, the first: {str(rows[0].get('Message'))[:120]}.",
+            )
     source = Path(history) if history else Path(f"{prefix}_stats_history.csv") if prefix else None
     if source is None or (not source.is_file() and not history):
         return
@@ -240,7 +302,9 @@ def beside(report: Report, path: Path, history: str | None) -> None:
     if third >= 5:
         middle, end = sorted(values[third : 2 * third])[third // 2], sorted(values[-third:])[third // 2]
         if end > 1.5 * middle and end - middle > 5:
-            report.add("SLO009", source, 0, f"the median p99 of the last third is {end:g} ms; of the middle third it was {middle:g} ms.")
+            report.add(
+                "SLO009", source, 0, f"the median p99 of the last third is {end:g} ms; of the middle third it was {middle:g} ms."
+            )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from _pysource import FUNCTIONS, Function, Module, Project, load, own_nodes
+from _pysource import FUNCTIONS, Function, Module, load, own_nodes
 from _report import PRUNED, Report, Rule, Tool, files, main, need
 
 RULES = (
@@ -31,9 +31,25 @@ RULES = (
 )  # fmt: skip
 TOOL = Tool("validate_async_drivers", "1.0.0", __doc__ or "", RULES)
 SYNC = frozenset({"psycopg2", "pymysql", "MySQLdb", "sqlite3", "cx_Oracle", "pyodbc", "kafka", "boto3", "requests", "pymongo"})
-SYNC_NAMES = frozenset({"redis.Redis", "redis.StrictRedis", "redis.from_url", "psycopg.connect", "psycopg.Connection", "psycopg_pool.ConnectionPool"})
-BANNED = {"psycopg2": "asyncpg", "psycopg2-binary": "asyncpg", "pymysql": "asyncmy", "mysqlclient": "asyncmy", "aioredis": "redis>=4.2 (redis.asyncio)", "cx-oracle": "oracledb"}
-OFFLOAD = frozenset({"asyncio.to_thread", "anyio.to_thread.run_sync", "starlette.concurrency.run_in_threadpool", "fastapi.concurrency.run_in_threadpool"})
+SYNC_NAMES = frozenset(
+    {"redis.Redis", "redis.StrictRedis", "redis.from_url", "psycopg.connect", "psycopg.Connection", "psycopg_pool.ConnectionPool"}
+)
+BANNED = {
+    "psycopg2": "asyncpg",
+    "psycopg2-binary": "asyncpg",
+    "pymysql": "asyncmy",
+    "mysqlclient": "asyncmy",
+    "aioredis": "redis>=4.2 (redis.asyncio)",
+    "cx-oracle": "oracledb",
+}
+OFFLOAD = frozenset(
+    {
+        "asyncio.to_thread",
+        "anyio.to_thread.run_sync",
+        "starlette.concurrency.run_in_threadpool",
+        "fastapi.concurrency.run_in_threadpool",
+    }
+)
 POOLS = {"asyncpg.create_pool": ("max_size", "command_timeout"), "psycopg_pool.AsyncConnectionPool": ("max_size", "timeout")}
 CLIENTS = frozenset({"asyncpg.create_pool", "asyncpg.connect", "psycopg_pool.AsyncConnectionPool", "redis.asyncio.Redis", "redis.asyncio.from_url",
                      "redis.asyncio.Redis.from_url", "httpx.AsyncClient", "aiohttp.ClientSession", "aiokafka.AIOKafkaProducer"})  # fmt: skip
@@ -51,7 +67,9 @@ ROUTES = frozenset({"get", "post", "put", "patch", "delete", "websocket", "api_r
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="*", help="Python files or folders")
     parser.add_argument("--source-dir", action="append", default=[], metavar="DIR", help="a folder to scan (may be given again)")
-    parser.add_argument("--strict", action="store_true", help="a synchronous driver anywhere in a project with async code is an error")
+    parser.add_argument(
+        "--strict", action="store_true", help="a synchronous driver anywhere in a project with async code is an error"
+    )
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="files or folders to leave out")
 
 
@@ -74,7 +92,8 @@ def has_async(module: Module) -> bool:
 
 def imports(report: Report, module: Module, strict: bool) -> None:
     offloads = any(
-        module.qualify(c.func) in OFFLOAD or (isinstance(c.func, ast.Attribute) and c.func.attr == "run_in_executor") for c in module.calls()
+        module.qualify(c.func) in OFFLOAD or (isinstance(c.func, ast.Attribute) and c.func.attr == "run_in_executor")
+        for c in module.calls()
     )
     severity = "error" if strict or (has_async(module) and not offloads) else "warning"
     for node in ast.walk(module.tree):
@@ -113,9 +132,15 @@ def calls(report: Report, module: Module) -> None:
             report.add("DRV006", **where, message=f"{name} is called for each request of {function.name}.")
         elif name in AT_IMPORT and function is None and not isinstance(module.class_of(call), ast.ClassDef):
             report.add("DRV006", **where, message=f"{name} is called at import.")
-        if name.startswith("asyncpg.") and name in ("asyncpg.connect", "asyncpg.create_pool") and "statement_cache_size" not in words:
+        if (
+            name.startswith("asyncpg.")
+            and name in ("asyncpg.connect", "asyncpg.create_pool")
+            and "statement_cache_size" not in words
+        ):
             text = first_text(call) or constant(words.get("dsn"))
-            if (isinstance(text, str) and (":6432" in text or "pgbouncer" in text.lower())) or constant(words.get("port")) == 6432:
+            if (isinstance(text, str) and (":6432" in text or "pgbouncer" in text.lower())) or constant(
+                words.get("port")
+            ) == 6432:
                 report.add("DRV007", **where)
         if name == "concurrent.futures.ThreadPoolExecutor" and not call.args and "max_workers" not in words and asynchronous:
             report.add("DRV009", **where, message="ThreadPoolExecutor() takes cpu_count + 4 threads, at most 32.")
@@ -126,16 +151,31 @@ def calls(report: Report, module: Module) -> None:
         if isinstance(function, ast.AsyncFunctionDef):
             for argument in [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]:
                 if module.annotation(argument.annotation) in SESSIONS:
-                    report.add("DRV003", module.path, argument.lineno, f"`async def {function.name}` takes a synchronous session as {argument.arg}.")
+                    report.add(
+                        "DRV003",
+                        module.path,
+                        argument.lineno,
+                        f"`async def {function.name}` takes a synchronous session as {argument.arg}.",
+                    )
             if any((module.qualify(d) or "").endswith("asynccontextmanager") for d in function.decorator_list):
                 for client in unclosed(module, function):
-                    report.add("DRV008", module.path, client.lineno, f"{module.qualify(client.func)} is not closed after the yield of {function.name}.")
+                    report.add(
+                        "DRV008",
+                        module.path,
+                        client.lineno,
+                        f"{module.qualify(client.func)} is not closed after the yield of {function.name}.",
+                    )
 
 
 def unclosed(module: Module, function: ast.AsyncFunctionDef) -> Iterator[ast.Call]:
     """Clients assigned before the yield of a lifespan, and neither closed nor handed to something that closes them."""
     nodes = list(own_nodes(function))
-    used = [n for n in nodes if isinstance(n, ast.Attribute) and n.attr in ("close", "aclose", "disconnect", "stop", "terminate", "__aexit__", "shutdown")]
+    used = [
+        n
+        for n in nodes
+        if isinstance(n, ast.Attribute)
+        and n.attr in ("close", "aclose", "disconnect", "stop", "terminate", "__aexit__", "shutdown")
+    ]
     closed = {ast.unparse(n.value) for n in used}
     handed = {ast.unparse(a) for n in nodes if isinstance(n, ast.Call) for a in n.args}
     for node in nodes:
@@ -143,7 +183,9 @@ def unclosed(module: Module, function: ast.AsyncFunctionDef) -> Iterator[ast.Cal
         value = value.value if isinstance(value, ast.Await) else value
         if isinstance(node, ast.Assign) and isinstance(value, ast.Call) and module.qualify(value.func) in CLIENTS:
             names = {ast.unparse(t) for t in node.targets}
-            aliases = {ast.unparse(t) for n in nodes if isinstance(n, ast.Assign) and ast.unparse(n.value) in names for t in n.targets}
+            aliases = {
+                ast.unparse(t) for n in nodes if isinstance(n, ast.Assign) and ast.unparse(n.value) in names for t in n.targets
+            }
             managed = {ast.unparse(i.context_expr) for n in nodes if isinstance(n, ast.AsyncWith) for i in n.items}
             if not (names | aliases) & (closed | handed | managed):
                 yield value
@@ -155,7 +197,10 @@ def pooled(module: Module, call: ast.Call) -> bool:
 
 
 def is_route(function: Function) -> bool:
-    return any(isinstance(d, ast.Call) and isinstance(d.func, ast.Attribute) and d.func.attr in ROUTES and d.args for d in function.decorator_list)
+    return any(
+        isinstance(d, ast.Call) and isinstance(d.func, ast.Attribute) and d.func.attr in ROUTES and d.args
+        for d in function.decorator_list
+    )
 
 
 def dropped(module: Module, call: ast.Call) -> bool:
