@@ -19,7 +19,10 @@ use crate::model::Model;
 use crate::registry::{ModelRef, ModelVersion};
 use crate::serve::{self, Fetched, PlanBuilder, Score, Scores};
 
-use super::{Builder, Error, ErrorKind, FeatureSet, Features, Key, Record, Upserted, View, WriteOptions};
+use super::{
+    Builder, Error, ErrorKind, FeatureSet, Features, Key, KnownAt, Maintained, Record, Timestamp, Upserted,
+    View, WriteOptions,
+};
 
 /// How long the end of a failed call waits for its query to be cancelled at the server.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -160,6 +163,22 @@ impl FeatureStore {
         names: impl IntoIterator<Item = &'n str>,
     ) -> Result<Reader, Error> {
         Ok(Reader { store: self.clone(), reader: self.shared.template.reader_of(view, names)? })
+    }
+
+    /// Reads the past of `view`.
+    ///
+    /// # Errors
+    /// If the view keeps no history.
+    pub fn as_of(&self, view: &View) -> Result<AsOf, Error> {
+        Ok(AsOf { store: self.clone(), as_of: self.shared.template.as_of(view)? })
+    }
+
+    /// Makes the history's partitions of the months to come, and drops those that are too old.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::maintain`](super::FeatureStore::maintain).
+    pub fn maintain(&self, view: &View) -> Result<Maintained, Error> {
+        self.run(async |store| store.maintain(view).await)
     }
 
     /// Writes `view`.
@@ -329,6 +348,45 @@ impl Reader {
     /// As [`store::Reader::get`](super::Reader::get).
     pub fn get_many<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Result<FeatureSet, Error> {
         self.store.run(async |store| self.reader.on(store).get_many(keys).await)
+    }
+}
+
+/// Reads a view's past; see [`store::AsOf`](super::AsOf).
+#[derive(Clone)]
+pub struct AsOf {
+    store: FeatureStore,
+    as_of: super::AsOf,
+}
+
+impl AsOf {
+    /// By when a value must have become known.
+    #[must_use]
+    pub fn known_at(self, known_at: KnownAt) -> Self {
+        Self { as_of: self.as_of.known_at(known_at), ..self }
+    }
+
+    /// The features of `key` as they were known at `at`.
+    ///
+    /// # Errors
+    /// As [`store::AsOf::get`](super::AsOf::get).
+    pub fn get(&self, key: impl Into<Key>, at: Timestamp) -> Result<Features, Error> {
+        self.store.run(async |store| self.as_of.on(store).get(key, at).await)
+    }
+
+    /// The features of each entity as they were known at its time.
+    ///
+    /// # Errors
+    /// As [`store::AsOf::join`](super::AsOf::join).
+    pub fn join(&self, entities: &[(Key, Timestamp)]) -> Result<FeatureSet, Error> {
+        self.store.run(async |store| self.as_of.on(store).join(entities).await)
+    }
+
+    /// As [`join`](Self::join), of a batch.
+    ///
+    /// # Errors
+    /// As [`store::AsOf::join_batch`](super::AsOf::join_batch).
+    pub fn join_batch(&self, entities: &Batch<'_>) -> Result<FeatureSet, Error> {
+        self.store.run(async |store| self.as_of.on(store).join_batch(entities).await)
     }
 }
 

@@ -84,6 +84,27 @@ impl Rows for (&View, &[Record]) {
     }
 }
 
+/// Entities with the time that is asked for; only keys and event time are encoded.
+pub(crate) struct Entities<'a> {
+    pub(crate) view: &'a View,
+    pub(crate) entities: &'a [(Key, Timestamp)],
+}
+
+impl Rows for Entities<'_> {
+    fn len(&self) -> usize {
+        self.entities.len()
+    }
+
+    fn encode(&self, row: usize, column: usize, ty: Type, out: &mut BytesMut) -> Result<(), Mismatch> {
+        let (key, at) = &self.entities[row];
+        if column < self.view.keys().len() {
+            encode_field(&key.0[column], ty, out)
+        } else {
+            encode_field(&Value::Timestamp(*at), ty, out)
+        }
+    }
+}
+
 /// A batch whose columns were found by the view's names.
 pub(crate) struct BatchRows<'b, 'a> {
     rows: usize,
@@ -93,9 +114,28 @@ pub(crate) struct BatchRows<'b, 'a> {
 impl<'b, 'a> BatchRows<'b, 'a> {
     /// The batch's columns in the view's order: its keys, `event_ts` (whole microseconds since 1970), its features.
     pub(crate) fn new(view: &View, batch: &'b Batch<'a>) -> Result<Self, Error> {
+        let features = view.features().iter().map(|feature| feature.name.as_str());
+        let (rows, mut unknown) = Self::find(view, features, batch)?;
+        if unknown.is_empty() {
+            return Ok(rows);
+        }
+        unknown.sort_unstable();
+        Err(ErrorKind::Columns { view: view.name().to_owned(), missing: Vec::new(), unknown }.into())
+    }
+
+    /// The batch's keys and `event_ts`, whatever else it has.
+    pub(crate) fn entities(view: &View, batch: &'b Batch<'a>) -> Result<Self, Error> {
+        Ok(Self::find(view, std::iter::empty(), batch)?.0)
+    }
+
+    /// The columns, and the names of those that were not asked for.
+    fn find<'v>(
+        view: &'v View,
+        features: impl Iterator<Item = &'v str>,
+        batch: &'b Batch<'a>,
+    ) -> Result<(Self, Vec<String>), Error> {
         let mut came: HashMap<&str, &'b Values<'a>> = batch.columns().collect();
         let keys = view.keys().iter().map(|key| key.name.as_str());
-        let features = view.features().iter().map(|feature| feature.name.as_str());
         let (mut columns, mut missing) = (Vec::new(), Vec::new());
         for name in keys.chain(["event_ts"]).chain(features) {
             match came.remove(name) {
@@ -103,10 +143,10 @@ impl<'b, 'a> BatchRows<'b, 'a> {
                 None => missing.push(name.to_owned()),
             }
         }
-        if missing.is_empty() && came.is_empty() {
-            return Ok(Self { rows: batch.rows(), columns });
-        }
         let mut unknown: Vec<_> = came.into_keys().map(str::to_owned).collect();
+        if missing.is_empty() {
+            return Ok((Self { rows: batch.rows(), columns }, unknown));
+        }
         unknown.sort_unstable();
         Err(ErrorKind::Columns { view: view.name().to_owned(), missing, unknown }.into())
     }

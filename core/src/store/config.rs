@@ -29,6 +29,8 @@ pub struct Deadlines {
     pub read: Duration,
     /// One statement of a write: 60 s if not set.
     pub write: Duration,
+    /// One statement of a point-in-time join: 10 min if not set.
+    pub join: Duration,
     /// Waiting for a view's advisory lock, and each statement of a migration: 30 s if not set.
     pub migrate: Duration,
 }
@@ -40,6 +42,7 @@ impl Default for Deadlines {
             connect: Duration::from_secs(5),
             read: Duration::from_secs(5),
             write: Duration::from_secs(60),
+            join: Duration::from_secs(600),
             migrate: Duration::from_secs(30),
         }
     }

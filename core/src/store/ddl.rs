@@ -46,12 +46,7 @@ impl Migration {
 
     async fn run(&self, lease: &Lease<'_>) -> Result<(), Error> {
         let length = self.store.pool().deadlines().migrate;
-        let lock = format!(
-            "SELECT pg_advisory_xact_lock(hashtextextended({}, 0))",
-            literal(&format!("cenote migrate {}", self.store.schema()))
-        );
-        let deadline = Deadline::after(length);
-        lease.during(Step::Lock, deadline, lease.client().batch_execute(&lock)).await?;
+        lock_schema(&self.store, lease).await?;
         let now = statements(&self.store, &self.view, lease).await?;
         if now.is_empty() {
             return Ok(());
@@ -107,13 +102,43 @@ impl FeatureStore {
     pub async fn verify(&self, view: &View) -> Result<(), Error> {
         let deadline = Deadline::after(self.pool().deadlines().migrate);
         let lease = self.pool().lease(deadline).await?;
-        let found = catalogue(self, &view.table(), &lease).await?;
-        if found.is_empty() {
-            return Err(drift(view, vec![format!("table {:?} is not there", view.table())]));
+        let mut differences = Vec::new();
+        for table in tables(view) {
+            let found = catalogue(self, &table.name, &lease).await?;
+            if found.is_empty() {
+                differences.push(format!("table {:?} is not there", table.name));
+                continue;
+            }
+            let Comparison { missing, different } = compare(&table, &found);
+            differences.extend(different);
+            differences.extend(missing.iter().map(|column| table.says(column, "is not there")));
         }
-        let Comparison { missing, mut different } = compare(&expected(view), &found);
-        different.extend(missing.iter().map(|column| format!("column {:?} is not there", column.name)));
-        if different.is_empty() { Ok(()) } else { Err(drift(view, different)) }
+        if differences.is_empty() { Ok(()) } else { Err(drift(view, differences)) }
+    }
+}
+
+/// A table as the view says it should be.
+struct Table {
+    name: String,
+    columns: Vec<TableColumn>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The newest row of each key.
+    Online,
+    /// Every row, in monthly partitions.
+    History,
+}
+
+impl Table {
+    /// A difference of one of its columns.
+    fn says(&self, column: &TableColumn, what: &str) -> String {
+        match self.kind {
+            Kind::Online => format!("column {:?} {what}", column.name),
+            Kind::History => format!("column {:?} of the history {what}", column.name),
+        }
     }
 }
 
@@ -127,7 +152,18 @@ struct TableColumn {
     key: i16,
 }
 
-fn expected(view: &View) -> Vec<TableColumn> {
+/// The tables that a view has.
+fn tables(view: &View) -> Vec<Table> {
+    let online = Table { name: view.table(), columns: columns(view, Kind::Online), kind: Kind::Online };
+    let history = view.history().map(|_| Table {
+        name: view.history_table(),
+        columns: columns(view, Kind::History),
+        kind: Kind::History,
+    });
+    std::iter::once(online).chain(history).collect()
+}
+
+fn columns(view: &View, kind: Kind) -> Vec<TableColumn> {
     let column = |name: &str, ty: Type, required, key| TableColumn {
         name: name.to_owned(),
         ty: ty.sql().to_owned(),
@@ -136,8 +172,10 @@ fn expected(view: &View) -> Vec<TableColumn> {
     };
     let keys = view.keys().iter().zip(1i16..);
     let mut columns: Vec<_> = keys.map(|(key, place)| column(&key.name, key.ty, true, place)).collect();
-    columns.push(column("event_ts", Type::Timestamp, true, 0));
-    columns.push(column("written_at", Type::Timestamp, true, 0));
+    let last = columns.len() as i16;
+    let (event, written) = if kind == Kind::History { (last + 1, last + 2) } else { (0, 0) };
+    columns.push(column("event_ts", Type::Timestamp, true, event));
+    columns.push(column("written_at", Type::Timestamp, true, written));
     columns.extend(view.features().iter().map(|feature| column(&feature.name, feature.ty, false, 0)));
     columns
 }
@@ -149,32 +187,31 @@ struct Comparison {
     different: Vec<String>,
 }
 
-fn compare(expected: &[TableColumn], found: &[TableColumn]) -> Comparison {
+fn compare(expected: &Table, found: &[TableColumn]) -> Comparison {
     let mut comparison = Comparison { missing: Vec::new(), different: Vec::new() };
-    for column in expected {
-        let name = &column.name;
-        let Some(is) = found.iter().find(|found| found.name == *name) else {
+    for column in &expected.columns {
+        let mut differs = |what: &str| comparison.different.push(expected.says(column, what));
+        let Some(is) = found.iter().find(|found| found.name == column.name) else {
             if column.required {
-                comparison.different.push(format!("column {name:?} is not there"));
+                differs("is not there");
             } else {
                 comparison.missing.push(column.clone());
             }
             continue;
         };
         if is.ty != column.ty {
-            comparison.different.push(format!("column {name:?} is {}, not {}", is.ty, column.ty));
+            differs(&format!("is {}, not {}", is.ty, column.ty));
         }
         if is.required != column.required {
-            let is = if is.required { "is NOT NULL" } else { "may be NULL" };
-            comparison.different.push(format!("column {name:?} {is}"));
+            differs(if is.required { "is NOT NULL" } else { "may be NULL" });
         }
         if is.key != column.key {
-            comparison.different.push(format!("column {name:?} has another place in the primary key"));
+            differs("has another place in the primary key");
         }
     }
     for column in found {
-        if !expected.iter().any(|expected| expected.name == column.name) {
-            comparison.different.push(format!("column {:?} is not in the view", column.name));
+        if !expected.columns.iter().any(|expected| expected.name == column.name) {
+            comparison.different.push(expected.says(column, "is not in the view"));
         }
     }
     comparison
@@ -184,28 +221,34 @@ async fn statements(store: &FeatureStore, view: &View, lease: &Lease<'_>) -> Res
     let schema = identifier(store.schema());
     let views = format!("{schema}.\"cenote_views\"");
     let mut statements = Vec::new();
-    let found = catalogue(store, &view.table(), lease).await?;
-    if found.is_empty() {
-        statements.push(format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
-        statements.push(format!(
-            "CREATE TABLE IF NOT EXISTS {views} (name text, version integer, definition jsonb NOT NULL, \
-             fingerprint text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (name, version))"
-        ));
-        statements.push(create_table(store, view));
-    } else {
-        let Comparison { missing, different } = compare(&expected(view), &found);
-        if !different.is_empty() {
-            return Err(drift(view, different));
+    let mut differences = Vec::new();
+    for table in tables(view) {
+        let found = catalogue(store, &table.name, lease).await?;
+        if found.is_empty() {
+            if table.kind == Kind::Online {
+                statements.push(format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
+                statements.push(format!(
+                    "CREATE TABLE IF NOT EXISTS {views} (name text, version integer, definition jsonb NOT NULL, \
+                     fingerprint text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now(), \
+                     PRIMARY KEY (name, version))"
+                ));
+            }
+            statements.extend(create(store, view, &table));
+            continue;
         }
+        let Comparison { missing, different } = compare(&table, &found);
+        differences.extend(different);
+        let name = store.qualified(&table.name);
         for column in missing {
-            let (table, name) = (store.table(view), identifier(&column.name));
-            statements.push(format!("ALTER TABLE {table} ADD COLUMN {name} {}", column.ty));
+            let definition = format!("{} {}", identifier(&column.name), column.ty);
+            statements.push(format!("ALTER TABLE {name} ADD COLUMN {definition}"));
         }
-        if statements.is_empty()
-            && recorded(store, view, lease).await?.as_deref() == Some(&view.fingerprint())
-        {
-            return Ok(statements);
-        }
+    }
+    if !differences.is_empty() {
+        return Err(drift(view, differences));
+    }
+    if statements.is_empty() && recorded(store, view, lease).await?.as_deref() == Some(&view.fingerprint()) {
+        return Ok(statements);
     }
     statements.push(format!(
         "INSERT INTO {views} (name, version, definition, fingerprint) VALUES ({}, {}, {}, {}) \
@@ -219,8 +262,10 @@ async fn statements(store: &FeatureStore, view: &View, lease: &Lease<'_>) -> Res
     Ok(statements)
 }
 
-fn create_table(store: &FeatureStore, view: &View) -> String {
-    let mut sql = format!("CREATE TABLE {} (", store.table(view));
+/// What makes a table and its indexes.
+fn create(store: &FeatureStore, view: &View, table: &Table) -> Vec<String> {
+    let name = store.qualified(&table.name);
+    let mut sql = format!("CREATE TABLE {name} (");
     for key in view.keys() {
         // One byte order for every locale: equal keys are equal bytes, and comparing them is quick.
         let collation = if key.ty == Type::Text { " COLLATE \"C\"" } else { "" };
@@ -231,14 +276,33 @@ fn create_table(store: &FeatureStore, view: &View) -> String {
     for feature in view.features() {
         let _ = write!(sql, ", {} {}", identifier(&feature.name), feature.ty.sql());
     }
-    // No index but the key, and room in each page: so an update stays in its page and touches no index.
-    let _ = write!(sql, ", PRIMARY KEY ({})) WITH (fillfactor = 80)", key_list(view));
-    sql
+    let keys = key_list(view);
+    match table.kind {
+        // No index but the key, and room in each page: so an update stays in its page and touches no index.
+        Kind::Online => {
+            let _ = write!(sql, ", PRIMARY KEY ({keys})) WITH (fillfactor = 80)");
+            vec![sql]
+        }
+        // Read backwards, the key's index gives the newest event first, and of one event what became known last.
+        Kind::History => {
+            let _ =
+                write!(sql, ", PRIMARY KEY ({keys}, event_ts, written_at)) PARTITION BY RANGE (event_ts)");
+            vec![sql, format!("CREATE INDEX ON {name} USING brin (event_ts)")]
+        }
+    }
 }
 
 /// The key columns, quoted, with commas.
 pub(crate) fn key_list(view: &View) -> String {
     view.keys().iter().map(|key| identifier(&key.name)).collect::<Vec<_>>().join(", ")
+}
+
+/// Waits until nobody else changes the schema's tables, and keeps others from it to the end of the transaction.
+pub(crate) async fn lock_schema(store: &FeatureStore, lease: &Lease<'_>) -> Result<(), Error> {
+    let name = literal(&format!("cenote migrate {}", store.schema()));
+    let sql = format!("SELECT pg_advisory_xact_lock(hashtextextended({name}, 0))");
+    let deadline = Deadline::after(store.pool().deadlines().migrate);
+    lease.during(Step::Lock, deadline, lease.client().batch_execute(&sql)).await
 }
 
 /// The columns that a table of the store's schema has; none if there is no such table.

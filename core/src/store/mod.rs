@@ -21,12 +21,15 @@
 //! The wire is binary throughout; every statement's text is fixed when a [`Reader`] or [`Writer`] is made, and prepared once a
 //! connection. What a model makes of the features is [`serve`](crate::serve)'s; callers without an async runtime use [`blocking`].
 
+mod asof;
 pub mod blocking;
 mod cells;
 mod config;
 mod ddl;
 mod error;
 mod features;
+mod history;
+mod merge;
 mod pool;
 mod read;
 mod value;
@@ -37,14 +40,16 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use asof::{AsOf, KnownAt};
 pub use cells::Record;
 pub use config::{Builder, Deadlines};
 pub use ddl::Migration;
 pub use error::{Error, ErrorKind, Step};
 pub use features::{FeatureColumn, FeatureSet, FeatureValues, Features, Status};
+pub use history::Maintained;
 pub use read::Reader;
 pub use value::{Key, Timestamp, Type, Value};
-pub use view::{Feature, KeyColumn, View, ViewBuilder};
+pub use view::{Feature, History, KeyColumn, View, ViewBuilder};
 pub use write::{Upserted, WriteOptions, Writer};
 
 pub(crate) use ddl::{identifier, literal};
@@ -118,6 +123,11 @@ impl FeatureStore {
 
     /// The view's online table, quoted, with its schema.
     pub(crate) fn table(&self, view: &View) -> String {
-        format!("{}.{}", ddl::identifier(self.schema()), ddl::identifier(&view.table()))
+        self.qualified(&view.table())
+    }
+
+    /// A table's name, quoted, with its schema.
+    pub(crate) fn qualified(&self, table: &str) -> String {
+        format!("{}.{}", ddl::identifier(self.schema()), ddl::identifier(table))
     }
 }

@@ -161,17 +161,36 @@ impl Reader {
         status: Vec<Status>,
         usable: impl Fn(usize) -> bool,
     ) -> Result<FeatureSet, Error> {
-        let rows = status.len();
-        let mut columns = Vec::with_capacity(self.features.len());
-        for ((name, ty), index) in self.features.iter().zip(found.first + 1..) {
-            let mut column = FeatureColumn::with_capacity(name.clone(), *ty, rows);
+        let mut set = self.empty_set(status.len());
+        self.append(&mut set, found, status, usable)?;
+        Ok(set)
+    }
+
+    /// A set of this reader's features without rows, with room for some.
+    pub(crate) fn empty_set(&self, rows: usize) -> FeatureSet {
+        let column = |(name, ty): &(String, Type)| FeatureColumn::with_capacity(name.clone(), *ty, rows);
+        let columns = self.features.iter().map(column).collect();
+        FeatureSet { status: Vec::with_capacity(rows), event_ts: Vec::with_capacity(rows), columns }
+    }
+
+    /// Appends rows to a set; a row that is not `usable` has missing cells.
+    pub(crate) fn append(
+        &self,
+        set: &mut FeatureSet,
+        found: &FoundRows,
+        status: Vec<Status>,
+        usable: impl Fn(usize) -> bool,
+    ) -> Result<(), Error> {
+        let start = set.len();
+        for (column, index) in set.columns.iter_mut().zip(found.first + 1..) {
             for (place, row) in found.iter().enumerate() {
                 let cell = row.filter(|_| usable(place)).map_or(Ok(None), |row| wire::cell(row, index))?;
-                column.push(place, cell)?;
+                column.push(start + place, cell)?;
             }
-            columns.push(column);
         }
-        Ok(FeatureSet { status, event_ts: found.event_ts()?, columns })
+        set.status.extend(status);
+        set.event_ts.extend(found.event_ts()?);
+        Ok(())
     }
 
     /// Feature `index` of a row of [`row`](Self::row), as a cell of a model's row.
@@ -247,10 +266,10 @@ impl Reader {
 
 /// The rows of an answer, in the order of the keys.
 pub(crate) struct FoundRows {
-    rows: Vec<tokio_postgres::Row>,
-    row_of_key: Vec<Option<usize>>,
+    pub(crate) rows: Vec<tokio_postgres::Row>,
+    pub(crate) row_of_key: Vec<Option<usize>>,
     /// The column of the event time; the features follow.
-    first: usize,
+    pub(crate) first: usize,
 }
 
 impl FoundRows {
@@ -301,7 +320,7 @@ impl EncodedKey {
         key.extend_from_slice(field);
     }
 
-    fn fields(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = &*self.0;
         std::iter::from_fn(move || {
             let (length, after) = rest.split_first_chunk::<4>()?;

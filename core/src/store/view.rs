@@ -53,6 +53,15 @@ impl Feature {
     }
 }
 
+/// What is kept of the past: every row ever written, by event time and by the time it became known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    /// How many days of events are kept; for ever if not given. Whole months are dropped, once all of a month is older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_days: Option<u32>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Definition {
@@ -63,6 +72,8 @@ struct Definition {
     features: Vec<Feature>,
     #[serde(default, rename = "ttl_seconds", with = "ttl_seconds", skip_serializing_if = "Option::is_none")]
     ttl: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    history: Option<History>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     description: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -104,6 +115,7 @@ impl View {
             keys: Vec::new(),
             features: Vec::new(),
             ttl: None,
+            history: None,
             description: String::new(),
             owner: String::new(),
         };
@@ -150,6 +162,11 @@ impl View {
         self.definition.ttl
     }
 
+    /// What is kept of the past, if anything.
+    pub fn history(&self) -> Option<&History> {
+        self.definition.history.as_ref()
+    }
+
     /// What the view is, for people.
     pub fn description(&self) -> &str {
         &self.definition.description
@@ -168,6 +185,11 @@ impl View {
     /// The name of its online table, without the schema.
     pub fn table(&self) -> String {
         format!("{}_v{}", self.name(), self.version())
+    }
+
+    /// The name of its history table, without the schema.
+    pub fn history_table(&self) -> String {
+        format!("{}_history", self.table())
     }
 }
 
@@ -213,6 +235,13 @@ impl ViewBuilder {
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.definition.ttl = Some(ttl);
+        self
+    }
+
+    /// Keeps the past too, so that features can be joined as they were known at a time.
+    #[must_use]
+    pub fn history(mut self, history: History) -> Self {
+        self.definition.history = Some(history);
         self
     }
 

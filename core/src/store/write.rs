@@ -1,10 +1,11 @@
-//! Writing the online table: the newest event wins, whatever the order in which rows arrive.
+//! Writing features: the newest event wins online, whatever the order in which rows arrive, and the history gets every row.
 //!
 //! In flow records or a batch; out flows how many rows were new, newer or stale. The invariant: after any set of writes, in
 //! any order and repeated at will, a key's row is the one with the greatest `(event_ts, written_at)`; and two writers of the same
 //! keys never wait for each other in a circle, for each writes its keys in one order. A call is one transaction: all or nothing.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
@@ -14,9 +15,10 @@ use crate::input::Batch;
 
 use super::FeatureStore;
 use super::cells::{BatchRows, Record, Rows, check_records};
-use super::ddl::{identifier, key_list};
 use super::error::{Error, ErrorKind, Step};
-use super::pool::{Deadline, Lease, Query};
+use super::history::Month;
+use super::merge::Statements;
+use super::pool::{Deadline, Lease};
 use super::value::{Timestamp, Type};
 use super::view::View;
 use super::wire::{Encoded, Mismatch, cell, fixed};
@@ -29,119 +31,66 @@ const FEW_ROWS: usize = 16;
 /// How much is handed to the connection at a time.
 const SEND: usize = 256 << 10;
 
-/// What became of the rows of a write. The three add up to the rows given.
+/// What became of the rows of a write. The first three add up to the rows given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Upserted {
     /// Rows whose key was not there.
     pub inserted: u64,
     /// Rows that took the place of an older one.
     pub updated: u64,
-    /// Rows that changed nothing: the store had a newer one or the same, or the batch had.
+    /// Rows that changed nothing online: the store had a newer one or the same, or the batch had.
     pub stale: u64,
+    /// Rows that the history did not have; 0 for a view without one.
+    pub appended: u64,
 }
 
 /// How to write.
 #[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
 pub struct WriteOptions {
-    /// When the values became known; the transaction's own time if not given. Of two rows of a key with one event time, the
-    /// one that became known later wins.
-    pub written_at: Option<Timestamp>,
+    known: Known,
+}
+
+/// When values became known. Of two rows of a key with one event time, the one that became known later wins.
+#[derive(Debug, Clone, Copy, Default)]
+enum Known {
+    #[default]
+    Now,
+    At(Timestamp),
+    WithEvent,
 }
 
 impl WriteOptions {
-    /// Values that became known at `moment`, as when another store's past is copied.
+    /// Values that became known at `moment`, not now: as when what another store was told then is copied. Such a row is kept in
+    /// the history even if it says the same as one known before it.
     pub fn written_at(moment: Timestamp) -> Self {
-        Self { written_at: Some(moment) }
+        Self { known: Known::At(moment) }
+    }
+
+    /// Values that were known at once, each at its event time: as when a past is loaded of which no more is known.
+    pub fn written_with_event() -> Self {
+        Self { known: Known::WithEvent }
     }
 }
 
-/// Writes a view. Cheap to clone.
+/// Writes a view: its online table, and its history if it keeps one. Cheap to clone.
 #[derive(Clone)]
 pub struct Writer {
     store: FeatureStore,
     view: View,
-    sql: Arc<Sql>,
-}
-
-struct Sql {
-    one: Query,
-    stage: String,
-    copy: String,
-    merge: String,
-    clear: String,
-    /// The types of the staged columns: keys, event time, features.
-    types: Vec<Type>,
-    names: Vec<String>,
+    sql: Arc<Statements>,
+    /// The months that are known to have a partition.
+    months: Arc<Mutex<BTreeSet<Month>>>,
 }
 
 impl FeatureStore {
     /// Writes `view`.
     pub fn writer(&self, view: &View) -> Writer {
-        Writer { store: self.clone(), view: view.clone(), sql: Arc::new(Sql::new(self, view)) }
-    }
-}
-
-impl Sql {
-    fn new(store: &FeatureStore, view: &View) -> Self {
-        let columns: Vec<(&str, Type)> = view
-            .keys()
-            .iter()
-            .map(|key| (key.name.as_str(), key.ty))
-            .chain([("event_ts", Type::Timestamp)])
-            .chain(view.features().iter().map(|feature| (feature.name.as_str(), feature.ty)))
-            .collect();
-        let list = |prefix: &str, names: &mut dyn Iterator<Item = &str>| {
-            names.map(|name| format!("{prefix}{}", identifier(name))).collect::<Vec<_>>().join(", ")
-        };
-        let names = list("", &mut columns.iter().map(|(name, _)| *name));
-        let features = || view.features().iter().map(|feature| feature.name.as_str());
-        let (old, new) = (list("o.", &mut features()), list("excluded.", &mut features()));
-        let set: String =
-            features().map(identifier).map(|name| format!(", {name} = excluded.{name}")).collect();
-        // A row of the same event time takes the place of one known before it, if it says anything else, down to the bit: so a
-        // batch that is written twice changes nothing.
-        let conflict = format!(
-            "ON CONFLICT ({}) DO UPDATE SET event_ts = excluded.event_ts, written_at = excluded.written_at{set} \
-             WHERE excluded.event_ts > o.event_ts OR (excluded.event_ts = o.event_ts \
-             AND excluded.written_at > o.written_at AND ROW({old})::record *<> ROW({new})::record) \
-             RETURNING (o.xmax = 0) AS inserted",
-            key_list(view)
-        );
-        let table = store.table(view);
-        let last = columns.len() + 1;
-        let places: Vec<_> = (1..last).map(|place| format!("${place}")).collect();
-        let mut parameters: Vec<_> = columns.iter().map(|(_, ty)| ty.pg()).collect();
-        parameters.push(PgType::TIMESTAMPTZ);
-        let one = Query {
-            view: view.table(),
-            sql: format!(
-                "INSERT INTO {table} AS o ({names}, written_at) \
-                 VALUES ({}, coalesce(${last}, now())) {conflict}",
-                places.join(", ")
-            ),
-            parameters,
-            columns: vec![("inserted".to_owned(), PgType::BOOL)],
-        };
-        let stage = format!("pg_temp.\"cenote_{}\"", &view.fingerprint()[..16]);
-        let definitions: Vec<_> =
-            columns.iter().map(|(name, ty)| format!("{} {}", identifier(name), ty.sql())).collect();
-        Self {
-            one,
-            copy: format!("COPY {stage} ({names}) FROM STDIN (FORMAT binary)"),
-            merge: format!(
-                "WITH merged AS (INSERT INTO {table} AS o ({names}, written_at) \
-                 SELECT {names}, coalesce($1, now()) FROM {stage} {conflict}) \
-                 SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged"
-            ),
-            clear: format!("TRUNCATE {stage}"),
-            stage: format!(
-                "CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS",
-                stage.trim_start_matches("pg_temp."),
-                definitions.join(", ")
-            ),
-            types: columns.iter().map(|(_, ty)| *ty).collect(),
-            names: columns.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        Writer {
+            store: self.clone(),
+            view: view.clone(),
+            sql: Arc::new(Statements::new(self, view)),
+            months: Arc::default(),
         }
     }
 }
@@ -189,28 +138,33 @@ impl Writer {
     }
 
     async fn write(&self, rows: &impl Rows, options: WriteOptions) -> Result<Upserted, Error> {
-        let written_at = match options.written_at.map(Timestamp::to_wire) {
-            Some(None) => return Err(Error::config("written_at is a moment out of range")),
-            Some(Some(count)) => Some(count.to_be_bytes()),
-            None => None,
+        let known = match options.known {
+            Known::Now => (None, false),
+            Known::WithEvent => (None, true),
+            Known::At(moment) => {
+                let count =
+                    moment.to_wire().ok_or_else(|| Error::config("written_at is a moment out of range"))?;
+                (Some(count.to_be_bytes()), false)
+            }
         };
-        let mut chunk = Chunk::default();
         if rows.len() == 0 {
             return Ok(Upserted::default());
         }
+        let mut chunk = Chunk::default();
         let mut next = self.fill(&mut chunk, rows, 0)?;
+        if self.view.history().is_some() {
+            self.make_months(rows).await?;
+        }
         let pool = self.store.pool();
         let lease = pool.begin(Step::Write, pool.deadlines().write).await?;
         let outcome = async {
             let mut done = Upserted::default();
             loop {
-                let some = if next == rows.len() && chunk.entries.len() <= FEW_ROWS {
-                    self.write_few(&lease, &chunk, written_at).await?
+                if next == rows.len() && chunk.entries.len() <= FEW_ROWS {
+                    self.write_few(&lease, &chunk, known, &mut done).await?;
                 } else {
-                    self.write_many(&lease, &chunk, written_at).await?
-                };
-                done.inserted += some.inserted;
-                done.updated += some.updated;
+                    self.write_many(&lease, &chunk, known, &mut done).await?;
+                }
                 if next == rows.len() {
                     done.stale = rows.len() as u64 - done.inserted - done.updated;
                     return Ok(done);
@@ -219,24 +173,60 @@ impl Writer {
             }
         };
         let outcome = outcome.await;
+        if outcome.is_err() {
+            // Perhaps a partition was dropped.
+            self.months().clear();
+        }
         lease.end(Step::Write, self.deadline(), outcome).await
+    }
+
+    fn months(&self) -> MutexGuard<'_, BTreeSet<Month>> {
+        self.months.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees to it that every event's month has a partition. Before the transaction: this may need a connection of its own.
+    async fn make_months(&self, rows: &impl Rows) -> Result<(), Error> {
+        let event = self.view.keys().len();
+        let mut needed = BTreeSet::new();
+        let mut bytes = BytesMut::new();
+        for row in 0..rows.len() {
+            bytes.clear();
+            let encoded = rows.encode(row, event, Type::Timestamp, &mut bytes);
+            let month = encoded.and_then(|()| {
+                let count = bytes.get(4..).and_then(|field| field.try_into().ok()).map(i64::from_be_bytes);
+                let moment = Timestamp::from_wire(count.ok_or(Mismatch { found: "no value" })?);
+                Month::of(moment).ok_or(Mismatch { found: "a moment outside of the years 1 to 9999" })
+            });
+            needed.insert(month.map_err(|mismatch| self.misfit(row, event, mismatch))?);
+        }
+        if !needed.is_subset(&self.months()) {
+            self.store.ensure_partitions(&self.view, &needed).await?;
+            self.months().extend(needed);
+        }
+        Ok(())
+    }
+
+    fn misfit(&self, row: usize, column: usize, Mismatch { found }: Mismatch) -> Error {
+        let (name, ty) = &self.sql.columns[column];
+        ErrorKind::Cell { row, column: name.clone(), expected: ty.to_string(), found: found.to_owned() }
+            .into()
     }
 
     fn deadline(&self) -> Deadline {
         Deadline::after(self.store.pool().deadlines().write)
     }
 
-    /// Encodes rows from `next` on until the chunk is full; sorts them by key and keeps the newest of each. Gives the row after.
+    /// Encodes rows from `next` on until the chunk is full; sorts them by key, the newest of each first, and keeps what can
+    /// matter: the newest of each key, or of each event of a key where there is a history. Gives the row after.
     fn fill(&self, chunk: &mut Chunk, rows: &impl Rows, mut next: usize) -> Result<usize, Error> {
-        let Sql { types, names, .. } = &*self.sql;
+        let columns = &self.sql.columns;
         let keys = self.view.keys().len();
         chunk.bytes.clear();
         chunk.entries.clear();
         while next < rows.len() && chunk.entries.len() < ROWS_A_CHUNK && chunk.bytes.len() < BYTES_A_CHUNK {
             let start = chunk.bytes.len();
             let mut event = start;
-            chunk.bytes.put_i16(types.len() as i16);
-            for (column, ty) in types.iter().enumerate() {
+            for (column, (_, ty)) in columns.iter().enumerate() {
                 if column == keys {
                     event = chunk.bytes.len();
                 }
@@ -245,24 +235,23 @@ impl Writer {
                     let missing = chunk.bytes[at..at + 4] == (-1i32).to_be_bytes();
                     if missing && column <= keys { Err(Mismatch { found: "no value" }) } else { Ok(()) }
                 });
-                fits.map_err(|Mismatch { found }| ErrorKind::Cell {
-                    row: next,
-                    column: names[column].clone(),
-                    expected: ty.to_string(),
-                    found: found.to_owned(),
-                })?;
+                fits.map_err(|mismatch| self.misfit(next, column, mismatch))?;
             }
             chunk.entries.push(Entry { start, event, end: chunk.bytes.len() });
             next += 1;
         }
         let Chunk { bytes, entries } = chunk;
-        // Newest first within a key; of one event time the later row of the batch. The order of keys is the same for every
-        // writer, which is all that it must be.
+        // Of one event time the later row of the batch. The order of keys is the same for every writer, which is all that it
+        // must be.
         entries.sort_unstable_by(|a, b| {
             let newest = || b.event_ts(bytes).cmp(&a.event_ts(bytes)).then(b.start.cmp(&a.start));
             a.key(bytes).cmp(b.key(bytes)).then_with(newest)
         });
-        entries.dedup_by(|later, kept| later.key(bytes) == kept.key(bytes));
+        let every_event = self.view.history().is_some();
+        entries.dedup_by(|later, kept| {
+            later.key(bytes) == kept.key(bytes)
+                && !(every_event && later.event_ts(bytes) != kept.event_ts(bytes))
+        });
         Ok(next)
     }
 
@@ -270,34 +259,31 @@ impl Writer {
         &self,
         lease: &Lease<'_>,
         chunk: &Chunk,
-        written_at: Option<[u8; 8]>,
-    ) -> Result<Upserted, Error> {
-        let mut done = Upserted::default();
+        known: (Option<[u8; 8]>, bool),
+        done: &mut Upserted,
+    ) -> Result<(), Error> {
+        let with_event = [u8::from(known.1)];
         for entry in &chunk.entries {
             let deadline = self.deadline();
             let statement = lease.prepare(&self.sql.one, deadline).await?;
             let mut fields: Vec<_> = entry.fields(&chunk.bytes).map(Encoded).collect();
-            fields.push(Encoded(written_at.as_ref().map(<[u8; 8]>::as_slice)));
+            fields.push(Encoded(known.0.as_ref().map(<[u8; 8]>::as_slice)));
+            fields.push(Encoded(Some(&with_event)));
             let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).collect();
             let answer = lease.client().query(&statement, &parameters);
-            let answer = lease.during(Step::Write, deadline, answer).await?;
-            match answer.first() {
-                Some(row) if cell(row, 0)? == Some(&[1]) => done.inserted += 1,
-                Some(_) => done.updated += 1,
-                None => {}
-            }
+            done.add(&lease.during(Step::Write, deadline, answer).await?)?;
         }
-        Ok(done)
+        Ok(())
     }
 
     async fn write_many(
         &self,
         lease: &Lease<'_>,
         chunk: &Chunk,
-        written_at: Option<[u8; 8]>,
-    ) -> Result<Upserted, Error> {
+        known: (Option<[u8; 8]>, bool),
+        done: &mut Upserted,
+    ) -> Result<(), Error> {
         let sql = &*self.sql;
-        let deadline = self.deadline();
         let client = lease.client();
         let copy = async {
             client.batch_execute(&sql.stage).await?;
@@ -306,8 +292,14 @@ impl Writer {
             let mut out = BytesMut::with_capacity(SEND + (64 << 10));
             // The signature, no flags, no extension.
             out.put_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
+            let mut last: Option<&Entry> = None;
             for entry in &chunk.entries {
+                let newest = last.is_none_or(|last| last.key(&chunk.bytes) != entry.key(&chunk.bytes));
+                last = Some(entry);
+                out.put_i16(sql.columns.len() as i16 + 1);
                 out.put_slice(&chunk.bytes[entry.start..entry.end]);
+                out.put_i32(1);
+                out.put_u8(u8::from(newest));
                 if out.len() >= SEND {
                     sink.feed(out.split().freeze()).await?;
                 }
@@ -316,16 +308,25 @@ impl Writer {
             sink.feed(out.freeze()).await?;
             sink.as_mut().finish().await
         };
-        lease.during(Step::Write, deadline, copy).await?;
-        let written_at = Encoded(written_at.as_ref().map(<[u8; 8]>::as_slice));
-        let parameters: [(&(dyn ToSql + Sync), PgType); 1] = [(&written_at, PgType::TIMESTAMPTZ)];
+        lease.during(Step::Write, self.deadline(), copy).await?;
+        let written_at = Encoded(known.0.as_ref().map(<[u8; 8]>::as_slice));
+        let parameters: [(&(dyn ToSql + Sync), PgType); 2] =
+            [(&written_at, PgType::TIMESTAMPTZ), (&known.1, PgType::BOOL)];
         let merge = client.query_typed(&sql.merge, &parameters);
-        let answer = lease.during(Step::Write, self.deadline(), merge).await?;
+        done.add(&lease.during(Step::Write, self.deadline(), merge).await?)
+    }
+}
+
+impl Upserted {
+    /// Adds what a merge counted.
+    fn add(&mut self, answer: &[tokio_postgres::Row]) -> Result<(), Error> {
         let row = answer.first().ok_or_else(|| Error::protocol(Step::Write, "an answer without a row"))?;
-        let count = |index| -> Result<u64, Error> {
-            Ok(u64::from_be_bytes(fixed(cell(row, index)?.unwrap_or_default())?))
-        };
-        Ok(Upserted { inserted: count(0)?, updated: count(1)?, stale: 0 })
+        for (index, count) in
+            [&mut self.inserted, &mut self.updated, &mut self.appended].into_iter().enumerate()
+        {
+            *count += u64::from_be_bytes(fixed(cell(row, index)?.unwrap_or_default())?);
+        }
+        Ok(())
     }
 }
 
@@ -336,7 +337,7 @@ struct Chunk {
     entries: Vec<Entry>,
 }
 
-/// One encoded row: the number of fields and the keys from `start`, the event time at `event`.
+/// One encoded row: the keys from `start`, the event time at `event`, the features after it.
 #[derive(Clone, Copy)]
 struct Entry {
     start: usize,
@@ -346,7 +347,7 @@ struct Entry {
 
 impl Entry {
     fn key(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.start + 2..self.event]
+        &bytes[self.start..self.event]
     }
 
     fn event_ts(self, bytes: &[u8]) -> i64 {
@@ -355,7 +356,7 @@ impl Entry {
     }
 
     fn fields(self, bytes: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
-        let mut rest = &bytes[self.start + 2..self.end];
+        let mut rest = &bytes[self.start..self.end];
         std::iter::from_fn(move || {
             let (length, after) = rest.split_first_chunk::<4>()?;
             let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {

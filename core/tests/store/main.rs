@@ -2,6 +2,7 @@
 
 mod blocking;
 mod faults;
+mod history;
 mod online;
 mod proxy;
 mod registry;

@@ -12,6 +12,11 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
 }
 
+/// Inserted, updated, stale.
+fn counts(done: Upserted) -> (u64, u64, u64) {
+    (done.inserted, done.updated, done.stale)
+}
+
 fn stats() -> View {
     View::builder("stats")
         .key("carrier", Type::Text)
@@ -56,7 +61,7 @@ async fn a_row_comes_back_as_it_was_written() {
     let nulls = vec![Value::Null; 8];
     let writer = store.writer(&view);
     let rows = [Record::new(1i64, at(10), values.clone()), Record::new(2i64, at(10), nulls.clone())];
-    assert_eq!(writer.upsert(&rows).await.unwrap(), Upserted { inserted: 2, updated: 0, stale: 0 });
+    assert_eq!(counts(writer.upsert(&rows).await.unwrap()), (2, 0, 0));
 
     let reader = store.reader(&view);
     let one = reader.get(1i64).await.unwrap();
@@ -107,17 +112,20 @@ async fn the_newest_event_wins_whatever_the_order() {
         let row = store.reader(&view).get(("UA", flight)).await.unwrap();
         row.get("delay").and_then(Value::as_f64).unwrap()
     };
-    let counts = |inserted, updated, stale| Upserted { inserted, updated, stale };
 
-    assert_eq!(writer.upsert(&[record("UA", 1, 20, 2.0)]).await.unwrap(), counts(1, 0, 0));
-    assert_eq!(writer.upsert(&[record("UA", 1, 10, 1.0)]).await.unwrap(), counts(0, 0, 1), "an older event");
+    assert_eq!(counts(writer.upsert(&[record("UA", 1, 20, 2.0)]).await.unwrap()), (1, 0, 0));
+    assert_eq!(
+        counts(writer.upsert(&[record("UA", 1, 10, 1.0)]).await.unwrap()),
+        (0, 0, 1),
+        "an older event"
+    );
     assert_eq!(delay(1).await, 2.0);
-    assert_eq!(writer.upsert(&[record("UA", 1, 20, 2.0)]).await.unwrap(), counts(0, 0, 1), "a replay");
-    assert_eq!(writer.upsert(&[record("UA", 1, 20, 2.5)]).await.unwrap(), counts(0, 1, 0), "a correction");
+    assert_eq!(counts(writer.upsert(&[record("UA", 1, 20, 2.0)]).await.unwrap()), (0, 0, 1), "a replay");
+    assert_eq!(counts(writer.upsert(&[record("UA", 1, 20, 2.5)]).await.unwrap()), (0, 1, 0), "a correction");
     assert_eq!(delay(1).await, 2.5);
     let past = WriteOptions::written_at(at(1));
     let late = writer.upsert_with(&[record("UA", 1, 20, 9.0)], past).await.unwrap();
-    assert_eq!(late, counts(0, 0, 1), "a value known before the correction");
+    assert_eq!(counts(late), (0, 0, 1), "a value known before the correction");
     assert_eq!(delay(1).await, 2.5);
 
     // The same by COPY: a batch above the few that go as single statements, its own doubles in it.
@@ -126,8 +134,8 @@ async fn the_newest_event_wins_whatever_the_order() {
     rows.push(record("DL", 7, 55, -1.0));
     rows.push(record("DL", 8, 50, 8.5));
     rows.push(record("UA", 1, 30, 3.0));
-    assert_eq!(writer.upsert(&rows).await.unwrap(), counts(100, 1, 3));
-    assert_eq!(writer.upsert(&rows).await.unwrap(), counts(0, 0, 104), "a replay");
+    assert_eq!(counts(writer.upsert(&rows).await.unwrap()), (100, 1, 3));
+    assert_eq!(counts(writer.upsert(&rows).await.unwrap()), (0, 0, 104), "a replay");
     let keys = [("DL", 6), ("DL", 7), ("DL", 8), ("UA", 1)];
     let set = store.reader(&view).get_many(keys).await.unwrap();
     let delays: Vec<_> = (0..4).map(|row| set.columns[0].value(row)).collect();
@@ -178,9 +186,9 @@ async fn a_batch_of_columns_is_written() {
     batch.push("carrier", carriers.as_slice().into()).unwrap();
     let writer = store.writer(&view);
     let done = writer.upsert_batch(&batch, WriteOptions::default()).await.unwrap();
-    assert_eq!(done, Upserted { inserted: rows as u64, updated: 0, stale: 0 });
+    assert_eq!(counts(done), (rows as u64, 0, 0));
     let again = writer.upsert_batch(&batch, WriteOptions::default()).await.unwrap();
-    assert_eq!(again, Upserted { inserted: 0, updated: 0, stale: rows as u64 });
+    assert_eq!(counts(again), (0, 0, rows as u64));
 
     // More keys than one statement takes.
     let keys = (0..25_000).rev().map(|flight| Key::from(("UA", flight)));
@@ -293,7 +301,7 @@ async fn many_may_apply_and_write_at_once() {
     });
     let mut total = 0;
     for task in tasks.collect::<Vec<_>>() {
-        let Upserted { inserted, updated, stale } = task.await.unwrap();
+        let (inserted, updated, stale) = counts(task.await.unwrap());
         total += inserted;
         assert_eq!(inserted + updated + stale, 500);
     }

@@ -1,0 +1,314 @@
+//! Features as they were known at a time: the point-in-time join of a training set, and single looks into the past.
+//!
+//! In flow entities, each with its time; out flows exactly one row for each, in their order: the latest event at or before its
+//! time, no older than the view's ttl, among the rows that were known by then. The invariant: nothing that was written after the
+//! time it is asked for can be seen, unless the caller says so; so a training set has what serving would have had.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::SinkExt;
+use tokio_postgres::types::{ToSql, Type as PgType};
+
+use crate::input::Batch;
+
+use super::FeatureStore;
+use super::cells::{BatchRows, Entities, Rows};
+use super::ddl::identifier;
+use super::error::{Error, ErrorKind, Step};
+use super::features::{self, FeatureSet, Features, Status};
+use super::merge::list;
+use super::pool::{Deadline, Lease, Query};
+use super::read::{EncodedKey, FoundRows, Reader};
+use super::value::{Key, Timestamp, Type};
+use super::view::View;
+use super::wire::{Encoded, Mismatch, cell, fixed};
+
+/// How many entities are joined by one statement.
+const ENTITIES_A_STATEMENT: usize = 50_000;
+/// How much is handed to the connection at a time.
+const SEND: usize = 256 << 10;
+
+/// By when a value must have become known to be seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KnownAt {
+    /// By the entity's own time: what serving would have seen then.
+    #[default]
+    Label,
+    /// By this moment, for every entity: a training set as it could have been made then.
+    At(Timestamp),
+    /// At any time: also what was corrected or loaded since.
+    Any,
+}
+
+/// Reads a view's past. Cheap to clone.
+#[derive(Clone)]
+pub struct AsOf {
+    reader: Reader,
+    known_at: KnownAt,
+}
+
+impl FeatureStore {
+    /// Reads the past of `view`.
+    ///
+    /// # Errors
+    /// If the view keeps no history.
+    pub fn as_of(&self, view: &View) -> Result<AsOf, Error> {
+        self.reader(view).as_of()
+    }
+}
+
+impl Reader {
+    /// Reads the past of this reader's view and features.
+    ///
+    /// # Errors
+    /// If the view keeps no history.
+    pub fn as_of(&self) -> Result<AsOf, Error> {
+        if self.view.history().is_none() {
+            let what = "it keeps no history".to_owned();
+            return Err(ErrorKind::View { view: self.view.name().to_owned(), what }.into());
+        }
+        Ok(AsOf { reader: self.clone(), known_at: KnownAt::default() })
+    }
+}
+
+impl AsOf {
+    /// By when a value must have become known.
+    #[must_use]
+    pub fn known_at(mut self, known_at: KnownAt) -> Self {
+        self.known_at = known_at;
+        self
+    }
+
+    /// The same on another store of the same tables.
+    pub(crate) fn on(&self, store: &FeatureStore) -> Self {
+        Self { reader: self.reader.on(store), ..self.clone() }
+    }
+
+    /// The features of `key` as they were known at `at`. [`Status::Missing`] if there were none, or only stale ones.
+    ///
+    /// Dropping the future cancels the query at the server.
+    ///
+    /// # Errors
+    /// If the key does not fit the view, `at` is out of PostgreSQL's range, or the store fails.
+    pub async fn get(&self, key: impl Into<Key>, at: Timestamp) -> Result<Features, Error> {
+        let Reader { store, view, .. } = &self.reader;
+        let key = EncodedKey::new(view, &key.into())?;
+        let at = at.to_wire().ok_or_else(|| Error::config("a moment out of range"))?.to_be_bytes();
+        let known = self.known_by()?;
+        let mut fields: Vec<_> = key.fields().map(|field| Encoded(Some(field))).collect();
+        fields.push(Encoded(Some(&at)));
+        fields.push(Encoded(known.as_ref().map(<[u8; 8]>::as_slice)));
+        let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).collect();
+        let rows = store.pool().read(&self.single(), &parameters).await?;
+        // What is too old was left out by the server.
+        features::one(&self.reader.features, rows.first(), 0, None)
+    }
+
+    /// The statement of [`get`](Self::get).
+    fn single(&self) -> Query {
+        let Reader { view, features, .. } = &self.reader;
+        let keys = view.keys();
+        let (at, known) = (keys.len() + 1, keys.len() + 2);
+        let values: Vec<_> = keys.iter().zip(1..).map(|(key, place)| (key, format!("${place}"))).collect();
+        let same = values.iter().map(|(key, place)| format!("h.{} = {place}", identifier(&key.name)));
+        let mut parameters: Vec<_> = keys.iter().map(|key| key.ty.pg()).collect();
+        parameters.extend([PgType::TIMESTAMPTZ, PgType::TIMESTAMPTZ]);
+        let mut columns = vec![("event_ts".to_owned(), PgType::TIMESTAMPTZ)];
+        columns.extend(features.iter().map(|(name, ty)| (name.clone(), ty.pg())));
+        let same = same.collect::<Vec<_>>().join(" AND ");
+        let sql = self.newest(&same, &format!("${at}"), &format!("${known}::timestamptz"));
+        Query { view: view.history_table(), sql, parameters, columns }
+    }
+
+    /// The newest row at `at` of the key that `same` picks, known by `known`.
+    fn newest(&self, same: &str, at: &str, known: &str) -> String {
+        let Reader { store, view, features, .. } = &self.reader;
+        let names = list("h.", features.iter().map(|(name, _)| name.as_str()));
+        let mut sql = format!(
+            "SELECT h.event_ts, {names} FROM {} h WHERE {same} AND h.event_ts <= {at}",
+            store.qualified(&view.history_table())
+        );
+        if let Some(ttl) = view.ttl() {
+            // In seconds, which no change of the clocks makes longer or shorter; it also prunes partitions.
+            sql.push_str(&format!(" AND h.event_ts >= {at} - interval '{} seconds'", ttl.as_secs()));
+        }
+        if self.known_at != KnownAt::Any {
+            sql.push_str(&format!(" AND h.written_at <= coalesce({known}, {at})"));
+        } else {
+            // The parameter must be used to have a type.
+            sql.push_str(&format!(" AND {known} IS NULL"));
+        }
+        sql.push_str(" ORDER BY h.event_ts DESC, h.written_at DESC LIMIT 1");
+        sql
+    }
+
+    fn known_by(&self) -> Result<Option<[u8; 8]>, Error> {
+        let KnownAt::At(moment) = self.known_at else { return Ok(None) };
+        let count = moment.to_wire().ok_or_else(|| Error::config("known_at is a moment out of range"))?;
+        Ok(Some(count.to_be_bytes()))
+    }
+
+    /// The features of each entity as they were known at its time: exactly one row an entity, in their order.
+    ///
+    /// Dropping the future cancels the query at the server.
+    ///
+    /// # Errors
+    /// If an entity does not fit the view (its row is named), or the store fails.
+    pub async fn join(&self, entities: &[(Key, Timestamp)]) -> Result<FeatureSet, Error> {
+        let view = &self.reader.view;
+        for (key, _) in entities {
+            if key.values().len() != view.keys().len() {
+                EncodedKey::new(view, key)?;
+            }
+        }
+        self.run(&Entities { view, entities }).await
+    }
+
+    /// As [`join`](Self::join), of a batch with the view's key columns and `event_ts`, the time of each entity in whole
+    /// microseconds since 1970. Other columns are not looked at.
+    ///
+    /// Dropping the future cancels the query at the server.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join), or if a column is not there.
+    pub async fn join_batch(&self, entities: &Batch<'_>) -> Result<FeatureSet, Error> {
+        self.run(&BatchRows::entities(&self.reader.view, entities)?).await
+    }
+
+    async fn run(&self, entities: &impl Rows) -> Result<FeatureSet, Error> {
+        let mut set = self.reader.empty_set(entities.len());
+        if entities.len() == 0 {
+            return Ok(set);
+        }
+        let pool = self.reader.store.pool();
+        let lease = pool.begin(Step::Read, pool.deadlines().join).await?;
+        let outcome = async {
+            let mut next = 0;
+            while next < entities.len() {
+                let end = entities.len().min(next + ENTITIES_A_STATEMENT);
+                let found = self.some(&lease, entities, next..end).await?;
+                let status = found.iter().map(|row| row.map_or(Status::Missing, |_| Status::Fresh));
+                self.reader.append(&mut set, &found, status.collect(), |_| true)?;
+                next = end;
+            }
+            Ok(set)
+        }
+        .await;
+        lease.end(Step::Read, Deadline::after(pool.deadlines().join), outcome).await
+    }
+
+    /// The rows of some entities, in their order.
+    async fn some(
+        &self,
+        lease: &Lease<'_>,
+        entities: &impl Rows,
+        range: std::ops::Range<usize>,
+    ) -> Result<FoundRows, Error> {
+        let Reader { view, .. } = &self.reader;
+        let length = self.reader.store.pool().deadlines().join;
+        let client = lease.client();
+        let keys = list("", view.keys().iter().map(|key| key.name.as_str()));
+        let stage = format!("cenote_entities_{}", &view.fingerprint()[..16]);
+        let definitions: String =
+            view.keys().iter().map(|key| format!("{} {}, ", identifier(&key.name), key.ty.sql())).collect();
+        // Only the key's index gives the newest row first; a plan that sorts reads a key's whole past for each entity.
+        let make = format!(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS {stage} ({definitions}event_ts timestamptz, extra integer) \
+             ON COMMIT DELETE ROWS; TRUNCATE pg_temp.{stage}; \
+             SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
+        );
+        let copy = format!("COPY pg_temp.{stage} ({keys}, event_ts, extra) FROM STDIN (FORMAT binary)");
+        let rows = self.encode(entities, range.clone())?;
+        let send = async {
+            client.batch_execute(&make).await?;
+            let mut sink = Box::pin(client.copy_in::<_, Bytes>(&copy).await?);
+            let mut rows = rows;
+            while !rows.is_empty() {
+                sink.feed(rows.split_to(rows.len().min(SEND)).freeze()).await?;
+            }
+            sink.as_mut().finish().await
+        };
+        lease.during(Step::Read, Deadline::after(length), send).await?;
+        let same: Vec<_> = view
+            .keys()
+            .iter()
+            .map(|key| identifier(&key.name))
+            .map(|key| format!("h.{key} = e.{key}"))
+            .collect();
+        let newest = self.newest(&same.join(" AND "), "e.event_ts", "$1::timestamptz");
+        let sql = format!("SELECT e.extra, n.* FROM pg_temp.{stage} e CROSS JOIN LATERAL ({newest}) n");
+        let known = self.known_by()?;
+        let known = Encoded(known.as_ref().map(<[u8; 8]>::as_slice));
+        let parameters: [(&(dyn ToSql + Sync), PgType); 1] = [(&known, PgType::TIMESTAMPTZ)];
+        let answer = client.query_typed(&sql, &parameters);
+        let rows = lease.during(Step::Read, Deadline::after(length), answer).await?;
+        if let Some(row) = rows.first() {
+            self.check(row)?;
+        }
+        let mut row_of_key = vec![None; range.len()];
+        for (index, row) in rows.iter().enumerate() {
+            let entity = i32::from_be_bytes(fixed(cell(row, 0)?.unwrap_or_default())?);
+            let place = usize::try_from(entity).ok().and_then(|entity| row_of_key.get_mut(entity));
+            *place.ok_or_else(|| Error::protocol(Step::Read, "a row for no entity"))? = Some(index);
+        }
+        Ok(FoundRows { rows, row_of_key, first: 1 })
+    }
+
+    /// Refuses an answer whose columns are not the view's.
+    fn check(&self, row: &tokio_postgres::Row) -> Result<(), Error> {
+        let differences = row.columns().iter().skip(2).zip(self.reader.features.iter());
+        let differences = differences.filter(|(column, (_, ty))| *column.type_() != ty.pg());
+        let differences: Vec<_> = differences
+            .map(|(column, (name, ty))| {
+                format!("column {name:?} of the history is {}, not {ty}", column.type_())
+            })
+            .collect();
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(ErrorKind::SchemaDrift { view: self.reader.view.table(), differences }.into())
+    }
+
+    /// The entities in `COPY`'s binary form, sorted by key: so the index is read from one end to the other.
+    fn encode(&self, entities: &impl Rows, range: std::ops::Range<usize>) -> Result<BytesMut, Error> {
+        let columns: Vec<(&str, Type)> = self
+            .reader
+            .view
+            .keys()
+            .iter()
+            .map(|key| (key.name.as_str(), key.ty))
+            .chain([("event_ts", Type::Timestamp)])
+            .collect();
+        let mut bytes = BytesMut::new();
+        let mut ends = Vec::with_capacity(range.len());
+        for row in range.clone() {
+            for (column, (name, ty)) in columns.iter().enumerate() {
+                let at = bytes.len();
+                let fits = entities.encode(row, column, *ty, &mut bytes).and_then(|()| {
+                    let missing = bytes[at..at + 4] == (-1i32).to_be_bytes();
+                    if missing { Err(Mismatch { found: "no value" }) } else { Ok(()) }
+                });
+                fits.map_err(|Mismatch { found }| ErrorKind::Cell {
+                    row,
+                    column: (*name).to_owned(),
+                    expected: ty.to_string(),
+                    found: found.to_owned(),
+                })?;
+            }
+            ends.push(bytes.len());
+        }
+        let row = |index: usize| &bytes[if index == 0 { 0 } else { ends[index - 1] }..ends[index]];
+        let mut order: Vec<usize> = (0..ends.len()).collect();
+        order.sort_unstable_by(|a, b| row(*a).cmp(row(*b)));
+        let mut out = BytesMut::with_capacity(bytes.len() + 10 * ends.len() + 21);
+        out.put_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
+        for index in order {
+            out.put_i16(columns.len() as i16 + 1);
+            out.put_slice(row(index));
+            out.put_i32(4);
+            out.put_i32(index as i32);
+        }
+        out.put_i16(-1);
+        Ok(out)
+    }
+}

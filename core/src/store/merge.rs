@@ -1,0 +1,137 @@
+//! The statements of a writer: rows staged, then merged into the online table and appended to the history, in one statement.
+//!
+//! The invariant is the order by which one row of a key stands before another: the later event; of one event what became known
+//! later. A row that became known now and says nothing else than is known of its event, down to the bit, is no news; one whose
+//! moment the caller gives is news unless that very moment has a row. So a batch that is written twice changes nothing.
+
+use tokio_postgres::types::Type as PgType;
+
+use super::FeatureStore;
+use super::ddl::{identifier, key_list};
+use super::pool::Query;
+use super::value::Type;
+use super::view::View;
+
+/// Where the rows are that a merge takes.
+enum Source<'a> {
+    /// The parameters of the statement are the one row.
+    Parameters,
+    /// The staged rows; those with `extra` are the newest of their key.
+    Stage(&'a str),
+}
+
+/// A writer's statements.
+pub(super) struct Statements {
+    /// Merges the one row that its parameters are: keys, event time, features, and the two that say when it became known.
+    pub(super) one: Query,
+    /// Makes the temporary table.
+    pub(super) stage: String,
+    /// Empties it.
+    pub(super) clear: String,
+    pub(super) copy: String,
+    /// Merges the staged rows; its parameters say when they became known.
+    pub(super) merge: String,
+    /// Name and type of the columns of a row: keys, event time, features.
+    pub(super) columns: Vec<(String, Type)>,
+}
+
+impl Statements {
+    pub(super) fn new(store: &FeatureStore, view: &View) -> Self {
+        let columns: Vec<(String, Type)> = view
+            .keys()
+            .iter()
+            .map(|key| (key.name.clone(), key.ty))
+            .chain([("event_ts".to_owned(), Type::Timestamp)])
+            .chain(view.features().iter().map(|feature| (feature.name.clone(), feature.ty)))
+            .collect();
+        let names = list("", columns.iter().map(|(name, _)| name.as_str()));
+        let mut parameters: Vec<_> = columns.iter().map(|(_, ty)| ty.pg()).collect();
+        parameters.extend([PgType::TIMESTAMPTZ, PgType::BOOL]);
+        let counts = ["inserted", "updated", "appended"].map(|name| (name.to_owned(), PgType::INT8));
+        let one = Query {
+            view: view.table(),
+            sql: merge(store, view, &columns, &Source::Parameters),
+            parameters,
+            columns: counts.to_vec(),
+        };
+        let stage = format!("pg_temp.\"cenote_{}\"", &view.fingerprint()[..16]);
+        let definitions: Vec<_> =
+            columns.iter().map(|(name, ty)| format!("{} {}", identifier(name), ty.sql())).collect();
+        Self {
+            one,
+            copy: format!("COPY {stage} ({names}, extra) FROM STDIN (FORMAT binary)"),
+            merge: merge(store, view, &columns, &Source::Stage(&stage)),
+            clear: format!("TRUNCATE {stage}"),
+            stage: format!(
+                "CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}, extra boolean) ON COMMIT DELETE ROWS",
+                stage.trim_start_matches("pg_temp."),
+                definitions.join(", ")
+            ),
+            columns,
+        }
+    }
+}
+
+fn merge(store: &FeatureStore, view: &View, columns: &[(String, Type)], source: &Source<'_>) -> String {
+    let names = list("", columns.iter().map(|(name, _)| name.as_str()));
+    let staged = list("s.", columns.iter().map(|(name, _)| name.as_str()));
+    let features = || view.features().iter().map(|feature| feature.name.as_str());
+    let set: String = features().map(identifier).map(|name| format!(", {name} = excluded.{name}")).collect();
+    let (rows, newest, first) = match source {
+        Source::Parameters => {
+            let places: Vec<_> = columns
+                .iter()
+                .zip(1..)
+                .map(|((name, ty), place)| format!("${place}::{} AS {}", ty.sql(), identifier(name)))
+                .collect();
+            (format!("(SELECT {}) s", places.join(", ")), "", columns.len() + 1)
+        }
+        Source::Stage(stage) => (format!("{stage} s"), " WHERE s.extra", 1),
+    };
+    // A moment that the caller gives, or the event's own, or the transaction's.
+    let written = format!(
+        "coalesce(${first}::timestamptz, CASE WHEN ${}::boolean THEN s.event_ts END, now())",
+        first + 1
+    );
+    let given = format!("(${first}::timestamptz IS NOT NULL OR ${}::boolean)", first + 1);
+    let mut sql = format!(
+        "WITH merged AS (INSERT INTO {online} AS o ({names}, written_at) SELECT {staged}, {written} FROM {rows}{newest} \
+         ON CONFLICT ({keys}) DO UPDATE SET event_ts = excluded.event_ts, written_at = excluded.written_at{set} \
+         WHERE excluded.event_ts > o.event_ts OR (excluded.event_ts = o.event_ts \
+         AND excluded.written_at > o.written_at AND ({given} OR ROW({old})::record *<> ROW({new})::record)) \
+         RETURNING (o.xmax = 0) AS inserted)",
+        online = store.table(view),
+        keys = key_list(view),
+        old = list("o.", features()),
+        new = list("excluded.", features()),
+    );
+    let mut appended = "0::bigint";
+    if view.history().is_some() {
+        let history = store.qualified(&view.history_table());
+        let same: String = view
+            .keys()
+            .iter()
+            .map(|key| identifier(&key.name))
+            .map(|key| format!("h.{key} = s.{key} AND "))
+            .collect();
+        sql.push_str(&format!(
+            ", appended AS (INSERT INTO {history} ({names}, written_at) SELECT {staged}, {written} FROM {rows} \
+             WHERE {given} OR NOT EXISTS (SELECT FROM (SELECT {known} FROM {history} h WHERE {same}h.event_ts = s.event_ts \
+             AND h.written_at <= {written} ORDER BY h.written_at DESC LIMIT 1) p \
+             WHERE ROW({before})::record *= ROW({new})::record) \
+             ON CONFLICT DO NOTHING RETURNING 1)",
+            known = list("h.", features()),
+            before = list("p.", features()),
+            new = list("s.", features()),
+        ));
+        appended = "(SELECT count(*) FROM appended)";
+    }
+    format!(
+        "{sql} SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted), {appended} FROM merged"
+    )
+}
+
+/// Quoted names with commas, `prefix` before each.
+pub(super) fn list<'a>(prefix: &str, names: impl Iterator<Item = &'a str>) -> String {
+    names.map(|name| format!("{prefix}{}", identifier(name))).collect::<Vec<_>>().join(", ")
+}
