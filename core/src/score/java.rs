@@ -18,9 +18,16 @@ pub(crate) fn min(a: f64, b: f64) -> f64 {
     -max(-a, -b)
 }
 
-/// `Math.pow`, which gives `NaN` where C gives 1: for a `NaN` exponent, and for 1 or -1 to an infinite power.
+/// `Math.pow`, which gives `NaN` where C gives 1: for a `NaN` exponent, and for 1 or -1 to an infinite power. A square is
+/// a product in HotSpot; other powers are the platform's, which may differ from Java's in the last bit.
 pub(crate) fn pow(x: f64, y: f64) -> f64 {
-    if y.is_nan() || (x.abs() == 1.0 && y.is_infinite()) { f64::NAN } else { x.powf(y) }
+    if y == 2.0 {
+        x * x
+    } else if y.is_nan() || (x.abs() == 1.0 && y.is_infinite()) {
+        f64::NAN
+    } else {
+        x.powf(y)
+    }
 }
 
 /// The first `nextDouble` of a `java.util.Random` of that seed.
@@ -52,6 +59,7 @@ mod tests {
     fn powers_of_one_are_not_always_one() {
         assert!(pow(1.0, f64::NAN).is_nan() && pow(-1.0, f64::INFINITY).is_nan());
         assert_eq!(pow(f64::NAN, 0.0), 1.0);
+        assert_eq!(pow(0.347_742_633_933_974_1, 2.0), 0.347_742_633_933_974_1 * 0.347_742_633_933_974_1);
     }
 
     /// Values of OpenJDK 17.
