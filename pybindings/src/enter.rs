@@ -70,6 +70,27 @@ pub(crate) fn get_num_threads(py: Python<'_>) -> PyResult<usize> {
     Ok(pool(py)?.current_num_threads())
 }
 
+/// Runs a call to the feature store on this very thread, detached from the interpreter: the thread has the connection.
+pub(crate) fn enter_store<T, F>(py: Python<'_>, call: F) -> PyResult<T>
+where
+    T: Send,
+    F: FnOnce() -> Result<T, cenote::store::Error> + Send,
+{
+    let result = py.detach(call);
+    py.check_signals()?;
+    result.map_err(|error| error::store(py, &error))
+}
+
+/// Scores what was fetched from the store, on the pool.
+pub(crate) fn enter_scoring<T, F>(py: Python<'_>, work: F) -> PyResult<T>
+where
+    T: Send,
+    F: FnOnce() -> Result<T, cenote::store::Error> + Send,
+{
+    let pool = pool(py)?;
+    enter_store(py, || pool.install(work))
+}
+
 /// Runs `work` on the pool, detached from the interpreter. Its error is raised with `found`, the columns that came;
 /// a signal that arrived meanwhile, such as Ctrl-C, is raised first.
 pub(crate) fn enter<T, F>(py: Python<'_>, found: &[String], work: F) -> PyResult<T>

@@ -3,8 +3,8 @@
 //! In flow errors of the core and complaints of the conversions; out flow `PyErr`s of the documented classes, with
 //! their attributes set. Messages name columns, rows and kinds of value, never a value.
 
-use cenote::{Error, ErrorKind, RowError};
-use pyo3::exceptions::PyRuntimeError;
+use cenote::{Error, ErrorKind, RowError, mojo, store};
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -14,8 +14,15 @@ enum Class {
     Cell,
     ColumnType,
     Input,
+    Limit,
     MissingColumns,
+    ModelFormat,
     Row,
+    SchemaDrift,
+    Store,
+    StoreConnection,
+    StoreTimeout,
+    UnsupportedModel,
     UnsupportedOperation,
 }
 
@@ -25,8 +32,15 @@ impl Class {
             Self::Cell => "CellError",
             Self::ColumnType => "ColumnTypeError",
             Self::Input => "InputError",
+            Self::Limit => "LimitError",
             Self::MissingColumns => "MissingColumnsError",
+            Self::ModelFormat => "ModelFormatError",
             Self::Row => "RowError",
+            Self::SchemaDrift => "SchemaDriftError",
+            Self::Store => "StoreError",
+            Self::StoreConnection => "StoreConnectionError",
+            Self::StoreTimeout => "StoreTimeoutError",
+            Self::UnsupportedModel => "UnsupportedModelError",
             Self::UnsupportedOperation => "UnsupportedOperationError",
         }
     }
@@ -77,9 +91,29 @@ pub(crate) fn refused_row(py: Python<'_>, error: &RowError) -> PyErr {
     raise(py, Class::Row, &message, |exception| exception.setattr("row", error.row))
 }
 
+/// The file is not a model that this release can read.
+fn open(py: Python<'_>, error: &mojo::Error) -> PyErr {
+    let class = match error.kind() {
+        mojo::ErrorKind::Malformed(_) => Class::ModelFormat,
+        mojo::ErrorKind::Limit { .. } => Class::Limit,
+        mojo::ErrorKind::Unsupported(_) => Class::UnsupportedModel,
+        _ => return PyOSError::new_err(error.to_string()),
+    };
+    raise(py, class, &error.to_string(), |_| Ok(()))
+}
+
+/// Any error of opening a model.
+pub(crate) fn opening(py: Python<'_>, error: &Error) -> PyErr {
+    match error.kind() {
+        ErrorKind::Unsupported { .. } => raise(py, Class::UnsupportedModel, &error.to_string(), |_| Ok(())),
+        _ => core(py, error, &[]),
+    }
+}
+
 /// Any error of the core. `found` are the columns that came, since a batch carries only those the model reads.
 pub(crate) fn core(py: Python<'_>, error: &Error, found: &[String]) -> PyErr {
     match error.kind() {
+        ErrorKind::Open(error) => open(py, error),
         ErrorKind::MissingColumns { missing, .. } => {
             let whole: Error =
                 ErrorKind::MissingColumns { missing: missing.clone(), found: found.to_vec() }.into();
@@ -97,4 +131,35 @@ pub(crate) fn core(py: Python<'_>, error: &Error, found: &[String]) -> PyErr {
         ErrorKind::ColumnLength { .. } | ErrorKind::DuplicateColumn { .. } => input(py, &error.to_string()),
         _ => PyRuntimeError::new_err(error.to_string()),
     }
+}
+
+/// Any error of the feature store, with its cause if the message does not hold it.
+pub(crate) fn store(py: Python<'_>, error: &store::Error) -> PyErr {
+    use store::ErrorKind;
+    let mut message = error.to_string();
+    if let ErrorKind::Connection { source: Some(source), .. } = error.kind() {
+        message = format!("{message}: {source}");
+    }
+    let class = match error.kind() {
+        ErrorKind::Model(error) => return core(py, error, &[]),
+        ErrorKind::SchemaDrift { differences: lines, .. } | ErrorKind::Bind { problems: lines, .. } => {
+            return raise(py, Class::SchemaDrift, &message, |exception| {
+                exception.setattr("differences", lines)
+            });
+        }
+        ErrorKind::Cell { row, column, .. } => {
+            return raise(py, Class::Cell, &message, |exception| {
+                exception.setattr("row", row)?;
+                exception.setattr("column", column)
+            });
+        }
+        ErrorKind::Deadline { .. } => Class::StoreTimeout,
+        ErrorKind::Connection { .. } => Class::StoreConnection,
+        ErrorKind::Config { .. }
+        | ErrorKind::View { .. }
+        | ErrorKind::Key { .. }
+        | ErrorKind::Columns { .. } => Class::Input,
+        _ => Class::Store,
+    };
+    raise(py, class, &message, |_| Ok(()))
 }

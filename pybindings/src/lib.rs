@@ -7,6 +7,7 @@ mod error;
 mod input;
 mod model;
 mod output;
+mod store;
 mod table;
 
 use pyo3::pymodule;
@@ -18,6 +19,8 @@ mod _cenote {
     use crate::enter::{get_num_threads, set_num_threads};
     #[pymodule_export]
     use crate::model::Model;
+    #[pymodule_export]
+    use crate::store::{FeatureSet, FeatureStore, Features, Score, ScorePlan, Scores, Upserted, View};
     #[pymodule_export]
     use crate::table::ArrowTable;
 

@@ -26,7 +26,6 @@ pub(crate) struct Model {
     model: cenote::Model,
     wanted: Wanted,
     bytes: Py<PyBytes>,
-    output_names: Vec<String>,
 }
 
 /// What is asked of the model.
@@ -38,6 +37,16 @@ enum Call {
 }
 
 impl Model {
+    /// The core's model.
+    pub(crate) fn model(&self) -> &cenote::Model {
+        &self.model
+    }
+
+    /// The columns that it reads.
+    pub(crate) fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
     fn call(
         &self,
         call: Call,
@@ -177,19 +186,11 @@ impl Model {
     /// Reads a model from the bytes of its zip.
     #[staticmethod]
     fn _from_bytes(py: Python<'_>, bytes: Bound<'_, PyBytes>) -> PyResult<Self> {
-        let (model, output_names) = enter(py, &[], {
-            let bytes = bytes.as_bytes();
-            || {
-                let model = cenote::Model::from_bytes(bytes)?;
-                let mut options = PredictOptions::default();
-                options.missing_columns = MissingColumns::AsMissing;
-                let none = model.predict_with(&Batch::new(0), &options)?;
-                let names = none.columns.into_iter().map(|column| column.name).collect();
-                Ok((model, names))
-            }
-        })?;
+        let content = bytes.as_bytes();
+        let model = py.detach(|| cenote::Model::from_bytes(content));
+        let model = model.map_err(|error| error::opening(py, &error))?;
         let wanted = Wanted::of(py, &model);
-        Ok(Self { model, wanted, bytes: bytes.unbind(), output_names })
+        Ok(Self { model, wanted, bytes: bytes.unbind() })
     }
 
     /// Predict a table, or the one row that a dict of single values is.
@@ -231,40 +232,52 @@ impl Model {
         self.run(data, Call::Staged, Options::new(strict, missing_columns)?)
     }
 
+    /// Tell how much each feature moves a row's prediction. Not in this release.
+    #[pyo3(signature = (data, *, strict=false, missing_columns=None))]
+    fn predict_contributions<'py>(
+        &self,
+        data: &Bound<'py, PyAny>,
+        strict: bool,
+        missing_columns: Option<&str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Options::new(strict, missing_columns)?;
+        Err(error::unsupported(data.py(), "contributions are not in this release of cenote"))
+    }
+
     /// The short name of the algorithm, such as ``gbm``.
     #[getter]
     fn algo(&self) -> &str {
-        &self.model.artifact().manifest.algo
+        &self.model.manifest().algo
     }
 
     /// The long name of the algorithm.
     #[getter]
     fn algorithm(&self) -> &str {
-        &self.model.artifact().manifest.algorithm
+        &self.model.manifest().algorithm
     }
 
     /// What the model answers, by H2O's name: ``Regression``, ``Binomial``, ``Multinomial`` ...
     #[getter]
     fn category(&self) -> String {
-        format!("{:?}", self.model.artifact().manifest.category)
+        format!("{:?}", self.model.manifest().category)
     }
 
     /// The release of H2O that wrote the file.
     #[getter]
     fn h2o_version(&self) -> &str {
-        &self.model.artifact().manifest.h2o_version
+        &self.model.manifest().h2o_version
     }
 
     /// The version of the algorithm's format, such as ``1.40``.
     #[getter]
     fn mojo_version(&self) -> String {
-        self.model.artifact().manifest.mojo_version.to_string()
+        self.model.manifest().mojo_version.to_string()
     }
 
     /// The model's uuid, as written.
     #[getter]
     fn uuid(&self) -> &str {
-        &self.model.artifact().manifest.uuid
+        &self.model.manifest().uuid
     }
 
     /// How many trees a class has; ``None`` for models without trees.
@@ -276,7 +289,7 @@ impl Model {
     /// The probability at and above which the second of two classes is predicted; ``None`` for other models.
     #[getter]
     fn default_threshold(&self) -> Option<f64> {
-        let manifest = &self.model.artifact().manifest;
+        let manifest = self.model.manifest();
         (manifest.n_classes == 2).then_some(manifest.default_threshold)
     }
 
@@ -284,7 +297,7 @@ impl Model {
     #[getter]
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let info = PyDict::new(py);
-        for (key, value) in &self.model.artifact().manifest.info {
+        for (key, value) in &self.model.manifest().info {
             info.set_item(key, value)?;
         }
         Ok(info)
@@ -304,8 +317,8 @@ impl Model {
             types.set_item(
                 &column.key,
                 match column.role {
-                    Role::Numeric => "numeric",
                     Role::Categorical => "categorical",
+                    Role::Numeric | Role::Stored | Role::Moment => "numeric",
                 },
             )?;
         }
@@ -316,7 +329,7 @@ impl Model {
     #[getter]
     fn domains<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let domains = PyDict::new(py);
-        for column in self.model.artifact().schema.input_columns() {
+        for column in self.model.schema().input_columns() {
             domains.set_item(&column.name, column.domain.as_deref())?;
         }
         Ok(domains)
@@ -325,26 +338,25 @@ impl Model {
     /// The response column, if the model is supervised.
     #[getter]
     fn response(&self) -> Option<&str> {
-        self.model.artifact().schema.response.as_ref().map(|response| response.name.as_str())
+        self.model.schema().response.as_ref().map(|response| response.name.as_str())
     }
 
-    /// The class labels, if the model is a classifier.
+    /// The labels that ``predict`` may take, in H2O's order, if the model is a classifier.
     #[getter]
     fn labels(&self) -> Option<Vec<&str>> {
-        let domain = self.model.artifact().schema.response.as_ref()?.domain.as_ref()?;
-        Some(domain.iter().map(String::as_str).collect())
+        Some(self.model.labels()?.iter().map(String::as_str).collect())
     }
 
     /// The column that is added on the link scale, if the model was trained with one.
     #[getter]
     fn offset_column(&self) -> Option<&str> {
-        self.model.artifact().schema.offset_column.as_deref()
+        self.model.offset_column()
     }
 
     /// The columns of :meth:`predict`'s answer.
     #[getter]
     fn output_names(&self) -> Vec<&str> {
-        self.output_names.iter().map(String::as_str).collect()
+        self.model.output_names().collect()
     }
 
     /// The bytes of the MOJO's zip.
@@ -358,7 +370,7 @@ impl Model {
     }
 
     fn __repr__(&self) -> String {
-        let manifest = &self.model.artifact().manifest;
+        let manifest = self.model.manifest();
         let trees = self.n_trees().map(|trees| format!(", {trees} trees")).unwrap_or_default();
         format!(
             "<cenote.Model {} {:?}: {} features{trees}, H2O {}>",
@@ -372,7 +384,7 @@ impl Model {
 
 impl Model {
     fn info_value(&self, key: &str) -> Option<&str> {
-        let info = &self.model.artifact().manifest.info;
+        let info = &self.model.manifest().info;
         info.iter().find(|(other, _)| other == key).map(|(_, value)| value.as_str())
     }
 }

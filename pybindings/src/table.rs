@@ -25,6 +25,17 @@ impl ArrowTable {
         Self { batch }
     }
 
+    /// The table as an Arrow stream of one record batch.
+    pub(crate) fn stream<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let (array, field) = self.parts();
+        let reader = Box::new(ArrayIterator::new(vec![Ok(array)], field));
+        Ok(to_stream_pycapsule(py, reader, requested_schema)?)
+    }
+
     /// The table as one struct array, and its field.
     fn parts(&self) -> (ArrayRef, FieldRef) {
         let schema = self.batch.schema();
@@ -78,8 +89,6 @@ impl ArrowTable {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        let (array, field) = self.parts();
-        let reader = Box::new(ArrayIterator::new(vec![Ok(array)], field));
-        Ok(to_stream_pycapsule(py, reader, requested_schema)?)
+        self.stream(py, requested_schema)
     }
 }

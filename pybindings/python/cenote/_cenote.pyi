@@ -1,22 +1,124 @@
-"""The extension module. Import these names from :mod:`cenote`."""
+"""The extension module: import these names from :mod:`cenote`.
 
-from typing import Any, Final, Literal, TypeAlias, TypeVar, overload, final
-from collections.abc import Mapping, Sequence
+What goes in comes out as its own kind, so each call has an overload a kind of table. pandas, polars, pyarrow and NumPy are
+named by protocols here, for none of them needs to be installed.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, final, overload
 
 __version__: Final[str]
 
-_Table = TypeVar("_Table")
 _MissingColumns: TypeAlias = Literal["error", "na"] | None
+_Cell: TypeAlias = Any
 
-def set_num_threads(threads: int | None) -> None: ...
-def get_num_threads() -> int: ...
+class _Table(Protocol):
+    """A pandas or polars ``DataFrame``, a pyarrow ``Table`` or ``RecordBatch``, a NumPy array: all have a shape."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+class _ArrowStream(Protocol):
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+_T = TypeVar("_T", bound=_Table)
+
+def set_num_threads(threads: int | None) -> None:
+    """Set how many threads score batches, in this process and from now on; ``None`` is as many as there are processors."""
+
+def get_num_threads() -> int:
+    """How many threads score batches."""
+
 @final
 class Model:
+    """A model ready to score. Make one with :func:`cenote.load`.
+
+    It is immutable, safe to share between threads, and pickles with the bytes of its MOJO, so that Spark, Ray and
+    multiprocessing can carry it. A child after ``fork`` may use it too.
+
+    **Tables.** Each call takes a pandas or polars ``DataFrame``, a pyarrow ``Table`` or ``RecordBatch``, any object with
+    ``__arrow_c_stream__`` or ``__arrow_c_array__``, a 2-D NumPy array, a dict of columns, a list of dicts, or one dict of
+    single values (a row), and gives back the same kind; another Arrow table comes back as an :class:`ArrowTable`. Columns are
+    found by name, in any order, and those the model does not read are ignored. A NumPy array of numbers has the columns of
+    :attr:`feature_names` in that order, categorical ones as level codes (their place in :attr:`domains`); one of objects or
+    text has cells as in a dict. Labels come back as categories (pandas, polars, Arrow), as text (dicts), or as their place in
+    :attr:`labels` (NumPy).
+
+    **Cells.** ``None``, null, ``NA`` and ``NaT`` are missing, and so is ``nan`` in a categorical column. As in H2O's
+    ``EasyPredictModelWrapper``: an unseen level counts as missing, text in a numeric column is read as Java's
+    ``Double.parseDouble`` reads it and is missing where that fails, a whole number in a categorical column is the level of
+    that text. Times are milliseconds since 1970-01-01 UTC. ``strict=True`` refuses what does not fit in place of converting
+    it (:class:`CellError` names row and column).
+
+    **Rows that H2O refuses**, because its Java scorer throws on them, are missing in every column of the answer (``nan`` in
+    NumPy arrays, with a ``RuntimeWarning``), and a last column ``error`` says why; that column is there only if some row was
+    refused. A single row raises :class:`RowError`, and so does any table under ``strict=True``.
+
+    **Missing columns.** A table without a column that the model reads raises :class:`MissingColumnsError`; a single row may
+    leave cells out, which then are missing. ``missing_columns="na"`` or ``"error"`` chooses for both.
+
+    **Threads.** Batches are scored on a pool that all threads of the process share, with the GIL released: see
+    :func:`set_num_threads`. A single row is scored on the caller's thread, with the GIL held: that takes microseconds.
+    """
+
     @staticmethod
     def _from_bytes(bytes: bytes) -> Model: ...
+    @overload
     def predict(
-        self, data: Any, *, strict: bool = False, missing_columns: _MissingColumns = None
-    ) -> Any: ...
+        self, data: dict[str, Any], *, strict: bool = False, missing_columns: _MissingColumns = None
+    ) -> dict[str, Any]: ...
+    @overload
+    def predict(
+        self, data: list[dict[str, Any]], *, strict: bool = False, missing_columns: _MissingColumns = None
+    ) -> list[dict[str, Any]]: ...
+    @overload
+    def predict(self, data: _T, *, strict: bool = False, missing_columns: _MissingColumns = None) -> _T: ...
+    @overload
+    def predict(
+        self, data: _ArrowStream, *, strict: bool = False, missing_columns: _MissingColumns = None
+    ) -> ArrowTable: ...
+    @overload
+    def predict(self, data: Any, *, strict: bool = False, missing_columns: _MissingColumns = None) -> Any:
+        """Predict a table, or the one row that a dict of single values is.
+
+        The columns of the answer are :attr:`output_names`: for a classifier ``predict``, the label, then a probability
+        (0..1) a label, and calibrated ones (``cal_`` and the label) where the model has a calibration; for a regression
+        ``predict``, in the response's unit.
+
+        :raises InputError: the data do not fit the model; its subclasses say how.
+        :raises TypeError: ``data`` is no table.
+        """
+
+    @overload
+    def predict_leaf_node_assignment(
+        self,
+        data: dict[str, Any],
+        type: Literal["Path", "Node_ID"] = "Path",
+        *,
+        strict: bool = False,
+        missing_columns: _MissingColumns = None,
+    ) -> dict[str, Any]: ...
+    @overload
+    def predict_leaf_node_assignment(
+        self,
+        data: list[dict[str, Any]],
+        type: Literal["Path", "Node_ID"] = "Path",
+        *,
+        strict: bool = False,
+        missing_columns: _MissingColumns = None,
+    ) -> list[dict[str, Any]]: ...
+    @overload
+    def predict_leaf_node_assignment(
+        self,
+        data: _T,
+        type: Literal["Path", "Node_ID"] = "Path",
+        *,
+        strict: bool = False,
+        missing_columns: _MissingColumns = None,
+    ) -> _T: ...
+    @overload
     def predict_leaf_node_assignment(
         self,
         data: Any,
@@ -24,52 +126,415 @@ class Model:
         *,
         strict: bool = False,
         missing_columns: _MissingColumns = None,
-    ) -> Any: ...
+    ) -> Any:
+        """Tell the leaf of every tree that each row falls into: ``[rows x trees]``, columns ``T1.C1``, ``T1.C2`` ...
+
+        ``type="Path"`` gives the turns from the root, such as ``LRL``, missing for leaves deeper than 63; ``"Node_ID"`` gives
+        H2O's node ids, -1 for such leaves.
+
+        :raises UnsupportedOperationError: the model has no trees, or its file is too old to tell.
+        """
+
+    @overload
+    def staged_predict_proba(
+        self, data: dict[str, Any], *, strict: bool = False, missing_columns: _MissingColumns = None
+    ) -> dict[str, Any]: ...
+    @overload
+    def staged_predict_proba(
+        self, data: list[dict[str, Any]], *, strict: bool = False, missing_columns: _MissingColumns = None
+    ) -> list[dict[str, Any]]: ...
+    @overload
+    def staged_predict_proba(
+        self, data: _T, *, strict: bool = False, missing_columns: _MissingColumns = None
+    ) -> _T: ...
+    @overload
     def staged_predict_proba(
         self, data: Any, *, strict: bool = False, missing_columns: _MissingColumns = None
-    ) -> Any: ...
-    def to_bytes(self) -> bytes: ...
+    ) -> Any:
+        """Predict after each tree: ``[rows x trees]``, columns ``T1.C1``, ``T1.C2`` ...
+
+        For two classes it is the first class's probability. An offset counts as 0, as in H2O.
+
+        :raises UnsupportedOperationError: the model has no trees.
+        """
+
+    def predict_contributions(
+        self, data: Any, *, strict: bool = False, missing_columns: _MissingColumns = None
+    ) -> Any:
+        """Tell how much each feature moves a row's prediction. Not in this release.
+
+        :raises UnsupportedOperationError: always, in this release.
+        """
+
     @property
-    def algo(self) -> str: ...
+    def algo(self) -> str:
+        """The short name of the algorithm, such as ``gbm``."""
+
     @property
-    def algorithm(self) -> str: ...
+    def algorithm(self) -> str:
+        """The long name of the algorithm."""
+
     @property
-    def category(self) -> str: ...
+    def category(self) -> str:
+        """What the model answers, by H2O's name: ``Regression``, ``Binomial``, ``Multinomial`` ..."""
+
     @property
-    def h2o_version(self) -> str: ...
+    def h2o_version(self) -> str:
+        """The release of H2O that wrote the file."""
+
     @property
-    def mojo_version(self) -> str: ...
+    def mojo_version(self) -> str:
+        """The version of the algorithm's format, such as ``1.40``."""
+
     @property
-    def uuid(self) -> str: ...
+    def uuid(self) -> str:
+        """The model's uuid, as written."""
+
     @property
-    def n_trees(self) -> int | None: ...
+    def n_trees(self) -> int | None:
+        """How many trees a class has; ``None`` for models without trees."""
+
     @property
-    def default_threshold(self) -> float | None: ...
+    def default_threshold(self) -> float | None:
+        """The probability at and above which the second of two classes is predicted; ``None`` for other models."""
+
     @property
-    def info(self) -> dict[str, str]: ...
+    def info(self) -> dict[str, str]:
+        """Every key of the file's ``[info]`` section, as written."""
+
     @property
-    def feature_names(self) -> list[str]: ...
+    def feature_names(self) -> list[str]:
+        """The columns that the model reads, in its order: features, then the offset column if it has one."""
+
     @property
-    def feature_types(self) -> dict[str, str]: ...
+    def feature_types(self) -> dict[str, str]:
+        """``numeric`` or ``categorical``, by column."""
+
     @property
-    def domains(self) -> dict[str, list[str] | None]: ...
+    def domains(self) -> dict[str, list[str] | None]:
+        """The levels of each categorical column in code order, and ``None`` for each numeric one."""
+
     @property
-    def response(self) -> str | None: ...
+    def response(self) -> str | None:
+        """The response column, if the model is supervised."""
+
     @property
-    def labels(self) -> list[str] | None: ...
+    def labels(self) -> list[str] | None:
+        """The labels that ``predict`` may take, in H2O's order, if the model is a classifier."""
+
     @property
-    def offset_column(self) -> str | None: ...
+    def offset_column(self) -> str | None:
+        """The column that is added on the link scale, if the model was trained with one."""
+
     @property
-    def output_names(self) -> list[str]: ...
+    def output_names(self) -> list[str]:
+        """The columns of :meth:`predict`'s answer."""
+
+    def to_bytes(self) -> bytes:
+        """The bytes of the MOJO's zip."""
+
     def __reduce__(self) -> tuple[Any, tuple[bytes]]: ...
 
 @final
 class ArrowTable:
+    """A table of predictions for any library that speaks the Arrow PyCapsule interface.
+
+    Give it to ``pyarrow.table``, ``polars.DataFrame``, ``duckdb`` or another consumer; nothing is copied.
+    """
+
     @property
-    def num_rows(self) -> int: ...
+    def num_rows(self) -> int:
+        """How many rows there are."""
+
     @property
-    def column_names(self) -> list[str]: ...
+    def column_names(self) -> list[str]:
+        """The names of the columns."""
+
     def __len__(self) -> int: ...
-    def __arrow_c_schema__(self) -> object: ...
-    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+    def __arrow_c_schema__(self) -> object:
+        """The schema as an Arrow PyCapsule."""
+
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        """The table as one Arrow struct array."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The table as an Arrow stream of one record batch."""
+
+_Key: TypeAlias = Any
+_Status: TypeAlias = Literal["fresh", "stale", "missing"]
+
+@final
+class View:
+    """A feature view: the keys that name an entity, and its typed features. Immutable; equal views are equal.
+
+    ``definition`` is a dict, or the same as JSON::
+
+        View({
+            "name": "customer_stats",
+            "keys": [{"name": "customer", "type": "i64"}],
+            "features": [{"name": "age", "type": "f64"},
+                         {"name": "segment", "type": "text", "levels": ["a", "b"]}],
+            "ttl_seconds": 86400,
+        })
+
+    Types are ``bool``, ``i16``, ``i32``, ``i64``, ``f32``, ``f64``, ``text`` and ``timestamp``; a key is not floating.
+    ``version`` (1 if not given), ``ttl_seconds``, ``levels``, ``description`` and ``owner`` may be left out.
+
+    :raises InputError: the definition contradicts itself; the message says how.
+    """
+
+    def __new__(cls, definition: str | Mapping[str, Any], /) -> View: ...
+    @property
+    def name(self) -> str:
+        """The name."""
+
+    @property
+    def version(self) -> int:
+        """The version: two versions have tables side by side."""
+
+    @property
+    def keys(self) -> list[str]:
+        """The key columns' names in order."""
+
+    @property
+    def features(self) -> list[str]:
+        """The features' names in order."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the JSON form, in hexadecimal."""
+
+    def to_json(self) -> str:
+        """The definition as JSON, the same text for the same view."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The definition as a dict."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, tuple[str]]: ...
+
+@final
+class FeatureStore:
+    """A store of features in PostgreSQL. Make one with :meth:`connect` or :meth:`shared`.
+
+    Safe to share between threads, each of which has its own connection, and usable in a child after ``fork``. The GIL is
+    released while a call waits. As a context manager it closes at the end.
+
+    A key is the value of its column, or for several columns a tuple in their order or a dict by name. Every error is a
+    :class:`StoreError` or, where the data are wrong, an :class:`InputError`.
+    """
+
+    @staticmethod
+    def connect(
+        dsn: str,
+        *,
+        schema: str | None = None,
+        read_timeout: float | None = None,
+        write_timeout: float | None = None,
+        root_certificates: str | os.PathLike[str] | None = None,
+    ) -> FeatureStore:
+        """Connect to a database.
+
+        :param dsn: a connection string as libpq reads it: a URL, or ``host=... user=...``.
+        :param schema: the PostgreSQL schema that holds the store's tables: ``cenote`` if not given.
+        :param read_timeout: seconds from a read's call to its answer.
+        :param write_timeout: seconds for each statement of a write.
+        :param root_certificates: a PEM file of the authorities to trust in place of the machine's own.
+        :raises StoreConnectionError: the server cannot be reached, or refuses.
+        """
+
+    @staticmethod
+    def shared(dsn: str) -> FeatureStore:
+        """The process's one store of this connection string, connected at the first call, with default settings."""
+
+    @property
+    def schema(self) -> str:
+        """The PostgreSQL schema that holds the store's tables."""
+
+    def plan_view(self, view: View) -> list[str]:
+        """The SQL that :meth:`apply` would run; none if the tables are as the view says."""
+
+    def apply(self, view: View) -> None:
+        """Make the tables of a view.
+
+        :raises SchemaDriftError: there are tables that differ from the view.
+        """
+
+    def verify(self, view: View) -> None:
+        """Compare the tables with a view.
+
+        :raises SchemaDriftError: its ``differences`` list every one.
+        """
+
+    def upsert(self, view: View, data: Any, *, written_at: datetime | None = None) -> Upserted:
+        """Write rows of a view; of a key's rows the newest ``event_ts`` wins, whatever the order in which they come.
+
+        :param data: any table that :meth:`Model.predict` takes by name, with the view's keys and features and ``event_ts``,
+            when the features held true (a ``datetime``; one without a zone is taken as UTC). ``nan`` is a missing cell. Each
+            record batch of an Arrow stream is a transaction, any other table is one.
+        :param written_at: when the values became known; now if not given.
+        :raises InputError: a column is missing or not the view's, or a cell does not fit its column; nothing is written.
+        """
+
+    def get(self, view: View, key: _Key, *, features: Sequence[str] | None = None) -> Features:
+        """The features of one key, all or those named."""
+
+    def get_many(self, view: View, keys: Iterable[_Key], *, features: Sequence[str] | None = None) -> FeatureSet:
+        """The features of many keys by one query, in the keys' order, also where a key is unknown or comes twice."""
+
+    def plan(
+        self,
+        model: Model,
+        view: View,
+        *,
+        columns: Mapping[str, str] | None = None,
+        request: Sequence[str] | None = None,
+        absent: Sequence[str] | None = None,
+        on_missing: Literal["na", "error"] = "na",
+        on_stale: Literal["na", "use", "error"] = "na",
+        unseen_levels: Literal["na", "error"] = "error",
+    ) -> ScorePlan:
+        """Bind a model to a view: each input of the model to the feature or key column of its name, proved here and now.
+
+        :param columns: the view's column by input, where the names differ.
+        :param request: inputs that come with each call, by ``request`` of :meth:`ScorePlan.score`.
+        :param absent: inputs that are always missing.
+        :param on_missing: what happens to a key without a row: its features are missing, or the call is refused.
+        :param on_stale: what happens to a row older than the view's ttl: its features are missing, or used, or the call is
+            refused.
+        :param unseen_levels: what happens if the view declares levels that the model has not seen: they count as missing, or
+            the plan is refused.
+        :raises SchemaDriftError: inputs do not fit the view; its ``differences`` list each.
+        """
+
+    def close(self) -> None:
+        """Close the store for all that share it: new calls are refused."""
+
+    def __enter__(self) -> FeatureStore: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+@final
+class ScorePlan:
+    """A model bound to a view: keys in, predictions out, by one query. Safe to share between threads."""
+
+    @property
+    def model(self) -> Model:
+        """The model that is bound."""
+
+    @property
+    def view(self) -> View:
+        """The view that it is bound to."""
+
+    def score(self, key: _Key, request: Mapping[str, _Cell] | None = None) -> Score:
+        """Fetch the features of a key and score them.
+
+        :param request: the inputs that come with the request, if the plan has any.
+        :raises RowError: H2O refuses the row.
+        :raises StoreError: the plan refuses the key's status, or the store fails.
+        """
+
+    def score_many(self, keys: Iterable[_Key], request: Any | None = None) -> Scores:
+        """Fetch the features of many keys by one query and score them, in the keys' order.
+
+        :param request: the inputs that come with the request, if the plan has any: a dict of columns, a list of dicts or a
+            pandas frame, a row a key.
+        """
+
+@final
+class Upserted:
+    """What became of the rows of a write. The three add up to the rows given."""
+
+    @property
+    def inserted(self) -> int:
+        """Rows whose key was not there."""
+
+    @property
+    def updated(self) -> int:
+        """Rows that took the place of an older one."""
+
+    @property
+    def stale(self) -> int:
+        """Rows that changed nothing: the store had a newer one or the same."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class Features:
+    """The features of one key."""
+
+    @property
+    def status(self) -> _Status:
+        """``fresh``, ``stale`` or ``missing``."""
+
+    @property
+    def age(self) -> timedelta | None:
+        """How old a stale row is; ``None`` where it is not stale."""
+
+    @property
+    def event_ts(self) -> datetime | None:
+        """When the features held true, in UTC; ``None`` where there is no row."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Each feature's value by name, ``None`` where it is missing."""
+
+    def __getitem__(self, feature: str, /) -> Any: ...
+
+@final
+class FeatureSet:
+    """The features of many keys by column, in the order of the keys."""
+
+    @property
+    def status(self) -> list[_Status]:
+        """``fresh``, ``stale`` or ``missing``, by key."""
+
+    @property
+    def event_ts(self) -> list[datetime | None]:
+        """When each key's features held true; ``None`` where there is no row."""
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """The features as a dict of lists, ``None`` where one is missing."""
+
+    def __len__(self) -> int: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """``status``, ``event_ts`` and the features as an Arrow stream, for ``pyarrow.table``, ``polars.DataFrame`` ..."""
+
+@final
+class Score:
+    """The score of one key."""
+
+    @property
+    def status(self) -> _Status:
+        """``fresh``, ``stale`` or ``missing``."""
+
+    @property
+    def age(self) -> timedelta | None:
+        """How old a stale row is; ``None`` where it is not stale."""
+
+    @property
+    def event_ts(self) -> datetime | None:
+        """When the features held true, in UTC; ``None`` where there is no row."""
+
+    @property
+    def prediction(self) -> dict[str, Any]:
+        """The prediction, as :meth:`Model.predict` gives it for one row."""
+
+@final
+class Scores:
+    """The scores of many keys, in their order."""
+
+    @property
+    def status(self) -> list[_Status]:
+        """``fresh``, ``stale`` or ``missing``, by key."""
+
+    @property
+    def event_ts(self) -> list[datetime | None]:
+        """When each key's features held true; ``None`` where there is no row."""
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """The predictions as a dict of lists, as :meth:`Model.predict` gives them."""
+
+    def __len__(self) -> int: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """``status``, ``event_ts`` and the predictions as an Arrow stream, for ``pyarrow.table``, ``polars.DataFrame`` ..."""

@@ -13,6 +13,10 @@ __all__ = [
     "MissingColumnsError",
     "ModelFormatError",
     "RowError",
+    "SchemaDriftError",
+    "StoreConnectionError",
+    "StoreError",
+    "StoreTimeoutError",
     "UnsupportedModelError",
     "UnsupportedOperationError",
 ]
@@ -83,3 +87,24 @@ class RowError(InputError):
     """
 
     row: int | None = None
+
+
+class StoreError(CenoteError):
+    """The feature store refused or failed. No message holds a connection string, a password or a feature's value."""
+
+
+class StoreTimeoutError(StoreError, TimeoutError):
+    """A deadline passed; the message names the step that was under way."""
+
+
+class StoreConnectionError(StoreError, ConnectionError):
+    """The server cannot be reached, or the connection broke."""
+
+
+class SchemaDriftError(StoreError):
+    """The tables are not what the view says, or the model's inputs do not fit the view.
+
+    :ivar differences: one line each.
+    """
+
+    differences: Sequence[str] = ()

@@ -169,15 +169,14 @@ pub(super) fn column<'py>(array: &Bound<'py, PyAny>, column: &WantedColumn) -> P
         ));
     }
     if let Some(values) = NumpyColumn::borrow(array)? {
-        // A float column given for levels can only be all missing, as pandas stores such a one.
-        let validity = if column.role == Role::Categorical { values.not_nan() } else { None };
+        let validity = if column.role == Role::Numeric { None } else { values.not_nan() };
         return Ok(Column::Numpy { values, validity });
     }
     match array.dtype().kind() {
         b'O' | b'U' | b'T' => Ok(Column::Objects(objects(array, column)?)),
         b'M' => {
-            let milliseconds = converted(&converted(array, "datetime64[ms]")?, "int64")?;
-            let values = contiguous::<i64, _>(&milliseconds)?;
+            let unit = if column.role == Role::Moment { "datetime64[us]" } else { "datetime64[ms]" };
+            let values = contiguous::<i64, _>(&converted(&converted(array, unit)?, "int64")?)?;
             let validity = Bitmap::of(slice(&values).iter().map(|value| *value != NOT_A_TIME));
             Ok(Column::Numpy { values: NumpyColumn::I64(values), validity: Some(validity) })
         }

@@ -3,8 +3,10 @@
 //! In flow `__arrow_c_stream__` or `__arrow_c_array__`; out flow record batches one by one, and of each the columns that
 //! the model reads. Which Arrow types are read and how is the core's affair ([`ArrowColumns`]).
 
+use std::sync::Arc;
+
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::ArrowError;
+use arrow_schema::{ArrowError, DataType, TimeUnit};
 use cenote::input::Values;
 use cenote::input::arrow::ArrowColumns;
 use pyo3::exceptions::PyTypeError;
@@ -12,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3_arrow::PyChunkedArray;
 use pyo3_arrow::input::{AnyArray, AnyRecordBatch};
 
-use super::{Form, Input, Source, Wanted, WantedColumn};
+use super::{Form, Input, Role, Source, Wanted, WantedColumn};
 use crate::error;
 
 /// One array that came for a column of another table.
@@ -31,6 +33,10 @@ impl ArrowColumn {
                 arrow_select::concat::concat(&several).map_err(|error| refused(py, error))?
             }
         };
+        let array = match column.role {
+            Role::Moment => microseconds(&array).map_err(|error| refused(py, error))?,
+            Role::Numeric | Role::Categorical | Role::Stored => array,
+        };
         let batch = RecordBatch::try_from_iter_with_nullable([(column.name.as_str(), array, true)])
             .map_err(|error| refused(py, error))?;
         columns(py, &batch, |_| true).map(Self)
@@ -44,9 +50,30 @@ impl ArrowColumn {
     }
 }
 
-/// Those columns of `batch` that the model reads.
+/// Those columns of `batch` that are wanted.
 pub(crate) fn wanted_columns(py: Python<'_>, batch: &RecordBatch, wanted: &Wanted) -> PyResult<ArrowColumns> {
+    let is_moment = |name: &str| wanted.find(name).is_some_and(|ix| wanted.columns[ix].role == Role::Moment);
+    if batch.schema_ref().fields().iter().any(|field| is_moment(field.name())) {
+        let arrays = batch.schema_ref().fields().iter().zip(batch.columns()).map(|(field, array)| {
+            let array = if is_moment(field.name()) { microseconds(array)? } else { Arc::clone(array) };
+            Ok((field.name().clone(), array))
+        });
+        let arrays = arrays.collect::<Result<Vec<_>, _>>().map_err(|error| refused(py, error))?;
+        let batch = RecordBatch::try_from_iter(arrays).map_err(|error| refused(py, error))?;
+        return columns(py, &batch, |name| wanted.find(name).is_some());
+    }
     columns(py, batch, |name| wanted.find(name).is_some())
+}
+
+/// Times as whole microseconds since 1970; other arrays as they are.
+fn microseconds(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    match array.data_type() {
+        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => {
+            let micros = arrow_cast::cast(array, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+            arrow_cast::cast(&micros, &DataType::Int64)
+        }
+        _ => Ok(Arc::clone(array)),
+    }
 }
 
 fn columns(py: Python<'_>, batch: &RecordBatch, wanted: impl FnMut(&str) -> bool) -> PyResult<ArrowColumns> {

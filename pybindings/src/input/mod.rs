@@ -26,16 +26,23 @@ use self::arrow::ArrowColumn;
 pub(crate) use self::arrow::wanted_columns;
 pub(crate) use self::mapping::{RowCells, is_row};
 use self::objects::Objects;
+pub(crate) use self::objects::{Object, epoch};
 use self::validity::Bitmap;
 
-/// Whether a model column holds numbers or levels.
+/// What a column is for, which decides what its cells mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
+    /// A model's numbers: `NaN` is a number, times are milliseconds since 1970.
     Numeric,
+    /// A model's levels: `NaN` is a missing cell, a whole number is the level of that text.
     Categorical,
+    /// A column of the feature store: `NaN` is a missing cell.
+    Stored,
+    /// The store's moments: microseconds since 1970.
+    Moment,
 }
 
-/// A column that the model reads.
+/// A column that is wanted of a table.
 #[derive(Debug)]
 pub(crate) struct WantedColumn {
     pub(crate) name: String,
@@ -44,7 +51,13 @@ pub(crate) struct WantedColumn {
     pub(crate) role: Role,
 }
 
-/// The columns that a model reads.
+impl WantedColumn {
+    pub(crate) fn new(py: Python<'_>, name: &str, role: Role) -> Self {
+        Self { name: name.to_owned(), key: PyString::intern(py, name).unbind(), role }
+    }
+}
+
+/// The columns that a model reads, or a view of the store has.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     columns: Vec<WantedColumn>,
@@ -57,11 +70,7 @@ impl Wanted {
     /// The columns that `model` reads: its features in its own order, then the offset column if it has one.
     pub(crate) fn of(py: Python<'_>, model: &cenote::Model) -> Self {
         let schema = &model.artifact().schema;
-        let column = |name: &str, role| WantedColumn {
-            name: name.to_owned(),
-            key: PyString::intern(py, name).unbind(),
-            role,
-        };
+        let column = |name: &str, role| WantedColumn::new(py, name, role);
         let mut columns: Vec<WantedColumn> = schema
             .input_columns()
             .iter()
@@ -76,6 +85,11 @@ impl Wanted {
         {
             columns.push(column(offset, Role::Numeric));
         }
+        Self::new(columns, features)
+    }
+
+    /// These columns, of which the first `features` are a model's features.
+    pub(crate) fn new(columns: Vec<WantedColumn>, features: usize) -> Self {
         let index = columns.iter().enumerate().map(|(ix, column)| (column.name.clone(), ix)).collect();
         Self { columns, index, features }
     }
@@ -85,8 +99,8 @@ impl Wanted {
         &self.columns
     }
 
-    /// Where the column called `name` stands, if the model reads it.
-    fn find(&self, name: &str) -> Option<usize> {
+    /// Where the column called `name` stands, if it is wanted.
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
         self.index.get(name).copied()
     }
 }

@@ -3,7 +3,7 @@
 //! In flow `None`, numbers, booleans and strings in any mixture; out flow the narrowest values that hold them all. Strings
 //! are not copied: a reference to each keeps its UTF-8 alive, and one that comes again soon is taken once. What stands for
 //! "missing" in Python is missing here: `None`, `pandas.NA`, `NaT`, and in a categorical column also `nan`. Times are
-//! milliseconds since 1970-01-01 UTC, as H2O holds them; a `datetime` without a zone is taken as UTC.
+//! milliseconds since 1970-01-01 UTC for a model, as H2O holds them; a `datetime` without a zone is taken as UTC.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use cenote::input::{Codes, Primitive, Text, Values};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBool, PyDate, PyDateTime, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDate, PyDateTime, PyDelta, PyDict, PyFloat, PyInt, PyString, PyTzInfo};
 
 use super::validity::Bitmap;
 use super::{Role, WantedColumn};
@@ -20,7 +20,7 @@ use crate::error;
 
 /// A Python object as a cell.
 #[derive(Debug)]
-pub(super) enum Object {
+pub(crate) enum Object {
     Missing,
     Number(f64),
     Integer(i64),
@@ -33,7 +33,7 @@ impl Object {
     ///
     /// # Errors
     /// `ColumnTypeError` for an object that is none of the kinds.
-    pub(super) fn read(object: &Bound<'_, PyAny>, column: &WantedColumn) -> PyResult<Self> {
+    pub(crate) fn read(object: &Bound<'_, PyAny>, column: &WantedColumn) -> PyResult<Self> {
         if object.is_none() {
             Ok(Self::Missing)
         } else if let Ok(number) = object.cast::<PyFloat>() {
@@ -50,15 +50,15 @@ impl Object {
     }
 
     fn number(value: f64, role: Role) -> Self {
-        if value.is_nan() && role == Role::Categorical { Self::Missing } else { Self::Number(value) }
+        if value.is_nan() && role != Role::Numeric { Self::Missing } else { Self::Number(value) }
     }
 
     /// An integer: the level of that text in a categorical column; one past 64 bits is the nearest double.
     fn integer(integer: &Bound<'_, PyInt>, role: Role) -> PyResult<Self> {
         if let Ok(value) = integer.extract::<i64>() {
             return Ok(match role {
-                Role::Categorical => Self::Integer(value),
                 Role::Numeric => Self::Number(value as f64),
+                Role::Categorical | Role::Stored | Role::Moment => Self::Integer(value),
             });
         }
         let negative = integer.lt(0)?;
@@ -80,7 +80,13 @@ impl Object {
                 Ok(Self::number(object.extract()?, column.role))
             }
             "decimal.Decimal" => Ok(Self::number(object.extract()?, column.role)),
-            _ if object.is_instance_of::<PyDate>() => Ok(Self::Number(milliseconds(object)?)),
+            _ if object.is_instance_of::<PyDate>() => {
+                let micros = microseconds(object)?;
+                Ok(match column.role {
+                    Role::Moment => Self::Integer(micros),
+                    _ => Self::Number(micros.div_euclid(1000) as f64),
+                })
+            }
             other => Err(error::column_type(object.py(), &column.name, other)),
         }
     }
@@ -104,11 +110,11 @@ fn backed(text: &Bound<'_, PyString>) -> PyResult<PyBackedStr> {
     }
 }
 
-/// A `date`, at its midnight, or a `datetime` as milliseconds since 1970-01-01 UTC.
-fn milliseconds(time: &Bound<'_, PyAny>) -> PyResult<f64> {
+/// A `date`, at its midnight, or a `datetime` as microseconds since 1970-01-01 UTC.
+fn microseconds(time: &Bound<'_, PyAny>) -> PyResult<i64> {
     let py = time.py();
     let module = py.import(intern!(py, "datetime"))?;
-    let zone = module.getattr(intern!(py, "timezone"))?.getattr(intern!(py, "utc"))?;
+    let zone = PyTzInfo::utc(py)?;
     let aware = if !time.is_instance_of::<PyDateTime>() {
         let midnight = module.getattr(intern!(py, "time"))?.call0()?;
         let class = module.getattr(intern!(py, "datetime"))?;
@@ -120,8 +126,13 @@ fn milliseconds(time: &Bound<'_, PyAny>) -> PyResult<f64> {
     } else {
         time.clone()
     };
-    let seconds: f64 = aware.call_method0(intern!(py, "timestamp"))?.extract()?;
-    Ok((seconds * 1000.0).floor())
+    let since = aware.sub(epoch(py)?)?;
+    since.floor_div(PyDelta::new(py, 0, 0, 1, false)?)?.extract()
+}
+
+/// 1970-01-01 UTC.
+pub(crate) fn epoch(py: Python<'_>) -> PyResult<Bound<'_, PyDateTime>> {
+    PyDateTime::new(py, 1970, 1, 1, 0, 0, 0, 0, Some(&PyTzInfo::utc(py)?.to_owned()))
 }
 
 /// How many recently seen strings are remembered by address; a power of two.
