@@ -111,8 +111,9 @@ def _rows(work: Work, forest: Any, count: int) -> tuple[np.ndarray, pd.DataFrame
     if work.group != "frame":
         return data.encode(frame, forest.names, forest.domains), None
     frame = frame[forest.names].copy()
-    for name in forest.domains:
-        frame[name] = frame[name].astype("category")
+    for name in forest.names:
+        # float64, since a float32's shortest text reads back as another float64, and one way goes by CSV
+        frame[name] = frame[name].astype("category" if name in forest.domains else "float64")
     return data.encode_categorical(frame, forest.names, forest.domains), frame
 
 
