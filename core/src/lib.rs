@@ -4,6 +4,8 @@ mod compile;
 mod error;
 mod explain;
 pub mod input;
+mod kernels;
+mod layout;
 mod model;
 mod predictions;
 pub mod reference;

@@ -1,0 +1,211 @@
+//! Columns as small whole numbers: what every quantised engine reads in place of the caller's doubles.
+//!
+//! A numeric column becomes the rank of its value among the forest's thresholds, a categorical column its level; a missing
+//! value becomes the code after the last. Every answer of every split is then a function of one code, which [`Asks`]
+//! describes. Values of a categorical column that are no level (fractions, negative numbers) have no code: their rows are
+//! *odd*, and are walked as H2O walks them.
+
+use cenote_mojo::Schema;
+use cenote_mojo::algo::{Forest, Node, Split, Test, Tree, TreeRules};
+
+use super::Block;
+use super::question::goes_right;
+use crate::kernels::Isa;
+use crate::layout::RankTable;
+
+/// How one column's values become codes.
+#[derive(Debug)]
+pub(crate) enum Coding {
+    /// Rank among thresholds.
+    Rank(RankTable),
+    /// Level of a domain of this length.
+    Level(usize),
+}
+
+/// A column that some split reads.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// Index into the schema's features.
+    pub(crate) feature: usize,
+    /// How its values become codes.
+    pub(crate) coding: Coding,
+}
+
+/// Every column that some split reads.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    list: Vec<Source>,
+    of_feature: Vec<u16>,
+}
+
+/// Why an engine can't hold a forest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// The rules of MOJO 1.00 and 1.10 differ; such models are few.
+    OldRules,
+    /// A split asks a column without levels whether its level is in a set.
+    SetOfNumbers,
+    /// More codes than 16 bits hold, or than a kernel's tables hold.
+    TooManyCodes,
+    /// A tree is too deep, or has more thresholds than the engine can tell apart.
+    TooLarge,
+}
+
+/// What a split asks, in codes. `true` sends a row right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Whether a present code is at least `code`.
+    From {
+        /// The bound.
+        code: u16,
+        /// What a missing value is answered.
+        missing: bool,
+    },
+    /// Something else: any function of the code.
+    Set,
+}
+
+impl Source {
+    /// The code of a missing value, above all others.
+    pub(crate) fn missing(&self) -> usize {
+        match &self.coding {
+            Coding::Rank(table) => table.missing(),
+            Coding::Level(levels) => *levels,
+        }
+    }
+
+    /// The length of the column's domain.
+    pub(crate) fn levels(&self) -> Option<usize> {
+        match &self.coding {
+            Coding::Rank(_) => None,
+            Coding::Level(levels) => Some(*levels),
+        }
+    }
+
+    /// What `split` asks of the column.
+    pub(crate) fn asks(&self, split: &Split) -> Asks {
+        let missing = !split.na.missing_goes_left();
+        let code = match (split.test, &self.coding) {
+            (Test::In(_), _) => return Asks::Set,
+            (Test::None, _) if split.stale_range.is_some() => return Asks::Set,
+            (Test::None, _) => self.missing(),
+            (Test::AtLeast(threshold), _) if threshold.is_nan() => self.missing(),
+            (Test::AtLeast(threshold), Coding::Rank(table)) => table.rank(threshold.into()),
+            // Saturates at 0 below and far above the levels above; a level is at least the threshold's ceiling.
+            (Test::AtLeast(threshold), Coding::Level(levels)) => (threshold.ceil() as usize).min(*levels),
+        };
+        Asks::From { code: code as u16, missing }
+    }
+
+    /// The answer to `split` for each code, the missing one last.
+    pub(crate) fn answers(&self, tree: &Tree, split: &Split) -> impl Iterator<Item = bool> {
+        let missing = self.missing();
+        (0..=missing).map(move |code| {
+            let value = if code == missing { f64::NAN } else { code as f64 };
+            goes_right(TreeRules::V120, tree, split, self.levels(), value)
+        })
+    }
+}
+
+impl Sources {
+    /// The columns that `forest` reads.
+    pub(crate) fn new(forest: &Forest, schema: &Schema) -> Result<Self, Unfit> {
+        if forest.rules != TreeRules::V120 {
+            return Err(Unfit::OldRules);
+        }
+        let levels = |feature: usize| schema.features[feature].domain.as_ref().map(|domain| domain.len());
+        let mut used = vec![false; schema.features.len()];
+        let mut thresholds = vec![Vec::new(); schema.features.len()];
+        for node in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
+            let Node::Split(split) = node else { continue };
+            let feature = usize::from(split.column);
+            used[feature] = true;
+            match split.test {
+                Test::AtLeast(threshold) if levels(feature).is_none() => thresholds[feature].push(threshold),
+                Test::In(_) if levels(feature).is_none() => return Err(Unfit::SetOfNumbers),
+                Test::None if split.stale_range.is_some() && levels(feature).is_none() => {
+                    return Err(Unfit::SetOfNumbers);
+                }
+                _ => {}
+            }
+        }
+        let mut sources = Self { list: Vec::new(), of_feature: vec![u16::MAX; used.len()] };
+        for (feature, thresholds) in thresholds.into_iter().enumerate().filter(|(feature, _)| used[*feature]) {
+            let coding = match levels(feature) {
+                Some(levels) => Coding::Level(levels),
+                None => Coding::Rank(RankTable::new(thresholds)),
+            };
+            let source = Source { feature, coding };
+            if source.missing() > usize::from(u16::MAX) {
+                return Err(Unfit::TooManyCodes);
+            }
+            sources.of_feature[feature] = sources.list.len() as u16;
+            sources.list.push(source);
+        }
+        Ok(sources)
+    }
+
+    /// The sources, in order of features.
+    pub(crate) fn list(&self) -> &[Source] {
+        &self.list
+    }
+
+    /// Index into [`Self::list`] of the source that a split on `column` reads.
+    pub(crate) fn index(&self, column: u16) -> u16 {
+        self.of_feature[usize::from(column)]
+    }
+
+    /// Writes the codes of rows `from..from + rows` of `block`, `stride` apart by source, and returns the odd rows,
+    /// counted from `from`.
+    pub(crate) fn encode(
+        &self,
+        isa: Isa,
+        block: &Block<'_>,
+        from: usize,
+        rows: usize,
+        stride: usize,
+        codes: &mut [u16],
+    ) -> Vec<usize> {
+        let mut odd = Vec::new();
+        for (source, codes) in self.list.iter().zip(codes.chunks_exact_mut(stride)) {
+            let values = &block.columns[source.feature][from..from + rows];
+            let codes = &mut codes[..rows];
+            match &source.coding {
+                Coding::Rank(table) => isa.ranks(table, values, codes),
+                Coding::Level(levels) => {
+                    for (row, (code, value)) in codes.iter_mut().zip(values).enumerate() {
+                        *code = level_code(*value, *levels).unwrap_or_else(|| {
+                            odd.push(row);
+                            *levels as u16
+                        });
+                    }
+                }
+            }
+        }
+        odd.sort_unstable();
+        odd.dedup();
+        odd
+    }
+
+    /// Bytes of heap memory.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.list
+            .iter()
+            .map(|source| match &source.coding {
+                Coding::Rank(table) => size_of::<Source>() + table.heap_bytes(),
+                Coding::Level(_) => size_of::<Source>(),
+            })
+            .sum()
+    }
+}
+
+/// The code of `value` in a column of `levels` levels; `None` if it is neither a level nor missing.
+#[inline]
+pub(crate) fn level_code(value: f64, levels: usize) -> Option<u16> {
+    let code = value as i32;
+    if f64::from(code) == value && code >= 0 {
+        return Some((code as usize).min(levels) as u16);
+    }
+    // NaN, and what Java's cast takes to at or past the end of the domain.
+    (value.is_nan() || (value > 0.0 && code as usize >= levels)).then_some(levels as u16)
+}

@@ -1,0 +1,216 @@
+//! The kernels for AVX2.
+//!
+//! A tree is asked as in the AVX-512 twin, 32 rows an instruction: a compare, and a move of 32 sign bits to a general
+//! register, which is what bounds it (one a cycle). Leaves are looked up by scalar loads from the widened table.
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::MaskScratch;
+use crate::layout::{GROUP, Leaves, Line, MAX_DEPTH, MaskForest, MaskTree, PLANES, Sums, TILES};
+
+/// See [`super::Isa::add_trees`], which checked the shapes: `columns` has a line for each tile of each column that a test
+/// of `forest` names, and `trees` are trees of it.
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn add_trees(
+    forest: &MaskForest,
+    trees: Range<usize>,
+    columns: &[Line],
+    answers: &[u64],
+    rows: usize,
+    scratch: &mut MaskScratch,
+    sums: &mut Sums,
+) {
+    let Leaves::Values(tables) = forest.leaves() else { unreachable!("the builder was told to make values") };
+    for tree in &forest.trees()[trees] {
+        let MaskScratch { masks, planes, index, leaves } = &mut *scratch;
+        if rows > GROUP / 2 {
+            compare::<16>(forest, tree, columns, answers, masks);
+        } else if rows > 64 {
+            compare::<8>(forest, tree, columns, answers, masks);
+        } else {
+            compare::<2>(forest, tree, columns, answers, masks);
+        }
+        let depth = tree.depth as usize;
+        let halves = if rows > GROUP / 2 { 2 } else { 1 };
+        for half in 0..halves {
+            fold(masks, depth, half, planes);
+        }
+        let tables = &tables[tree.table as usize..][..1 << depth.saturating_sub(6)];
+        for (leaf, value) in leaves.iter_mut().zip(tables.as_flattened()) {
+            *leaf = f64::from(*value);
+        }
+        indices(planes, depth, rows, index);
+        add_leaves(index, leaves, rows, sums);
+    }
+}
+
+/// Asks every test of `tree`: bit `r` of `masks[slot]` says whether row `r` goes right there. `N` runs of 32 rows.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn compare<const N: usize>(
+    forest: &MaskForest,
+    tree: &MaskTree,
+    columns: &[Line],
+    planes: &[u64],
+    masks: &mut [Line; 1 << MAX_DEPTH],
+) {
+    let column = |column: u16| columns.as_ptr().wrapping_add(usize::from(column) * TILES).cast::<__m256i>();
+    // SAFETY (of all reads and writes below): the builder checked that each test names a slot of a heap of at most
+    // `MAX_DEPTH` levels and a column of the forest, and the caller that there are `TILES` lines for each column, which
+    // are 16 runs; `N` is at most 16.
+    for test in &forest.rank_tests()[tree.rank.0 as usize..tree.rank.1 as usize] {
+        let below = _mm256_set1_epi32(test.below as i32);
+        let bytes = column(test.column);
+        let out = masks.as_mut_ptr().wrapping_add(usize::from(test.slot)).cast::<i32>();
+        for run in 0..N {
+            // SAFETY: see above.
+            unsafe {
+                let above = _mm256_cmpgt_epi8(_mm256_load_si256(bytes.add(run)), below);
+                *out.add(run) = _mm256_movemask_epi8(above);
+            }
+        }
+    }
+    let seven = _mm256_set1_epi8(7);
+    let bit_of = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+    for test in &forest.small_tests()[tree.small.0 as usize..tree.small.1 as usize] {
+        let set = _mm256_set1_epi64x(test.bits as i64);
+        let bytes = column(test.column);
+        let out = masks.as_mut_ptr().wrapping_add(usize::from(test.slot)).cast::<i32>();
+        for run in 0..N {
+            // SAFETY: see above.
+            unsafe {
+                let slot = _mm256_load_si256(bytes.add(run));
+                let bit = _mm256_shuffle_epi8(bit_of, _mm256_and_si256(slot, seven));
+                let high = _mm256_and_si256(_mm256_srli_epi16::<3>(slot), seven);
+                let found = _mm256_and_si256(_mm256_shuffle_epi8(set, high), bit);
+                *out.add(run) = _mm256_movemask_epi8(_mm256_cmpeq_epi8(found, bit));
+            }
+        }
+    }
+    for test in &forest.plane_tests()[tree.plane.0 as usize..tree.plane.1 as usize] {
+        let out = masks.as_mut_ptr().wrapping_add(usize::from(test.slot)).cast::<u64>();
+        for (tile, planes) in planes.chunks_exact(forest.planes()).take(N / 2).enumerate() {
+            // SAFETY: see above; the builder checked the plane.
+            unsafe { *out.add(tile) = *planes.get_unchecked(test.plane as usize) };
+        }
+    }
+}
+
+/// `right` where the bit of `by` is set, else `left`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn choose(by: __m256i, right: __m256i, left: __m256i) -> __m256i {
+    _mm256_xor_si256(left, _mm256_and_si256(by, _mm256_xor_si256(left, right)))
+}
+
+/// The bits of the leaf's index for half a group, to the last `depth` lines of `planes`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn fold(masks: &[Line; 1 << MAX_DEPTH], depth: usize, half: usize, planes: &mut [Line; PLANES]) {
+    let mut above = [_mm256_setzero_si256(); PLANES];
+    for level in 0..depth {
+        let slots = masks[(1 << level) - 1..].as_ptr().cast::<__m256i>().wrapping_add(half);
+        // SAFETY (of all): a heap of `depth <= MAX_DEPTH` levels has slots `2^level - 1 .. 2^(level + 1) - 1`, two
+        // halves each.
+        above[level] = match level {
+            // SAFETY: see above.
+            0 => unsafe { fold_slots::<0>(slots, &above, 0) },
+            // SAFETY: see above.
+            1 => unsafe { fold_slots::<1>(slots, &above, 0) },
+            // SAFETY: see above.
+            2 => unsafe { fold_slots::<2>(slots, &above, 0) },
+            // SAFETY: see above.
+            3 => unsafe { fold_slots::<3>(slots, &above, 0) },
+            _ => {
+                let upper = level - 4;
+                let mut chunks = [_mm256_setzero_si256(); 1 << (MAX_DEPTH - 5)];
+                for (index, chunk) in chunks[..1 << upper].iter_mut().enumerate() {
+                    // SAFETY: see above; chunks are 16 slots each.
+                    *chunk = unsafe { fold_slots::<4>(slots.add(index * 32), &above, upper) };
+                }
+                for by in (0..upper).rev() {
+                    for index in 0..1 << by {
+                        chunks[index] = choose(above[by], chunks[2 * index + 1], chunks[2 * index]);
+                    }
+                }
+                chunks[0]
+            }
+        };
+        let line = planes.as_mut_ptr().wrapping_add(PLANES - depth + level).cast::<__m256i>();
+        // SAFETY: half of one of the `PLANES` lines.
+        unsafe { _mm256_store_si256(line.add(half), above[level]) };
+    }
+}
+
+/// Folds `2^L` half lines, each a line after the other, into one by the planes `above[from..from + L]`.
+///
+/// # Safety
+/// `2^L` half lines, a line apart, can be read at `slots`, and `from + L <= PLANES`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn fold_slots<const L: usize>(slots: *const __m256i, above: &[__m256i; PLANES], from: usize) -> __m256i {
+    // SAFETY: the caller's promise.
+    let line = |index: usize| unsafe { _mm256_load_si256(slots.add(index * 2)) };
+    if L == 0 {
+        return line(0);
+    }
+    let mut kept = [_mm256_setzero_si256(); 8];
+    for index in 0..1 << (L - 1) {
+        kept[index] = choose(above[from + L - 1], line(2 * index + 1), line(2 * index));
+    }
+    for by in (0..L - 1).rev() {
+        for index in 0..1 << by {
+            kept[index] = choose(above[from + by], kept[2 * index + 1], kept[2 * index]);
+        }
+    }
+    kept[0]
+}
+
+/// Bit planes to leaf indices, 32 rows at a time.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn indices(planes: &[Line; PLANES], depth: usize, rows: usize, index: &mut [u16; GROUP]) {
+    let spread = _mm256_setr_epi8(
+        0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3,
+    );
+    let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+    let words = planes.as_ptr().cast::<i32>();
+    for run in 0..rows.div_ceil(32) {
+        let mut halves = [_mm256_setzero_si256(); 2];
+        for level in 0..depth {
+            // SAFETY: one of 16 words of one of the `PLANES` lines.
+            let word = unsafe { *words.add((PLANES - 1 - level) * 16 + run) };
+            let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word), spread);
+            let set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+            let value = _mm256_and_si256(set, _mm256_set1_epi8(1i8 << (level % 8)));
+            halves[level / 8] = _mm256_or_si256(halves[level / 8], value);
+        }
+        // Interleaving works within 128-bit lanes: give each lane the rows it is to end with.
+        let low = _mm256_permute4x64_epi64::<0b11_01_10_00>(halves[0]);
+        let high = _mm256_permute4x64_epi64::<0b11_01_10_00>(halves[1]);
+        let out = index[run * 32..][..32].as_mut_ptr().cast::<__m256i>();
+        // SAFETY: 32 indices of 16 bits.
+        unsafe {
+            _mm256_storeu_si256(out, _mm256_unpacklo_epi8(low, high));
+            _mm256_storeu_si256(out.add(1), _mm256_unpackhi_epi8(low, high));
+        }
+    }
+}
+
+/// Adds the leaf of each row.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_leaves(index: &[u16; GROUP], leaves: &[f64; 1 << MAX_DEPTH], rows: usize, sums: &mut Sums) {
+    // An index has at most `MAX_DEPTH` bits; the mask tells the compiler so.
+    let leaf = |row: usize| &raw const leaves[usize::from(index[row]) & ((1 << MAX_DEPTH) - 1)];
+    for row in (0..rows.next_multiple_of(4)).step_by(4) {
+        // SAFETY: leaves and sums of this row and the next three.
+        unsafe {
+            let low = _mm_loadh_pd(_mm_load_sd(leaf(row)), leaf(row + 1));
+            let high = _mm_loadh_pd(_mm_load_sd(leaf(row + 2)), leaf(row + 3));
+            let sum = sums.0.as_mut_ptr().add(row);
+            _mm256_store_pd(sum, _mm256_add_pd(_mm256_load_pd(sum), _mm256_set_m128d(high, low)));
+        }
+    }
+}

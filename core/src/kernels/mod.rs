@@ -1,0 +1,169 @@
+//! The innermost loops: portable, AVX2 and AVX-512 twins of one signature each, and the only unsafe code of the crate.
+//!
+//! In flow slices and the structs of [`crate::layout`], whose makers checked every index; out flow bytes, codes and sums.
+//! A kernel knows no model, no thread and no error. Twins give bit-equal results, which `tests` checks for each set that
+//! the processor has. No kernel changes the rounding mode or flushes denormals.
+#![expect(unsafe_code, reason = "vector loads and unchecked indices; the one module of the workspace that may")]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod cpu;
+mod portable;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+pub(crate) use cpu::Isa;
+
+use crate::layout::{BitRows, GROUP, Line, MaskForest, RankTable, StepForest, Sums, TILE, TILES};
+
+impl Isa {
+    /// The rank of each value among the column's thresholds; [`RankTable::missing`] for NaN.
+    ///
+    /// # Panics
+    /// If the slices differ in length, or a rank may not fit 16 bits.
+    pub(crate) fn ranks(self, table: &RankTable, values: &[f64], codes: &mut [u16]) {
+        assert!(values.len() == codes.len() && table.missing() <= usize::from(u16::MAX));
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features.
+            Isa::Avx512(_) if !table.starts().is_empty() => unsafe { avx512::ranks(table, values, codes) },
+            _ => portable::ranks(table, values, codes),
+        }
+    }
+
+    /// The byte of each code: row `i`'s is `table[codes[i]]`. Other rows keep what they have.
+    ///
+    /// # Panics
+    /// If there are more codes than rows of a group, or a code has no byte.
+    pub(crate) fn look_up(self, codes: &[u16], table: &[u8], bytes: &mut [Line; TILES]) {
+        assert!(codes.len() <= GROUP && !table.is_empty());
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx512(_) if table.len() > 3 => unsafe { avx512::look_up(codes, table, bytes) },
+            _ => portable::look_up(codes, table, bytes),
+        }
+    }
+
+    /// The answers of `bit_rows` to the codes of a group, a word a tile and test: the tests are planes `first..` of
+    /// `stride` to a tile.
+    ///
+    /// # Panics
+    /// If there are more codes than rows of a group, a code has no bits, or `planes` is too short.
+    pub(crate) fn bit_planes(
+        self,
+        bit_rows: &BitRows,
+        codes: &[u16],
+        first: usize,
+        stride: usize,
+        planes: &mut [u64],
+    ) {
+        let tiles = codes.len().div_ceil(TILE);
+        assert!(tiles <= TILES && first + bit_rows.words() * 64 <= stride && tiles * stride <= planes.len());
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx512(_) => unsafe { avx512::bit_planes(bit_rows, codes, first, stride, planes) },
+            _ => portable::bit_planes(bit_rows, codes, first, stride, planes),
+        }
+    }
+
+    /// Adds the leaf that each row of a group falls into, tree after tree, to the row's sum.
+    ///
+    /// `columns` are the group's byte columns, [`GROUP`] bytes each, and `planes` its planes, [`MaskForest::planes`]
+    /// words a tile. The first `rows` rows count; the sums of others are left with anything. Sums are in the order that [`Self::read_sums`] knows.
+    ///
+    /// # Panics
+    /// If `columns` has not [`MaskForest::lines`] lines, there are no such trees, or `rows` is above [`GROUP`].
+    pub(crate) fn add_trees(
+        self,
+        forest: &MaskForest,
+        trees: Range<usize>,
+        columns: &[Line],
+        planes: &[u64],
+        rows: usize,
+        scratch: &mut MaskScratch,
+        sums: &mut Sums,
+    ) {
+        assert!(columns.len() == forest.lines() && planes.len() >= forest.planes() * rows.div_ceil(TILE));
+        assert!(trees.end <= forest.trees().len() && rows <= GROUP);
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx512(_) => unsafe { avx512::add_trees(forest, trees, columns, planes, rows, scratch, sums) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx2(_) => unsafe { avx2::add_trees(forest, trees, columns, planes, rows, scratch, sums) },
+            _ => portable::add_trees(forest, trees, columns, planes, rows, scratch, sums),
+        }
+    }
+
+    /// Whether [`Self::add_trees`] wants leaf values as byte planes.
+    pub(crate) fn wants_planes(self) -> bool {
+        matches!(self, Isa::Avx512(_))
+    }
+
+    /// The sums in the order of rows.
+    pub(crate) fn read_sums(self, sums: &Sums, out: &mut [f64]) {
+        match self {
+            Isa::Avx512(_) => {
+                for (row, out) in out.iter_mut().enumerate() {
+                    let (tile, at) = (row / TILE, row % TILE);
+                    // Byte `at` of a tile: 128-bit lane, then quarter of it, then place in the quarter.
+                    let (lane, quarter, place) = (at / 16, at / 4 % 4, at % 4);
+                    *out = sums.0[tile * TILE + quarter * 16 + lane * 4 + place];
+                }
+            }
+            _ => out.copy_from_slice(&sums.0[..out.len()]),
+        }
+    }
+}
+
+/// Adds the leaf that each row falls into in tree `tree` to the row's sum.
+///
+/// `codes` has `stride` codes for each column, each below the number of codes that the forest was built for.
+///
+/// # Panics
+/// If `codes` is too short, there is no such tree, or there are more sums than `stride`.
+pub(crate) fn add_steps(forest: &StepForest, tree: usize, codes: &[u16], stride: usize, sums: &mut [f64]) {
+    assert!(codes.len() >= forest.columns() * stride && sums.len() <= stride && tree < forest.roots().len());
+    // SAFETY: the shapes are checked above.
+    unsafe {
+        if forest.has_sets() {
+            steps::add::<true>(forest, tree, codes, stride, sums);
+        } else {
+            steps::add::<false>(forest, tree, codes, stride, sums);
+        }
+    }
+}
+
+/// Room for the answers of one tree for one group of rows.
+#[derive(Debug, Clone)]
+#[repr(C, align(64))]
+pub(crate) struct MaskScratch {
+    /// One bit a row for each slot of the heap.
+    masks: [Line; 1 << crate::layout::MAX_DEPTH],
+    /// One bit a row for each level: the leaf's index, highest bit first, the last level last.
+    planes: [Line; crate::layout::PLANES],
+    /// The leaf's index for each row.
+    index: [u16; GROUP],
+    /// The leaves widened.
+    leaves: [f64; 1 << crate::layout::MAX_DEPTH],
+}
+
+impl MaskScratch {
+    /// Room, on the heap.
+    pub(crate) fn new() -> Box<Self> {
+        Box::new(Self {
+            masks: [Line::ZERO; 1 << crate::layout::MAX_DEPTH],
+            planes: [Line::ZERO; crate::layout::PLANES],
+            index: [0; GROUP],
+            leaves: [0.0; 1 << crate::layout::MAX_DEPTH],
+        })
+    }
+}

@@ -1,0 +1,168 @@
+//! A column's thresholds, arranged so that the rank of a value among them is found without a search.
+//!
+//! The rank of `x` is the number of distinct thresholds `t` with `x >= t`, compared as `f64`; comparing ranks is then
+//! comparing values, exactly. `f64` values are first rounded to `f32` toward minus infinity, which changes no answer
+//! because thresholds are `f32`.
+//!
+//! Thresholds lie in buckets of equal width, `bucket(x) = (x - origin) * scale` in `f32` arithmetic. Every step of that
+//! is monotone however it rounds, so a threshold of an earlier bucket is at most `x` and one of a later bucket is above
+//! it; only the bucket's own thresholds, at most [`RankTable::probes`], are compared.
+
+/// The most thresholds in one bucket for which probing beats halving.
+const MAX_PROBES: usize = 6;
+
+/// The distinct thresholds of one column.
+#[derive(Debug, Clone)]
+pub(crate) struct RankTable {
+    /// Ascending and distinct, then as many NaN as a probe may run over.
+    thresholds: Vec<f32>,
+    /// How many there are without those NaN.
+    count: usize,
+    /// Where in `thresholds` each bucket begins.
+    starts: Vec<u32>,
+    origin: f32,
+    scale: f32,
+    probes: usize,
+}
+
+/// `value` rounded to `f32` toward minus infinity.
+#[inline]
+pub(crate) fn floor32(value: f64) -> f32 {
+    let near = value as f32;
+    if f64::from(near) > value { near.next_down() } else { near }
+}
+
+impl RankTable {
+    /// A table of `thresholds` in any order, also repeated; NaN among them are dropped, as no value is at least NaN.
+    pub(crate) fn new(mut thresholds: Vec<f32>) -> Self {
+        thresholds.retain(|threshold| !threshold.is_nan());
+        // Adding 0 makes -0 into +0: they are one threshold.
+        thresholds.iter_mut().for_each(|threshold| *threshold += 0.0);
+        thresholds.sort_unstable_by(f32::total_cmp);
+        thresholds.dedup();
+        let count = thresholds.len();
+        let finite = || thresholds.iter().copied().filter(|threshold| threshold.is_finite());
+        let (origin, last) = (finite().next().unwrap_or(0.0), finite().next_back().unwrap_or(0.0));
+        let buckets = (count * 4).next_power_of_two().clamp(16, 1 << 14);
+        let scale = buckets as f32 / (last - origin);
+        let mut table = Self { thresholds, count, starts: Vec::new(), origin, scale, probes: 0 };
+        if scale.is_finite() && scale > 0.0 {
+            table.starts = vec![0; buckets + 1];
+            for index in 0..count {
+                let bucket = table.bucket(table.thresholds[index], buckets);
+                table.starts[bucket + 1] += 1;
+            }
+            table.probes = table.starts.iter().copied().max().unwrap_or(0) as usize;
+            for bucket in 0..buckets {
+                table.starts[bucket + 1] += table.starts[bucket];
+            }
+            table.starts.pop();
+        }
+        if table.probes > MAX_PROBES {
+            table.starts = Vec::new();
+        }
+        let padding = if table.starts.is_empty() { 1 } else { table.probes };
+        table.thresholds.extend(std::iter::repeat_n(f32::NAN, padding));
+        table
+    }
+
+    /// How many distinct thresholds there are: the highest rank.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The thresholds, ascending.
+    pub(crate) fn thresholds(&self) -> &[f32] {
+        &self.thresholds[..self.count]
+    }
+
+    /// The thresholds, ascending, and then NaN: at least one, and at least [`Self::probes`].
+    pub(crate) fn padded(&self) -> &[f32] {
+        &self.thresholds
+    }
+
+    /// Where each bucket begins in [`Self::padded`]; empty if thresholds lie so unevenly that halving is better.
+    pub(crate) fn starts(&self) -> &[u32] {
+        &self.starts
+    }
+
+    /// How many thresholds are to be compared from a bucket's begin on.
+    pub(crate) fn probes(&self) -> usize {
+        self.probes
+    }
+
+    /// Origin and scale of the buckets.
+    pub(crate) fn line(&self) -> (f32, f32) {
+        (self.origin, self.scale)
+    }
+
+    /// The code of a missing value: above every rank.
+    pub(crate) fn missing(&self) -> usize {
+        self.count + 1
+    }
+
+    #[inline]
+    fn bucket(&self, value: f32, buckets: usize) -> usize {
+        let at = (value - self.origin) * self.scale;
+        // The cast saturates: below the origin is 0.
+        (at as usize).min(buckets - 1)
+    }
+
+    /// The rank of `value`; [`Self::missing`] if NaN.
+    #[inline]
+    pub(crate) fn rank(&self, value: f64) -> usize {
+        if value.is_nan() {
+            return self.missing();
+        }
+        let value = floor32(value);
+        if self.starts.is_empty() {
+            return self.thresholds().partition_point(|threshold| *threshold <= value);
+        }
+        let start = self.starts[self.bucket(value, self.starts.len())] as usize;
+        let probes = &self.thresholds[start..start + self.probes];
+        start + probes.iter().map(|threshold| usize::from(*threshold <= value)).sum::<usize>()
+    }
+
+    /// Bytes of heap memory.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        size_of_val(self.thresholds.as_slice()) + size_of_val(self.starts.as_slice())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn naive(thresholds: &[f32], value: f64) -> usize {
+        let mut distinct: Vec<f64> = thresholds.iter().filter(|t| !t.is_nan()).map(|t| f64::from(*t) + 0.0).collect();
+        distinct.sort_by(f64::total_cmp);
+        distinct.dedup();
+        distinct.iter().filter(|threshold| value >= **threshold).count()
+    }
+
+    #[test]
+    fn a_rank_counts_the_thresholds_that_a_value_reaches() {
+        let sets: Vec<Vec<f32>> = vec![
+            vec![],
+            vec![0.0],
+            vec![-0.0, 0.0, f32::NAN],
+            vec![1.0, 1.0f32.next_up(), 1.0f32.next_down()],
+            vec![f32::MIN, f32::MAX, 0.0, 1e-40, -1e-40],
+            vec![f32::NEG_INFINITY, f32::INFINITY, 3.5],
+            (0..300).map(|i| (i as f32 * 0.7).sin() * 100.0).collect(),
+            (0..300).map(|i| (i as f32 * 0.2).exp()).collect(),
+        ];
+        for set in sets {
+            let table = RankTable::new(set.clone());
+            let mut values = vec![0.0, -0.0, 1e-300, -1e-300, 1e300, -1e300, f64::INFINITY, f64::NEG_INFINITY];
+            for threshold in set.iter().filter(|t| !t.is_nan()) {
+                let t = f64::from(*threshold);
+                values.extend([t, t.next_up(), t.next_down(), f64::from(threshold.next_up()), t * 0.999]);
+            }
+            for value in values {
+                assert_eq!(table.rank(value), naive(&set, value), "{value:e} among {set:?}");
+            }
+            assert_eq!(table.rank(f64::NAN), table.missing());
+        }
+    }
+}
