@@ -130,7 +130,8 @@ impl Sources {
             }
         }
         let mut sources = Self { list: Vec::new(), of_feature: vec![u16::MAX; used.len()] };
-        for (feature, thresholds) in thresholds.into_iter().enumerate().filter(|(feature, _)| used[*feature]) {
+        for (feature, thresholds) in thresholds.into_iter().enumerate().filter(|(feature, _)| used[*feature])
+        {
             let coding = match levels(feature) {
                 Some(levels) => Coding::Level(levels),
                 None => Coding::Rank(RankTable::new(thresholds)),
@@ -185,17 +186,6 @@ impl Sources {
         odd.sort_unstable();
         odd.dedup();
         odd
-    }
-
-    /// Bytes of heap memory.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.list
-            .iter()
-            .map(|source| match &source.coding {
-                Coding::Rank(table) => size_of::<Source>() + table.heap_bytes(),
-                Coding::Level(_) => size_of::<Source>(),
-            })
-            .sum()
     }
 }
 

@@ -5,14 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 
-use cenote_mojo::Artifact;
-use cenote_mojo::algo::{Node, Tree};
+use cenote_mojo::Schema;
+use cenote_mojo::algo::{Forest, Node, Tree};
 
 use super::codes::{Asks, Sources, Unfit};
-use super::{Block, Engine, forest_of, sum_odd_rows};
-use crate::kernels::{Isa, MaskScratch};
+use super::{Block, Quantised};
+use crate::kernels::{Group, Isa, MaskScratch};
 use crate::layout::{BitRows, GROUP, Leaves, Line, MAX_DEPTH, MaskForest, MaskForestBuilder, Sums, TILES};
 
 /// Rows whose codes and sums are held at once: enough to use a chunk of trees often while it is in the cache.
@@ -26,7 +25,6 @@ const MAX_BOUNDS: usize = 253;
 #[derive(Debug)]
 pub(crate) struct Masks {
     isa: Isa,
-    artifact: Arc<Artifact>,
     sources: Sources,
     blocks: Vec<TreeBlock>,
     classes: usize,
@@ -61,10 +59,9 @@ struct TreeBlock {
 }
 
 impl Masks {
-    /// Compiles the artifact's forest.
-    pub(crate) fn new(artifact: &Arc<Artifact>, isa: Isa) -> Result<Self, Unfit> {
-        let forest = forest_of(artifact).ok_or(Unfit::OldRules)?;
-        let sources = Sources::new(forest, &artifact.schema)?;
+    /// Compiles `forest`.
+    pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa) -> Result<Self, Unfit> {
+        let sources = Sources::new(forest, schema)?;
         let mut blocks = Vec::new();
         let mut plan = Plan::default();
         for (number, tree) in forest.trees.iter().enumerate() {
@@ -81,16 +78,17 @@ impl Masks {
         if !plan.trees.is_empty() {
             blocks.push(plan.build(&sources, isa));
         }
-        Ok(Self { isa, artifact: Arc::clone(artifact), sources, blocks, classes: forest.trees_per_group })
+        Ok(Self { isa, sources, blocks, classes: forest.trees_per_group })
     }
 }
 
-impl Engine for Masks {
+impl Quantised for Masks {
     fn name(&self) -> &'static str {
         "masks"
     }
 
-    fn sums(&self, block: &Block<'_>, out: &mut [f64]) {
+    fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {
+        let mut odd = Vec::new();
         let run = RUN.min(block.rows.next_multiple_of(GROUP));
         let lines = self.blocks.iter().map(|block| block.forest.lines()).max().unwrap_or(0);
         let mut codes = vec![0u16; run * self.sources.list().len()];
@@ -102,7 +100,7 @@ impl Engine for Masks {
         for from in (0..block.rows).step_by(RUN) {
             let rows = RUN.min(block.rows - from);
             let groups = rows.div_ceil(GROUP);
-            let odd = self.sources.encode(self.isa, block, from, rows, run, &mut codes);
+            let found = self.sources.encode(self.isa, block, from, rows, run, &mut codes);
             sums.fill(Sums::ZERO);
             for trees in &self.blocks {
                 let lines = trees.forest.lines();
@@ -123,11 +121,13 @@ impl Engine for Masks {
                 }
                 for (class, range) in &trees.chunks {
                     for group in 0..groups {
-                        let bytes = &bytes[group * lines..][..lines];
-                        let planes = &planes[group * words..][..words];
-                        let rows = GROUP.min(rows - group * GROUP);
+                        let data = Group {
+                            columns: &bytes[group * lines..][..lines],
+                            answers: &planes[group * words..][..words],
+                            rows: GROUP.min(rows - group * GROUP),
+                        };
                         let sums = &mut sums[class * (run / GROUP) + group];
-                        self.isa.add_trees(&trees.forest, range.clone(), bytes, planes, rows, &mut scratch, sums);
+                        self.isa.add_trees(&trees.forest, range.clone(), data, &mut scratch, sums);
                     }
                 }
             }
@@ -138,17 +138,9 @@ impl Engine for Masks {
                     self.isa.read_sums(&sums[class * (run / GROUP) + group], out);
                 }
             }
-            sum_odd_rows(&self.artifact, block, odd.into_iter().map(|row| from + row), out);
+            odd.extend(found.into_iter().map(|row| from + row));
         }
-    }
-
-    fn heap_bytes(&self) -> usize {
-        let blocks = self.blocks.iter().map(|block| {
-            let columns = block.columns.iter().map(|column| size_of_val(column) + column.table.len());
-            let sets = block.sets.iter().map(|(.., answers)| size_of_val(answers.bits()));
-            block.forest.heap_bytes() + columns.sum::<usize>() + sets.sum::<usize>()
-        });
-        self.sources.heap_bytes() + blocks.sum::<usize>()
+        odd
     }
 }
 

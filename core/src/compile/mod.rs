@@ -1,10 +1,13 @@
 //! Plain data to a scorer: chooses the engine that fits a forest's shape, the batch and the processor.
 
+mod choice;
+mod codes;
 mod flat;
+mod masks;
+mod question;
+mod waves;
 
-use cenote_mojo::Schema;
-use cenote_mojo::algo::Forest;
-
+pub(crate) use choice::engine;
 pub(crate) use flat::FlatForest;
 
 /// A block of raw features, by column: `columns[feature][row]`, `NaN` where missing, level codes as numbers.
@@ -33,7 +36,11 @@ pub(crate) trait Engine: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// The engine for a forest.
-pub(crate) fn engine(forest: &Forest, schema: &Schema) -> Box<dyn Engine> {
-    Box::new(FlatForest::new(forest, schema))
+/// A forest compiled for batches, whose rows become codes first.
+pub(crate) trait Quantised: Send + Sync + std::fmt::Debug {
+    /// The name by which `CENOTE_ENGINE` forces it.
+    fn name(&self) -> &'static str;
+
+    /// The sums of [`Engine::sums`], and the rows that have no codes: what is written for these means nothing.
+    fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize>;
 }

@@ -6,30 +6,28 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::MaskScratch;
+use super::{Group, MaskScratch};
 use crate::layout::{GROUP, Leaves, Line, MAX_DEPTH, MaskForest, MaskTree, PLANES, Sums, TILES};
 
-/// See [`super::Isa::add_trees`], which checked the shapes: `columns` has a line for each tile of each column that a test
-/// of `forest` names, and `trees` are trees of it.
+/// See [`super::Isa::add_trees`], which checked the shapes: `group` has what the tests of `forest` name, and `trees` are trees of it.
 #[target_feature(enable = "avx2,bmi2")]
 pub(super) fn add_trees(
     forest: &MaskForest,
     trees: Range<usize>,
-    columns: &[Line],
-    answers: &[u64],
-    rows: usize,
+    group: Group<'_>,
     scratch: &mut MaskScratch,
     sums: &mut Sums,
 ) {
+    let rows = group.rows;
     let Leaves::Values(tables) = forest.leaves() else { unreachable!("the builder was told to make values") };
     for tree in &forest.trees()[trees] {
         let MaskScratch { masks, planes, index, leaves } = &mut *scratch;
         if rows > GROUP / 2 {
-            compare::<16>(forest, tree, columns, answers, masks);
+            compare::<16>(forest, tree, group, masks);
         } else if rows > 64 {
-            compare::<8>(forest, tree, columns, answers, masks);
+            compare::<8>(forest, tree, group, masks);
         } else {
-            compare::<2>(forest, tree, columns, answers, masks);
+            compare::<2>(forest, tree, group, masks);
         }
         let depth = tree.depth as usize;
         let halves = if rows > GROUP / 2 { 2 } else { 1 };
@@ -51,11 +49,11 @@ pub(super) fn add_trees(
 fn compare<const N: usize>(
     forest: &MaskForest,
     tree: &MaskTree,
-    columns: &[Line],
-    planes: &[u64],
+    group: Group<'_>,
     masks: &mut [Line; 1 << MAX_DEPTH],
 ) {
-    let column = |column: u16| columns.as_ptr().wrapping_add(usize::from(column) * TILES).cast::<__m256i>();
+    let column =
+        |column: u16| group.columns.as_ptr().wrapping_add(usize::from(column) * TILES).cast::<__m256i>();
     // SAFETY (of all reads and writes below): the builder checked that each test names a slot of a heap of at most
     // `MAX_DEPTH` levels and a column of the forest, and the caller that there are `TILES` lines for each column, which
     // are 16 runs; `N` is at most 16.
@@ -90,7 +88,7 @@ fn compare<const N: usize>(
     }
     for test in &forest.plane_tests()[tree.plane.0 as usize..tree.plane.1 as usize] {
         let out = masks.as_mut_ptr().wrapping_add(usize::from(test.slot)).cast::<u64>();
-        for (tile, planes) in planes.chunks_exact(forest.planes()).take(N / 2).enumerate() {
+        for (tile, planes) in group.answers.chunks_exact(forest.planes()).take(N / 2).enumerate() {
             // SAFETY: see above; the builder checked the plane.
             unsafe { *out.add(tile) = *planes.get_unchecked(test.plane as usize) };
         }
@@ -149,15 +147,19 @@ fn fold(masks: &[Line; 1 << MAX_DEPTH], depth: usize, half: usize, planes: &mut 
 /// `2^L` half lines, a line apart, can be read at `slots`, and `from + L <= PLANES`.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn fold_slots<const L: usize>(slots: *const __m256i, above: &[__m256i; PLANES], from: usize) -> __m256i {
+unsafe fn fold_slots<const L: usize>(
+    slots: *const __m256i,
+    above: &[__m256i; PLANES],
+    from: usize,
+) -> __m256i {
     // SAFETY: the caller's promise.
     let line = |index: usize| unsafe { _mm256_load_si256(slots.add(index * 2)) };
     if L == 0 {
         return line(0);
     }
     let mut kept = [_mm256_setzero_si256(); 8];
-    for index in 0..1 << (L - 1) {
-        kept[index] = choose(above[from + L - 1], line(2 * index + 1), line(2 * index));
+    for (index, kept) in kept[..1 << (L - 1)].iter_mut().enumerate() {
+        *kept = choose(above[from + L - 1], line(2 * index + 1), line(2 * index));
     }
     for by in (0..L - 1).rev() {
         for index in 0..1 << by {

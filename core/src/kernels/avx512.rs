@@ -16,7 +16,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::{MaskScratch, portable};
+use super::{Group, MaskScratch, portable};
 use crate::layout::{
     BitRows, GROUP, Leaves, Line, MAX_DEPTH, MaskForest, MaskTree, PLANES, RankTable, Sums, TILE, TILES,
 };
@@ -33,7 +33,8 @@ pub(super) fn ranks(table: &RankTable, values: &[f64], codes: &mut [u16]) {
     let mut codes = codes.chunks_exact_mut(16);
     for (values, codes) in (&mut values).zip(&mut codes) {
         // SAFETY: 16 values can be read.
-        let (low, high) = unsafe { (_mm512_loadu_pd(values.as_ptr()), _mm512_loadu_pd(values.as_ptr().add(8))) };
+        let (low, high) =
+            unsafe { (_mm512_loadu_pd(values.as_ptr()), _mm512_loadu_pd(values.as_ptr().add(8))) };
         let low = _mm512_cvt_roundpd_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(low);
         let high = _mm512_cvt_roundpd_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(high);
         let value = _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high);
@@ -88,7 +89,10 @@ pub(super) fn bit_planes(bit_rows: &BitRows, codes: &[u16], first: usize, stride
     let words = bit_rows.words();
     // SAFETY: constant lines.
     let (to_bits, to_bytes) = unsafe {
-        (_mm512_load_si512((&raw const REVERSED).cast()), _mm512_load_si512((&raw const TRANSPOSE_BYTES).cast()))
+        (
+            _mm512_load_si512((&raw const REVERSED).cast()),
+            _mm512_load_si512((&raw const TRANSPOSE_BYTES).cast()),
+        )
     };
     let identity = _mm512_set1_epi64(0x8040_2010_0804_0201_u64 as i64);
     for (tile, codes) in codes.chunks(TILE).enumerate() {
@@ -115,9 +119,12 @@ pub(super) fn bit_planes(bit_rows: &BitRows, codes: &[u16], first: usize, stride
             for (byte, line) in lines.into_iter().enumerate() {
                 // Each word is eight rows of eight tests. Reversed rows as a matrix give the tests, eight rows each;
                 // then word `t` takes test `t` of all rows.
-                let line = _mm512_gf2p8affine_epi64_epi8::<0>(identity, _mm512_permutexvar_epi8(to_bits, line));
+                let line =
+                    _mm512_gf2p8affine_epi64_epi8::<0>(identity, _mm512_permutexvar_epi8(to_bits, line));
                 // SAFETY: eight of 64 words.
-                unsafe { _mm512_storeu_si512(out.add(byte * 8).cast(), _mm512_permutexvar_epi8(to_bytes, line)) };
+                unsafe {
+                    _mm512_storeu_si512(out.add(byte * 8).cast(), _mm512_permutexvar_epi8(to_bytes, line))
+                };
             }
         }
     }
@@ -165,29 +172,26 @@ static REVERSED: Line = {
     Line(line)
 };
 
-/// See [`super::Isa::add_trees`], which checked the shapes: `columns` has a line for each tile of each column that a test
-/// of `forest` names, and `trees` are trees of it.
+/// See [`super::Isa::add_trees`], which checked the shapes: `group` has what the tests of `forest` name, and `trees` are trees of it.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bitalg,gfni")]
 pub(super) fn add_trees(
     forest: &MaskForest,
     trees: Range<usize>,
-    columns: &[Line],
-    answers: &[u64],
-    rows: usize,
+    group: Group<'_>,
     scratch: &mut MaskScratch,
     sums: &mut Sums,
 ) {
     // The fewest passes of 8, 4, 2 and 1 tiles; a pass costs about as much as one tile more.
-    let tiles = rows.div_ceil(TILE);
+    let tiles = group.rows.div_ceil(TILE);
     if tiles > 5 {
-        return add_trees_of_tiles::<TILES>(forest, trees, columns, answers, 0, scratch, sums);
+        return add_trees_of_tiles::<TILES>(forest, trees, group, 0, scratch, sums);
     }
     let mut from = 0;
     while from < tiles {
         match tiles - from {
-            1 => add_trees_of_tiles::<1>(forest, trees.clone(), columns, answers, from, scratch, sums),
-            2 => add_trees_of_tiles::<2>(forest, trees.clone(), columns, answers, from, scratch, sums),
-            _ => add_trees_of_tiles::<4>(forest, trees.clone(), columns, answers, from, scratch, sums),
+            1 => add_trees_of_tiles::<1>(forest, trees.clone(), group, from, scratch, sums),
+            2 => add_trees_of_tiles::<2>(forest, trees.clone(), group, from, scratch, sums),
+            _ => add_trees_of_tiles::<4>(forest, trees.clone(), group, from, scratch, sums),
         }
         from += match tiles - from {
             1 => 1,
@@ -202,8 +206,7 @@ pub(super) fn add_trees(
 fn add_trees_of_tiles<const N: usize>(
     forest: &MaskForest,
     trees: Range<usize>,
-    columns: &[Line],
-    answers: &[u64],
+    group: Group<'_>,
     from: usize,
     scratch: &mut MaskScratch,
     sums: &mut Sums,
@@ -213,7 +216,7 @@ fn add_trees_of_tiles<const N: usize>(
     let MaskScratch { masks, planes, .. } = scratch;
     let mut zeros = 0;
     for tree in &forest.trees()[trees] {
-        compare::<N>(forest, tree, columns, answers, from, masks);
+        compare::<N>(forest, tree, group, from, masks);
         let depth = tree.depth as usize;
         if zeros != PLANES - depth {
             zeros = PLANES - depth;
@@ -236,12 +239,11 @@ fn add_trees_of_tiles<const N: usize>(
 fn compare<const N: usize>(
     forest: &MaskForest,
     tree: &MaskTree,
-    columns: &[Line],
-    answers: &[u64],
+    group: Group<'_>,
     from: usize,
     masks: &mut [Line; 1 << MAX_DEPTH],
 ) {
-    let columns = columns.as_ptr().wrapping_add(from);
+    let columns = group.columns.as_ptr().wrapping_add(from);
     let masks = masks.as_mut_ptr();
     // SAFETY (of all reads and writes below): the builder checked that each test names a slot of a heap of at most
     // `MAX_DEPTH` levels and a column of the forest, and the caller that there are `TILES` lines for each column;
@@ -273,7 +275,7 @@ fn compare<const N: usize>(
     if tree.plane.0 == tree.plane.1 {
         return;
     }
-    for (tile, answers) in answers.chunks_exact(forest.planes()).skip(from).take(N).enumerate() {
+    for (tile, answers) in group.answers.chunks_exact(forest.planes()).skip(from).take(N).enumerate() {
         for test in &forest.plane_tests()[tree.plane.0 as usize..tree.plane.1 as usize] {
             let out = masks.wrapping_add(usize::from(test.slot)).cast::<u64>();
             // SAFETY: see above; the builder checked the plane.
@@ -341,8 +343,8 @@ unsafe fn fold_slots<const L: usize>(slots: *const Line, above: &[__m512i; PLANE
         return line(0);
     }
     let mut kept = [_mm512_setzero_si512(); 16];
-    for index in 0..1 << (L - 1) {
-        kept[index] = choose(above[from + L - 1], line(2 * index + 1), line(2 * index));
+    for (index, kept) in kept[..1 << (L - 1)].iter_mut().enumerate() {
+        *kept = choose(above[from + L - 1], line(2 * index + 1), line(2 * index));
     }
     for by in (0..L - 1).rev() {
         for index in 0..1 << by {

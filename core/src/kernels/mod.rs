@@ -3,7 +3,10 @@
 //! In flow slices and the structs of [`crate::layout`], whose makers checked every index; out flow bytes, codes and sums.
 //! A kernel knows no model, no thread and no error. Twins give bit-equal results, which `tests` checks for each set that
 //! the processor has. No kernel changes the rounding mode or flushes denormals.
-#![expect(unsafe_code, reason = "vector loads and unchecked indices; the one module of the workspace that may")]
+#![expect(
+    unsafe_code,
+    reason = "vector loads and unchecked indices; the one module of the workspace that may"
+)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -11,15 +14,16 @@ mod avx2;
 mod avx512;
 mod cpu;
 mod portable;
-mod steps;
 #[cfg(test)]
 mod tests;
+mod waves;
 
 use std::ops::Range;
 
 pub(crate) use cpu::Isa;
+pub(crate) use waves::WaveScratch;
 
-use crate::layout::{BitRows, GROUP, Line, MaskForest, RankTable, StepForest, Sums, TILE, TILES};
+use crate::layout::{BitRows, GROUP, Line, MaskForest, RankTable, Sums, TILE, TILES, WAVE, WaveForest};
 
 impl Isa {
     /// The rank of each value among the column's thresholds; [`RankTable::missing`] for NaN.
@@ -75,31 +79,58 @@ impl Isa {
 
     /// Adds the leaf that each row of a group falls into, tree after tree, to the row's sum.
     ///
-    /// `columns` are the group's byte columns, [`GROUP`] bytes each, and `planes` its planes, [`MaskForest::planes`]
-    /// words a tile. The first `rows` rows count; the sums of others are left with anything. Sums are in the order that [`Self::read_sums`] knows.
+    /// Sums are in the order that [`Self::read_sums`] knows; those of rows past the group's are left with anything.
     ///
     /// # Panics
-    /// If `columns` has not [`MaskForest::lines`] lines, there are no such trees, or `rows` is above [`GROUP`].
+    /// If the group lacks what the forest asks, has more rows than [`GROUP`], or there are no such trees.
     pub(crate) fn add_trees(
         self,
         forest: &MaskForest,
         trees: Range<usize>,
-        columns: &[Line],
-        planes: &[u64],
-        rows: usize,
+        group: Group<'_>,
         scratch: &mut MaskScratch,
         sums: &mut Sums,
     ) {
-        assert!(columns.len() == forest.lines() && planes.len() >= forest.planes() * rows.div_ceil(TILE));
+        let Group { columns, answers, rows } = group;
+        assert!(columns.len() == forest.lines() && answers.len() >= forest.planes() * rows.div_ceil(TILE));
         assert!(trees.end <= forest.trees().len() && rows <= GROUP);
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx512(_) => unsafe { avx512::add_trees(forest, trees, columns, planes, rows, scratch, sums) },
+            Isa::Avx512(_) => unsafe { avx512::add_trees(forest, trees, group, scratch, sums) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx2(_) => unsafe { avx2::add_trees(forest, trees, columns, planes, rows, scratch, sums) },
-            _ => portable::add_trees(forest, trees, columns, planes, rows, scratch, sums),
+            Isa::Avx2(_) => unsafe { avx2::add_trees(forest, trees, group, scratch, sums) },
+            _ => portable::add_trees(forest, trees, group, scratch, sums),
+        }
+    }
+
+    /// Adds the leaf that each row falls into in tree `tree` to the row's sum.
+    ///
+    /// `codes` has [`WAVE`] codes for each column and two more; those of rows that have a sum are below the number of
+    /// codes that the forest was built for.
+    ///
+    /// # Panics
+    /// If `codes` is too short, there is no such tree, or there are more sums than [`WAVE`].
+    pub(crate) fn add_waves(
+        self,
+        forest: &WaveForest,
+        tree: usize,
+        codes: &[u16],
+        scratch: &mut WaveScratch,
+        sums: &mut [f64],
+    ) {
+        assert!(
+            codes.len() >= forest.columns() * WAVE + 2
+                && codes.len() < i32::MAX as usize
+                && sums.len() <= WAVE
+        );
+        // SAFETY: the shapes are checked above; the token proves the target features.
+        unsafe {
+            match (self, forest.has_sets()) {
+                (_, true) => waves::add::<true>(forest, tree, codes, scratch, sums),
+                (_, false) => waves::add::<false>(forest, tree, codes, scratch, sums),
+            }
         }
     }
 
@@ -124,22 +155,15 @@ impl Isa {
     }
 }
 
-/// Adds the leaf that each row falls into in tree `tree` to the row's sum.
-///
-/// `codes` has `stride` codes for each column, each below the number of codes that the forest was built for.
-///
-/// # Panics
-/// If `codes` is too short, there is no such tree, or there are more sums than `stride`.
-pub(crate) fn add_steps(forest: &StepForest, tree: usize, codes: &[u16], stride: usize, sums: &mut [f64]) {
-    assert!(codes.len() >= forest.columns() * stride && sums.len() <= stride && tree < forest.roots().len());
-    // SAFETY: the shapes are checked above.
-    unsafe {
-        if forest.has_sets() {
-            steps::add::<true>(forest, tree, codes, stride, sums);
-        } else {
-            steps::add::<false>(forest, tree, codes, stride, sums);
-        }
-    }
+/// What is known of the rows of a group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Group<'a> {
+    /// [`MaskForest::lines`] lines: [`GROUP`] bytes a column.
+    pub(crate) columns: &'a [Line],
+    /// [`MaskForest::planes`] words a tile: the answers to large sets.
+    pub(crate) answers: &'a [u64],
+    /// How many rows there are.
+    pub(crate) rows: usize,
 }
 
 /// Room for the answers of one tree for one group of rows.

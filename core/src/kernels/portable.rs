@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::MaskScratch;
+use super::{Group, MaskScratch};
 use crate::layout::{BitRows, GROUP, Line, MaskForest, RankTable, Sums, TILE, TILES};
 
 pub(super) fn ranks(table: &RankTable, values: &[f64], codes: &mut [u16]) {
@@ -51,12 +51,11 @@ fn transpose(square: &mut [u64; 64]) {
 pub(super) fn add_trees(
     forest: &MaskForest,
     trees: Range<usize>,
-    columns: &[Line],
-    planes: &[u64],
-    rows: usize,
+    group: Group<'_>,
     scratch: &mut MaskScratch,
     sums: &mut Sums,
 ) {
+    let Group { columns, answers, rows } = group;
     let tiles = rows.div_ceil(TILE);
     for tree in &forest.trees()[trees] {
         let masks = &mut scratch.masks;
@@ -73,7 +72,7 @@ pub(super) fn add_trees(
                 put(test.slot, bits(line(test.column), |byte| test.bits >> (byte & 63) & 1 == 1));
             }
             for test in &forest.plane_tests()[tree.plane.0 as usize..tree.plane.1 as usize] {
-                put(test.slot, planes[tile * forest.planes() + test.plane as usize]);
+                put(test.slot, answers[tile * forest.planes() + test.plane as usize]);
             }
         }
         let mut index = [0u16; GROUP];

@@ -120,11 +120,6 @@ pub(crate) struct MaskForest {
 }
 
 impl MaskForest {
-    /// How many byte columns the tests ask.
-    pub(crate) fn columns(&self) -> usize {
-        self.columns
-    }
-
     /// Lines of byte columns that a group of rows has: [`TILES`] a column.
     pub(crate) fn lines(&self) -> usize {
         self.columns * TILES
@@ -167,15 +162,6 @@ impl MaskForest {
             + (tree.small.1 - tree.small.0) as usize * size_of::<SmallSetTest>()
             + (tree.plane.1 - tree.plane.0) as usize * (size_of::<PlaneTest>() + TILES * 8)
             + (256 << tree.depth.saturating_sub(6))
-    }
-
-    /// Bytes of heap memory.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        size_of_val(self.trees.as_slice())
-            + size_of_val(self.rank_tests.as_slice())
-            + size_of_val(self.small_tests.as_slice())
-            + size_of_val(self.plane_tests.as_slice())
-            + self.leaves.len() * 256
     }
 }
 
@@ -226,7 +212,11 @@ impl MaskForestBuilder {
     /// # Panics
     /// If it is too deep, leaves are too few or many, or a test of it names a slot or column that is not there.
     pub(crate) fn tree(&mut self, depth: usize, leaves: &[f32]) {
-        assert!(depth <= MAX_DEPTH && leaves.len() == 1 << depth, "a heap of {depth} levels, {} leaves", leaves.len());
+        assert!(
+            depth <= MAX_DEPTH && leaves.len() == 1 << depth,
+            "a heap of {depth} levels, {} leaves",
+            leaves.len()
+        );
         let forest = &mut self.forest;
         let last = forest.trees.last();
         let tree = MaskTree {
@@ -241,7 +231,9 @@ impl MaskForestBuilder {
         assert!(forest.rank_tests[tree.rank.0 as usize..].iter().all(|test| has(test.slot, test.column)));
         assert!(forest.small_tests[tree.small.0 as usize..].iter().all(|test| has(test.slot, test.column)));
         let planes = &forest.plane_tests[tree.plane.0 as usize..];
-        assert!(planes.iter().all(|test| usize::from(test.slot) < slots && (test.plane as usize) < forest.planes));
+        assert!(
+            planes.iter().all(|test| usize::from(test.slot) < slots && (test.plane as usize) < forest.planes)
+        );
         for chunk in leaves.chunks(64) {
             let mut values = [0.0; 64];
             values[..chunk.len()].copy_from_slice(chunk);

@@ -3,9 +3,9 @@
 mod lines;
 mod masks;
 mod ranks;
-mod steps;
+mod waves;
 
 pub(crate) use lines::{GROUP, Line, Sums, TILE, TILES};
 pub(crate) use masks::{BitRows, Leaves, MAX_DEPTH, MaskForest, MaskForestBuilder, MaskTree, PLANES};
 pub(crate) use ranks::RankTable;
-pub(crate) use steps::{SET, Step, StepForest, StepForestBuilder, StepNode};
+pub(crate) use waves::{Step, WAVE, WaveForest, WaveForestBuilder, WaveNode};

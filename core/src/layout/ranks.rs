@@ -66,11 +66,6 @@ impl RankTable {
         table
     }
 
-    /// How many distinct thresholds there are: the highest rank.
-    pub(crate) fn count(&self) -> usize {
-        self.count
-    }
-
     /// The thresholds, ascending.
     pub(crate) fn thresholds(&self) -> &[f32] {
         &self.thresholds[..self.count]
@@ -122,11 +117,6 @@ impl RankTable {
         let probes = &self.thresholds[start..start + self.probes];
         start + probes.iter().map(|threshold| usize::from(*threshold <= value)).sum::<usize>()
     }
-
-    /// Bytes of heap memory.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        size_of_val(self.thresholds.as_slice()) + size_of_val(self.starts.as_slice())
-    }
 }
 
 #[cfg(test)]
@@ -134,7 +124,8 @@ mod tests {
     use super::*;
 
     fn naive(thresholds: &[f32], value: f64) -> usize {
-        let mut distinct: Vec<f64> = thresholds.iter().filter(|t| !t.is_nan()).map(|t| f64::from(*t) + 0.0).collect();
+        let mut distinct: Vec<f64> =
+            thresholds.iter().filter(|t| !t.is_nan()).map(|t| f64::from(*t) + 0.0).collect();
         distinct.sort_by(f64::total_cmp);
         distinct.dedup();
         distinct.iter().filter(|threshold| value >= **threshold).count()
@@ -154,7 +145,8 @@ mod tests {
         ];
         for set in sets {
             let table = RankTable::new(set.clone());
-            let mut values = vec![0.0, -0.0, 1e-300, -1e-300, 1e300, -1e300, f64::INFINITY, f64::NEG_INFINITY];
+            let mut values =
+                vec![0.0, -0.0, 1e-300, -1e-300, 1e300, -1e300, f64::INFINITY, f64::NEG_INFINITY];
             for threshold in set.iter().filter(|t| !t.is_nan()) {
                 let t = f64::from(*threshold);
                 values.extend([t, t.next_up(), t.next_down(), f64::from(threshold.next_up()), t * 0.999]);

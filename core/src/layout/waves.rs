@@ -1,55 +1,72 @@
-//! Trees as small nodes, for kernels that walk several rows down a tree in step.
+//! Trees as small nodes, level after level, for kernels that take many rows one level down at a time.
 //!
-//! In flow, by [`StepForestBuilder`], trees as questions on columns of 16-bit codes; out flows a [`StepForest`] in which
-//! every child, column and set that a node names exists, children come after their parent, and a leaf is its own child,
-//! so that a walk may take more steps than its path has.
+//! In flow, by [`WaveForestBuilder`], trees as questions on columns of 16-bit codes; out flows a [`WaveForest`] in which
+//! every child, column and set that a node names exists and children come after their parent, so that a walk ends.
 
-/// A node of 8 bytes. The right child is the one after the left.
+/// Rows that go down a tree together, and the distance of columns of codes.
+pub(crate) const WAVE: usize = 1024;
+
+/// A node of 8 bytes. The right child is the one after the left; a leaf is its value's bits.
+///
+/// From the lowest bit: 16 bits that say from which code on a row goes right (of a node that asks a set, which set); 15
+/// bits that name the column; a bit that says that a set is asked; a bit each that says whether the left and the right
+/// child is a leaf; and 30 bits of the left child's index, counted from the tree's root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C, align(8))]
-pub(crate) struct StepNode {
-    /// Right where the code is at least this; of a node that asks a set, where the set begins in
-    /// [`StepForest::set_starts`].
-    pub(crate) from: u16,
-    /// Which column is asked; with [`SET`] added, whether its code is in a set.
-    pub(crate) column: u16,
-    /// Index of the left child; of a leaf, one less than its own index, since every code is at least 0.
-    pub(crate) left: u32,
-}
+#[repr(transparent)]
+pub(crate) struct WaveNode(pub(crate) u64);
 
-/// The bit of [`StepNode::column`] that says that a set is asked.
-pub(crate) const SET: u16 = 1 << 15;
+impl WaveNode {
+    /// The bound, or the set.
+    #[inline(always)]
+    pub(crate) fn from(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// The column.
+    #[inline(always)]
+    pub(crate) fn column(self) -> usize {
+        (self.0 >> 16 & 0x7fff) as usize
+    }
+
+    /// 1 if a set is asked.
+    #[inline(always)]
+    pub(crate) fn asks_set(self) -> u64 {
+        self.0 >> 31 & 1
+    }
+
+    /// The left (0) or right (1) child, and 1 if it is a leaf.
+    #[inline(always)]
+    pub(crate) fn child(self, right: u64) -> (u64, u64) {
+        ((self.0 >> 34) + right, self.0 >> (32 + right) & 1)
+    }
+
+    /// A leaf's value.
+    #[inline(always)]
+    pub(crate) fn value(self) -> f32 {
+        f32::from_bits(self.0 as u32)
+    }
+}
 
 /// Trees over one set of code columns.
 #[derive(Debug, Clone)]
-pub(crate) struct StepForest {
+pub(crate) struct WaveForest {
     columns: usize,
-    nodes: Vec<StepNode>,
-    values: Vec<f32>,
+    nodes: Vec<WaveNode>,
     roots: Vec<u32>,
     set_starts: Vec<u32>,
     set_bits: Vec<u32>,
 }
 
-impl StepForest {
+impl WaveForest {
     /// How many columns of codes the nodes ask.
     pub(crate) fn columns(&self) -> usize {
         self.columns
     }
 
-    /// The nodes of all trees.
-    pub(crate) fn nodes(&self) -> &[StepNode] {
-        &self.nodes
-    }
-
-    /// The value of each node that is a leaf; 0 for the others.
-    pub(crate) fn values(&self) -> &[f32] {
-        &self.values
-    }
-
-    /// The root of each tree, ascending.
-    pub(crate) fn roots(&self) -> &[u32] {
-        &self.roots
+    /// The nodes of tree `index`, the root first.
+    pub(crate) fn tree(&self, index: usize) -> &[WaveNode] {
+        let end = self.roots.get(index + 1).map_or(self.nodes.len(), |root| *root as usize);
+        &self.nodes[self.roots[index] as usize..end]
     }
 
     /// The first word of each set in [`Self::set_bits`].
@@ -65,21 +82,6 @@ impl StepForest {
     /// Whether some node asks a set.
     pub(crate) fn has_sets(&self) -> bool {
         !self.set_starts.is_empty()
-    }
-
-    /// Bytes of tree `index`.
-    pub(crate) fn tree_bytes(&self, index: usize) -> usize {
-        let end = self.roots.get(index + 1).map_or(self.nodes.len(), |root| *root as usize);
-        (end - self.roots[index] as usize) * (size_of::<StepNode>() + size_of::<f32>())
-    }
-
-    /// Bytes of heap memory.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        size_of_val(self.nodes.as_slice())
-            + size_of_val(self.values.as_slice())
-            + size_of_val(self.roots.as_slice())
-            + size_of_val(self.set_starts.as_slice())
-            + size_of_val(self.set_bits.as_slice())
     }
 }
 
@@ -97,7 +99,7 @@ pub(crate) enum Step {
         /// The left child; the right one is the next.
         left: u32,
     },
-    /// Right where the code of `column` is in a set that [`StepForestBuilder::set`] made.
+    /// Right where the code of `column` is in a set that [`WaveForestBuilder::set`] made.
     In {
         /// Which column.
         column: u16,
@@ -110,8 +112,8 @@ pub(crate) enum Step {
 
 /// Collects one tree after another.
 #[derive(Debug)]
-pub(crate) struct StepForestBuilder {
-    forest: StepForest,
+pub(crate) struct WaveForestBuilder {
+    forest: WaveForest,
     /// How many codes each column has.
     codes: Vec<usize>,
     /// The column that each set is asked of.
@@ -119,18 +121,17 @@ pub(crate) struct StepForestBuilder {
     set_of: std::collections::HashMap<(u16, Vec<u32>), u16>,
 }
 
-impl StepForestBuilder {
+impl WaveForestBuilder {
     /// No trees yet; `codes[column]` says how many codes a column has.
     ///
     /// # Panics
     /// If there are more columns than a node can name.
     pub(crate) fn new(codes: Vec<usize>) -> Self {
-        assert!(codes.len() <= usize::from(SET));
+        assert!(codes.len() < 1 << 15);
         Self {
-            forest: StepForest {
+            forest: WaveForest {
                 columns: codes.len(),
                 nodes: Vec::new(),
-                values: Vec::new(),
                 roots: Vec::new(),
                 set_starts: Vec::new(),
                 set_bits: Vec::new(),
@@ -167,38 +168,34 @@ impl StepForestBuilder {
     /// If it is empty, or a node names a column, set or child that is not there, or a child before itself.
     pub(crate) fn tree(&mut self, steps: &[Step]) {
         let forest = &mut self.forest;
-        let root = forest.nodes.len() as u32;
-        assert!(!steps.is_empty() && steps.len() < (u32::MAX - root) as usize);
-        forest.roots.push(root);
+        assert!(
+            !steps.is_empty()
+                && steps.len() < 1 << 30
+                && forest.nodes.len() + steps.len() < u32::MAX as usize
+        );
+        forest.roots.push(forest.nodes.len() as u32);
         for (at, step) in steps.iter().enumerate() {
-            let child = |left: u32| {
-                assert!(left as usize > at && (left as usize) + 1 < steps.len());
-                root + left
+            let node = |from: u16, column: u16, left: u32| {
+                assert!(left as usize > at && usize::from(column) < self.codes.len());
+                let leaf = |child: u32| u64::from(matches!(steps[child as usize], Step::Leaf(_)));
+                let low = u64::from(from) | u64::from(column) << 16;
+                low | leaf(left) << 32 | leaf(left + 1) << 33 | u64::from(left) << 34
             };
-            let (node, value) = match *step {
-                // Wraps for node 0, which then wraps back.
-                Step::Leaf(value) => {
-                    (StepNode { from: 0, column: 0, left: (root + at as u32).wrapping_sub(1) }, value)
-                }
-                Step::From { column, from, left } => {
-                    assert!(usize::from(column) < self.codes.len());
-                    (StepNode { from, column, left: child(left) }, 0.0)
-                }
+            forest.nodes.push(WaveNode(match *step {
+                Step::Leaf(value) => value.to_bits().into(),
+                Step::From { column, from, left } => node(from, column, left),
                 Step::In { column, set, left } => {
                     assert!(self.set_columns[usize::from(set)] == column);
-                    (StepNode { from: set, column: column | SET, left: child(left) }, 0.0)
+                    node(set, column, left) | 1 << 31
                 }
-            };
-            forest.nodes.push(node);
-            forest.values.push(value);
+            }));
         }
     }
 
     /// The trees so far.
-    pub(crate) fn finish(mut self) -> StepForest {
+    pub(crate) fn finish(mut self) -> WaveForest {
         let forest = &mut self.forest;
         forest.nodes.shrink_to_fit();
-        forest.values.shrink_to_fit();
         forest.set_bits.shrink_to_fit();
         self.forest
     }
