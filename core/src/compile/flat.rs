@@ -20,6 +20,8 @@ enum Ask {
     PresentWithin,
     /// Right at or above the threshold.
     AtLeast,
+    /// The same of a code, which past its column's levels is missing.
+    CodeAtLeast,
     /// Right if in the set; outside of its range missing.
     Within,
     /// Right if in the set (MOJO 1.00: outside of its range not in it).
@@ -146,7 +148,8 @@ impl FlatForest {
             }
             (Test::None, _) => {}
             (Test::AtLeast(threshold), _) => {
-                node.ask = Ask::AtLeast;
+                let limited = self.domains[usize::from(split.column)] != i64::MAX;
+                node.ask = if limited { Ask::CodeAtLeast } else { Ask::AtLeast };
                 node.value = threshold;
             }
             (Test::In(set), _) => {
@@ -223,6 +226,10 @@ impl FlatForest {
 
     #[inline]
     fn goes_right(&self, node: &FlatNode, value: f64) -> bool {
+        // Most nodes of most forests are of this kind.
+        if node.ask == Ask::AtLeast {
+            return value >= f64::from(node.value) || (value.is_nan() && !node.missing_goes_left);
+        }
         let code = value as i32;
         let missing = !node.missing_goes_left;
         if value.is_nan() || self.domains[usize::from(node.column)] <= i64::from(code) {
@@ -230,7 +237,7 @@ impl FlatForest {
         }
         match node.ask {
             Ask::Leaf | Ask::Present => false,
-            Ask::AtLeast => value >= f64::from(node.value),
+            Ask::AtLeast | Ask::CodeAtLeast => value >= f64::from(node.value),
             Ask::PresentWithin => self.bit(node.range, code).is_none() && missing,
             Ask::Within => self.bit(node.range, code).map_or(missing, |range| self.is_set(range)),
             Ask::Contains => self.bit(node.range, code).is_some_and(|range| self.is_set(range)),

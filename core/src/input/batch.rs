@@ -152,6 +152,7 @@ pub enum Values<'a> {
         levels: Text<'a>,
     },
     /// Level codes in the model's own order, H2O's raw row: the code itself for a categorical column (`NaN` missing).
+    /// Where an encoding makes other features of a column, the code of its level there; what is none is not available.
     Raw(Primitive<'a, f64>),
     /// Cells that may differ in kind, as rows of JSON or of Python objects give them; each means what it means in a
     /// [`Row`](super::Row).

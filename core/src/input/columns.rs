@@ -117,8 +117,12 @@ impl<'b, 'a> BoundBatch<'b, 'a> {
             }
         }
         if options.missing_columns == MissingColumns::Refuse {
-            let lacks = |name: &&str| batch.column(name).is_none();
-            let missing: Vec<String> = encoder.required().filter(lacks).map(str::to_owned).collect();
+            let there = |name: &str| match encoder.place(name) {
+                Some(Place { input: Some(at), .. }) => found[at].is_some(),
+                _ => offset.is_some(),
+            };
+            let missing: Vec<String> =
+                encoder.required().filter(|name| !there(name)).map(str::to_owned).collect();
             if !missing.is_empty() {
                 let found = batch.columns().map(|(name, _)| name.to_owned()).collect();
                 return Err(ErrorKind::MissingColumns { missing, found }.into());
