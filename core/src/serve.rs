@@ -233,7 +233,7 @@ impl PlanBuilder {
         let kind = if input.domain.is_some() { "a category" } else { "a number" };
         let takes = |ty: Type| match (ty, &input.domain) {
             (Type::Bool | Type::I16 | Type::I32 | Type::I64, _)
-            | (Type::F32 | Type::F64, None)
+            | (Type::F32 | Type::F64 | Type::Numeric, None)
             | (Type::Text, Some(_)) => Ok(()),
             _ => Err(format!("input {:?} is {kind}, column {name:?} is {ty}", input.name)),
         };

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use crate::input::{Batch, Cell, Codes, Primitive, Values};
 
 use super::error::{Error, ErrorKind};
-use super::value::{Key, Timestamp, Type, Value};
+use super::value::{Date, Key, Timestamp, Type, Value};
 use super::view::View;
 use super::wire::{Mismatch, encode_field};
 
@@ -187,7 +187,7 @@ impl Rows for BatchRows<'_, '_> {
                 out.extend_from_slice(text.as_bytes());
                 Ok(())
             }
-            Some(_) => Err(Mismatch { found: "text" }),
+            Some(text) => encode_field(&Value::Text(text.into()), ty, out),
             None => encode_field(&Value::Null, ty, out),
         }
     }
@@ -217,12 +217,16 @@ fn number(values: &Values<'_>, row: usize, ty: Type) -> Result<Value, Mismatch> 
     Ok(value.map_or(Value::Null, |value| fit(value, ty)))
 }
 
-/// A number as its column has it: whole numbers for a moment are microseconds since 1970; a `NaN` where the column has no
-/// `NaN` is a missing cell, as data frames have it.
+/// A number as its column has it: whole numbers for a moment are microseconds and for a day days since 1970; a `NaN` where the
+/// column has no `NaN` is a missing cell, as data frames have it.
 fn fit(value: Value, ty: Type) -> Value {
     match value {
         Value::Float(value) if value.is_nan() && !matches!(ty, Type::F32 | Type::F64) => Value::Null,
         Value::Int(micros) if ty == Type::Timestamp => Value::Timestamp(Timestamp::from_micros(micros)),
+        Value::Int(days) if ty == Type::Date => {
+            // Beyond what a date has, which refuses it.
+            Value::Date(Date::from_days(i32::try_from(days).unwrap_or(i32::MAX)))
+        }
         value => value,
     }
 }

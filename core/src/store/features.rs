@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::input::{Batch, Offsets, Primitive, Text, Validity, Values};
 
 use super::error::Error;
-use super::value::{Timestamp, Type, Value};
+use super::value::{Date, Timestamp, Type, Value};
 use super::wire;
 
 /// What the store knows of a key.
@@ -71,6 +71,8 @@ pub struct FeatureSet {
 pub struct FeatureColumn {
     /// The feature's name.
     pub name: String,
+    /// Its type.
+    pub ty: Type,
     /// Its values; what stands at a missing cell says nothing.
     pub values: FeatureValues,
     /// Which cells are present: an Arrow validity bitmap.
@@ -95,6 +97,21 @@ pub enum FeatureValues {
     },
     /// Microseconds since 1970.
     Timestamp(Vec<i64>),
+    /// Days since 1970.
+    Date(Vec<i32>),
+    Uuid(Vec<[u8; 16]>),
+    /// Decimals as text, laid out as `Text`.
+    Numeric {
+        offsets: Vec<i64>,
+        data: String,
+    },
+    /// Documents as text, laid out as `Text`.
+    Json {
+        offsets: Vec<i64>,
+        data: String,
+    },
+    /// Lists, one value a row.
+    List(Vec<Value>),
 }
 
 impl FeatureSet {
@@ -113,7 +130,7 @@ impl FeatureSet {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// The columns as a batch to predict from, nothing copied. Moments are left out: no model reads them.
+    /// The columns as a batch to predict from, nothing copied. What no model reads is left out: moments, days, uuids, documents and lists.
     pub fn batch(&self) -> Batch<'_> {
         let mut batch = Batch::new(self.len());
         for column in &self.columns {
@@ -127,6 +144,11 @@ impl FeatureSet {
 
 impl FeatureColumn {
     pub(crate) fn with_capacity(name: String, ty: Type, rows: usize) -> Self {
+        let offsets = || {
+            let mut offsets = Vec::with_capacity(rows + 1);
+            offsets.push(0);
+            offsets
+        };
         let values = match ty {
             Type::Bool => FeatureValues::Bool(Vec::with_capacity(rows)),
             Type::I16 => FeatureValues::I16(Vec::with_capacity(rows)),
@@ -134,14 +156,15 @@ impl FeatureColumn {
             Type::I64 => FeatureValues::I64(Vec::with_capacity(rows)),
             Type::F32 => FeatureValues::F32(Vec::with_capacity(rows)),
             Type::F64 => FeatureValues::F64(Vec::with_capacity(rows)),
-            Type::Text => {
-                let mut offsets = Vec::with_capacity(rows + 1);
-                offsets.push(0);
-                FeatureValues::Text { offsets, data: String::new() }
-            }
+            Type::Text => FeatureValues::Text { offsets: offsets(), data: String::new() },
             Type::Timestamp => FeatureValues::Timestamp(Vec::with_capacity(rows)),
+            Type::Date => FeatureValues::Date(Vec::with_capacity(rows)),
+            Type::Uuid => FeatureValues::Uuid(Vec::with_capacity(rows)),
+            Type::Numeric => FeatureValues::Numeric { offsets: offsets(), data: String::new() },
+            Type::Json => FeatureValues::Json { offsets: offsets(), data: String::new() },
+            Type::List(_) => FeatureValues::List(Vec::with_capacity(rows)),
         };
-        Self { name, values, validity: Vec::with_capacity(rows.div_ceil(8)) }
+        Self { name, ty, values, validity: Vec::with_capacity(rows.div_ceil(8)) }
     }
 
     /// Appends row `row`, the next one.
@@ -176,6 +199,26 @@ impl FeatureColumn {
             FeatureValues::Timestamp(column) => {
                 number!(column, 0, |bytes| Timestamp::from_wire(i64::from_be_bytes(bytes)).as_micros());
             }
+            FeatureValues::Date(column) => {
+                number!(column, 0, |bytes| Date::from_wire(i32::from_be_bytes(bytes)).as_days());
+            }
+            FeatureValues::Uuid(column) => number!(column, [0; 16], |bytes| bytes),
+            FeatureValues::Numeric { offsets, data } => {
+                if let Some(bytes) = cell {
+                    data.push_str(&wire::decimal(bytes)?);
+                }
+                offsets.push(data.len() as i64);
+            }
+            FeatureValues::Json { offsets, data } => {
+                if let Some(bytes) = cell {
+                    data.push_str(wire::json(bytes)?);
+                }
+                offsets.push(data.len() as i64);
+            }
+            FeatureValues::List(column) => column.push(match cell {
+                Some(bytes) => wire::decode(self.ty, bytes)?,
+                None => Value::Null,
+            }),
         }
         Ok(())
     }
@@ -200,10 +243,13 @@ impl FeatureColumn {
             FeatureValues::I64(column) => column[row].into(),
             FeatureValues::F32(column) => column[row].into(),
             FeatureValues::F64(column) => column[row].into(),
-            FeatureValues::Text { offsets, data } => {
-                data[offsets[row] as usize..offsets[row + 1] as usize].into()
-            }
+            FeatureValues::Text { offsets, data } => text_at(offsets, data, row).into(),
             FeatureValues::Timestamp(column) => Timestamp::from_micros(column[row]).into(),
+            FeatureValues::Date(column) => Date::from_days(column[row]).into(),
+            FeatureValues::Uuid(column) => column[row].into(),
+            FeatureValues::Numeric { offsets, data } => Value::Numeric(text_at(offsets, data, row).into()),
+            FeatureValues::Json { offsets, data } => Value::Json(text_at(offsets, data, row).into()),
+            FeatureValues::List(column) => column[row].clone(),
         }
     }
 
@@ -224,9 +270,21 @@ impl FeatureColumn {
             FeatureValues::Text { offsets, data } => {
                 Values::Text(Text::Packed { offsets: Offsets::I64(offsets), data, validity })
             }
-            FeatureValues::Timestamp(_) => return None,
+            // H2O reads a number from text as Java does, which is what a decimal is.
+            FeatureValues::Numeric { offsets, data } => {
+                Values::Text(Text::Packed { offsets: Offsets::I64(offsets), data, validity })
+            }
+            FeatureValues::Timestamp(_)
+            | FeatureValues::Date(_)
+            | FeatureValues::Uuid(_)
+            | FeatureValues::Json { .. }
+            | FeatureValues::List(_) => return None,
         })
     }
+}
+
+fn text_at<'a>(offsets: &[i64], data: &'a str, row: usize) -> &'a str {
+    &data[offsets[row] as usize..offsets[row + 1] as usize]
 }
 
 /// The features of one key: the cells of its row from `first` on, or none.

@@ -30,6 +30,7 @@ mod error;
 mod features;
 mod history;
 mod merge;
+mod numeric;
 mod pool;
 mod read;
 mod value;
@@ -48,7 +49,7 @@ pub use error::{Error, ErrorKind, Step};
 pub use features::{FeatureColumn, FeatureSet, FeatureValues, Features, Status};
 pub use history::Maintained;
 pub use read::Reader;
-pub use value::{Key, Timestamp, Type, Value};
+pub use value::{Date, Item, Key, Timestamp, Type, Value};
 pub use view::{Feature, History, KeyColumn, View, ViewBuilder};
 pub use write::{Upserted, WriteOptions, Writer};
 

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment: microseconds since 1970-01-01 00:00 UTC, as exact as PostgreSQL's `timestamptz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,9 +74,40 @@ impl std::ops::Sub<Duration> for Timestamp {
     }
 }
 
-/// The type of a key or a feature, by PostgreSQL's type of the same range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// A day of the calendar: days since 1970-01-01.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Date(i32);
+
+impl Date {
+    /// Days between 1970 and 2000, where PostgreSQL begins to count.
+    const EPOCH_2000: i32 = 10_957;
+    /// 4713-01-01 BC and the end of 5874897, the ends of `date`.
+    const RANGE: std::ops::Range<i32> = -2_440_588..2_145_042_541;
+
+    /// From days since 1970.
+    pub const fn from_days(days: i32) -> Self {
+        Self(days)
+    }
+
+    /// Days since 1970.
+    pub const fn as_days(self) -> i32 {
+        self.0
+    }
+
+    /// The count since 2000 that goes over the wire, if PostgreSQL has that day.
+    pub(crate) fn to_wire(self) -> Option<i32> {
+        Self::RANGE.contains(&self.0).then(|| self.0 - Self::EPOCH_2000)
+    }
+
+    /// From the count since 2000. The infinities stay the ends of the range.
+    pub(crate) fn from_wire(count: i32) -> Self {
+        Self(count.saturating_add(Self::EPOCH_2000))
+    }
+}
+
+/// The type of a key or a feature, by PostgreSQL's type of the same range. In JSON its name in lower case; a list has `[]` after
+/// the name of its items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Type {
     /// `boolean`.
@@ -95,32 +126,106 @@ pub enum Type {
     Text,
     /// `timestamp with time zone`.
     Timestamp,
+    /// `date`.
+    Date,
+    /// `numeric`: decimals of any length, exact.
+    Numeric,
+    /// `uuid`.
+    Uuid,
+    /// `jsonb`.
+    Json,
+    /// An array of one dimension.
+    List(Item),
 }
+
+/// What an array holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "named as in Type")]
+pub enum Item {
+    Bool,
+    I16,
+    I32,
+    I64,
+    F32,
+    F64,
+    Text,
+}
+
+impl Item {
+    /// The item's own type.
+    pub fn ty(self) -> Type {
+        match self {
+            Item::Bool => Type::Bool,
+            Item::I16 => Type::I16,
+            Item::I32 => Type::I32,
+            Item::I64 => Type::I64,
+            Item::F32 => Type::F32,
+            Item::F64 => Type::F64,
+            Item::Text => Type::Text,
+        }
+    }
+}
+
+/// Each type with its name in JSON and in SQL, as `format_type` gives it.
+const NAMES: [(Type, &str, &str); 19] = [
+    (Type::Bool, "bool", "boolean"),
+    (Type::I16, "i16", "smallint"),
+    (Type::I32, "i32", "integer"),
+    (Type::I64, "i64", "bigint"),
+    (Type::F32, "f32", "real"),
+    (Type::F64, "f64", "double precision"),
+    (Type::Text, "text", "text"),
+    (Type::Timestamp, "timestamp", "timestamp with time zone"),
+    (Type::Date, "date", "date"),
+    (Type::Numeric, "numeric", "numeric"),
+    (Type::Uuid, "uuid", "uuid"),
+    (Type::Json, "json", "jsonb"),
+    (Type::List(Item::Bool), "bool[]", "boolean[]"),
+    (Type::List(Item::I16), "i16[]", "smallint[]"),
+    (Type::List(Item::I32), "i32[]", "integer[]"),
+    (Type::List(Item::I64), "i64[]", "bigint[]"),
+    (Type::List(Item::F32), "f32[]", "real[]"),
+    (Type::List(Item::F64), "f64[]", "double precision[]"),
+    (Type::List(Item::Text), "text[]", "text[]"),
+];
 
 impl Type {
     /// Whether a value of this type names an entity: it has one form only on the wire, so that equal keys are equal bytes.
     pub fn is_key(self) -> bool {
-        !matches!(self, Type::F32 | Type::F64)
+        !matches!(self, Type::F32 | Type::F64 | Type::Numeric | Type::Json | Type::List(_))
+    }
+
+    fn names(self) -> &'static (Type, &'static str, &'static str) {
+        NAMES.iter().find(|(ty, ..)| *ty == self).expect("every type has its names")
     }
 
     /// PostgreSQL's name of the type, as `format_type` gives it.
     pub fn sql(self) -> &'static str {
-        match self {
-            Type::Bool => "boolean",
-            Type::I16 => "smallint",
-            Type::I32 => "integer",
-            Type::I64 => "bigint",
-            Type::F32 => "real",
-            Type::F64 => "double precision",
-            Type::Text => "text",
-            Type::Timestamp => "timestamp with time zone",
-        }
+        self.names().2
     }
 }
 
 impl std::fmt::Display for Type {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.sql())
+    }
+}
+
+impl Serialize for Type {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(self.names().1)
+    }
+}
+
+impl<'de> Deserialize<'de> for Type {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let name = <std::borrow::Cow<'de, str>>::deserialize(input)?;
+        let found = NAMES.iter().find(|(_, json, _)| *json == name);
+        found.map(|(ty, ..)| *ty).ok_or_else(|| {
+            let names: Vec<_> = NAMES.iter().map(|(_, json, _)| *json).collect();
+            serde::de::Error::custom(format!("{name:?} is no type: expected one of {}", names.join(", ")))
+        })
     }
 }
 
@@ -132,14 +237,25 @@ pub enum Value {
     Null,
     /// For `boolean`.
     Bool(bool),
-    /// For every whole-number type; refused where it does not fit. Also for the floating ones, where it is exact.
+    /// For every whole-number type; refused where it does not fit. Also for the floating ones, where it is exact, and `numeric`.
     Int(i64),
-    /// For the floating types; rounded to nearest for `real`, refused where that would make it infinite.
+    /// For the floating types; rounded to nearest for `real`, refused where that would make it infinite. Also for `numeric`: the
+    /// shortest decimal that reads back as this number.
     Float(f64),
-    /// For `text`.
+    /// For `text`. Also for `uuid`, `numeric` and `jsonb`, whose texts are checked.
     Text(Box<str>),
     /// For `timestamp with time zone`.
     Timestamp(Timestamp),
+    /// For `date`.
+    Date(Date),
+    /// For `numeric`: the decimal's text.
+    Numeric(Box<str>),
+    /// For `uuid`.
+    Uuid([u8; 16]),
+    /// For `jsonb`: the document's text.
+    Json(Box<str>),
+    /// For arrays.
+    List(Vec<Value>),
 }
 
 impl Value {
@@ -152,15 +268,21 @@ impl Value {
             Value::Float(_) => "a number",
             Value::Text(_) => "text",
             Value::Timestamp(_) => "a moment",
+            Value::Date(_) => "a day",
+            Value::Numeric(_) => "a decimal",
+            Value::Uuid(_) => "a uuid",
+            Value::Json(_) => "a JSON document",
+            Value::List(_) => "a list",
         }
     }
 
-    /// The value as `f64`: numbers (whole ones rounded to nearest), booleans as 1 and 0; else `None`.
+    /// The value as `f64`: numbers (rounded to nearest), booleans as 1 and 0; else `None`.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Value::Bool(value) => Some(f64::from(u8::from(*value))),
             Value::Int(value) => Some(*value as f64),
             Value::Float(value) => Some(*value),
+            Value::Numeric(decimal) => decimal.parse().ok(),
             _ => None,
         }
     }
@@ -168,9 +290,15 @@ impl Value {
     /// The value as text, if it is text.
     pub fn as_str(&self) -> Option<&str> {
         match self {
-            Value::Text(value) => Some(value),
+            Value::Text(value) | Value::Numeric(value) | Value::Json(value) => Some(value),
             _ => None,
         }
+    }
+}
+
+impl<T: Into<Value>> From<Vec<T>> for Value {
+    fn from(items: Vec<T>) -> Self {
+        Value::List(items.into_iter().map(Into::into).collect())
     }
 }
 
@@ -186,7 +314,7 @@ macro_rules! value_from {
 value_from! {
     bool => Bool, i16 => Int, i32 => Int, i64 => Int, u8 => Int, u16 => Int, u32 => Int,
     f32 => Float, f64 => Float, &str => Text, String => Text, Box<str> => Text,
-    Timestamp => Timestamp, SystemTime => Timestamp,
+    Timestamp => Timestamp, SystemTime => Timestamp, Date => Date, [u8; 16] => Uuid,
 }
 
 impl<T: Into<Value>> From<Option<T>> for Value {

@@ -264,7 +264,7 @@ impl ViewBuilder {
     /// # Errors
     /// If the name is not lower-case letters, digits and `_` (at most 40, a letter first), the version is 0, there is no key or
     /// no feature, a column's name is empty, too long for PostgreSQL (63 bytes), holds a NUL, stands twice or is one of the
-    /// table's own (`event_ts`, `written_at`, `extra`), a key's type is floating, levels are not text or stand twice, or
+    /// table's own (`event_ts`, `written_at`, `extra`), a key's type cannot name one, levels are not text or stand twice, or
     /// the ttl is not whole seconds.
     pub fn build(self) -> Result<View, Error> {
         let definition = self.definition;

@@ -11,7 +11,8 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type as PgType, to_sql_check
 use crate::input::Cell;
 
 use super::error::{Error, ErrorKind, Step};
-use super::value::{Timestamp, Type, Value};
+use super::numeric;
+use super::value::{Date, Item, Timestamp, Type, Value};
 
 impl Type {
     /// The type on the wire.
@@ -25,10 +26,15 @@ impl Type {
             Type::F64 => PgType::FLOAT8,
             Type::Text => PgType::TEXT,
             Type::Timestamp => PgType::TIMESTAMPTZ,
+            Type::Date => PgType::DATE,
+            Type::Numeric => PgType::NUMERIC,
+            Type::Uuid => PgType::UUID,
+            Type::Json => PgType::JSONB,
+            Type::List(item) => item.ty().pg_array(),
         }
     }
 
-    /// The type of an array of this.
+    /// The type of an array of this, which is an item or a key.
     pub(crate) fn pg_array(self) -> PgType {
         match self {
             Type::Bool => PgType::BOOL_ARRAY,
@@ -39,6 +45,10 @@ impl Type {
             Type::F64 => PgType::FLOAT8_ARRAY,
             Type::Text => PgType::TEXT_ARRAY,
             Type::Timestamp => PgType::TIMESTAMPTZ_ARRAY,
+            Type::Date => PgType::DATE_ARRAY,
+            Type::Numeric => PgType::NUMERIC_ARRAY,
+            Type::Uuid => PgType::UUID_ARRAY,
+            Type::Json | Type::List(_) => PgType::JSONB_ARRAY,
         }
     }
 }
@@ -88,9 +98,85 @@ pub(crate) fn encode(value: &Value, ty: Type, out: &mut BytesMut) -> Result<bool
             Some(count) => out.put_i64(count),
             None => return Err(Mismatch { found: "a moment out of range" }),
         },
+        (Type::Date, Value::Date(value)) => match value.to_wire() {
+            Some(count) => out.put_i32(count),
+            None => return Err(Mismatch { found: "a day out of range" }),
+        },
+        (Type::Numeric, Value::Numeric(decimal) | Value::Text(decimal)) => {
+            numeric::encode(decimal, out).ok_or(Mismatch { found: "text that is no decimal" })?;
+        }
+        (Type::Numeric, Value::Int(value)) => numeric::encode(&value.to_string(), out).expect("a decimal"),
+        (Type::Numeric, Value::Float(value)) => {
+            let decimal = match *value {
+                value if value.is_nan() => "NaN".to_owned(),
+                f64::INFINITY => "Infinity".to_owned(),
+                f64::NEG_INFINITY => "-Infinity".to_owned(),
+                value => value.to_string(),
+            };
+            numeric::encode(&decimal, out).ok_or(WIDE)?;
+        }
+        (Type::Uuid, Value::Uuid(value)) => out.put_slice(value),
+        (Type::Uuid, Value::Text(text)) => {
+            out.put_slice(&uuid(text).ok_or(Mismatch { found: "text that is no uuid" })?);
+        }
+        (Type::Json, Value::Json(text) | Value::Text(text)) => {
+            // The server would refuse the whole batch, and could not say which row it was.
+            let escaped_nul = text.contains("\\u0000");
+            if escaped_nul || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+                return Err(Mismatch { found: "text that is no JSON document" });
+            }
+            out.put_u8(1);
+            out.put_slice(text.as_bytes());
+        }
+        (Type::List(item), Value::List(values)) => {
+            let count = i32::try_from(values.len()).map_err(|_| Mismatch { found: "a list above 2 GiB" })?;
+            begin_array(item.ty(), count, out);
+            for value in values {
+                encode_field(value, item.ty(), out)?;
+            }
+        }
         (_, other) => return Err(Mismatch { found: other.kind() }),
     }
     Ok(true)
+}
+
+/// The bytes of a uuid: 32 hexadecimal digits, with hyphens anywhere.
+fn uuid(text: &str) -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    let mut count = 0;
+    for digit in text.chars().filter(|c| *c != '-') {
+        *bytes.get_mut(count / 2)? |= (digit.to_digit(16)? as u8) << (4 * (1 - count % 2));
+        count += 1;
+    }
+    (count == 32).then_some(bytes)
+}
+
+/// The items of an array's cell.
+fn items(item: Item, bytes: &[u8]) -> Option<Result<Vec<Value>, Error>> {
+    let word = |at: usize| Some(i32::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
+    if word(0)? == 0 {
+        return Some(Ok(Vec::new()));
+    }
+    // One dimension, of items of the type that the view says.
+    if word(0)? != 1 || word(8)? as u32 != item.ty().pg().oid() {
+        return None;
+    }
+    let (count, mut at) = (usize::try_from(word(12)?).ok()?, 20);
+    let mut values = Vec::with_capacity(count.min(bytes.len() / 4));
+    for _ in 0..count {
+        let length = word(at)?;
+        at += 4;
+        let Ok(length) = usize::try_from(length) else {
+            values.push(Value::Null);
+            continue;
+        };
+        match decode(item.ty(), bytes.get(at..at.checked_add(length)?)?) {
+            Ok(value) => values.push(value),
+            Err(error) => return Some(Err(error)),
+        }
+        at += length;
+    }
+    Some(Ok(values))
 }
 
 /// The whole number that a float is, if it is one of `i64`.
@@ -181,6 +267,19 @@ pub(crate) fn text(bytes: &[u8]) -> Result<&str, Error> {
     std::str::from_utf8(bytes).map_err(|_| Error::protocol(Step::Read, "text that is not UTF-8"))
 }
 
+/// A cell of `numeric` as decimal text.
+pub(crate) fn decimal(bytes: &[u8]) -> Result<String, Error> {
+    numeric::decode(bytes).ok_or_else(|| Error::protocol(Step::Read, "a numeric that cannot be read"))
+}
+
+/// A cell of `jsonb` as text.
+pub(crate) fn json(bytes: &[u8]) -> Result<&str, Error> {
+    match bytes {
+        [1, document @ ..] => text(document),
+        _ => Err(Error::protocol(Step::Read, "a jsonb of another version")),
+    }
+}
+
 /// The value of a cell that is not NULL.
 pub(crate) fn decode(ty: Type, bytes: &[u8]) -> Result<Value, Error> {
     Ok(match ty {
@@ -192,10 +291,19 @@ pub(crate) fn decode(ty: Type, bytes: &[u8]) -> Result<Value, Error> {
         Type::F64 => Value::Float(f64::from_be_bytes(fixed(bytes)?)),
         Type::Text => Value::Text(text(bytes)?.into()),
         Type::Timestamp => Value::Timestamp(Timestamp::from_wire(i64::from_be_bytes(fixed(bytes)?))),
+        Type::Date => Value::Date(Date::from_wire(i32::from_be_bytes(fixed(bytes)?))),
+        Type::Numeric => Value::Numeric(decimal(bytes)?.into()),
+        Type::Uuid => Value::Uuid(fixed(bytes)?),
+        Type::Json => Value::Json(json(bytes)?.into()),
+        Type::List(item) => {
+            Value::List(items(item, bytes).unwrap_or_else(|| {
+                Err(Error::protocol(Step::Read, "an array that is not of one dimension"))
+            })?)
+        }
     })
 }
 
-/// A cell that is not NULL as a cell of a model's row; a moment is none.
+/// A cell that is not NULL as a cell of a model's row; what no model reads is missing.
 pub(crate) fn as_cell(ty: Type, bytes: &[u8]) -> Result<Cell<'_>, Error> {
     Ok(match ty {
         Type::Bool => Cell::Bool(fixed::<1>(bytes)? != [0]),
@@ -205,7 +313,8 @@ pub(crate) fn as_cell(ty: Type, bytes: &[u8]) -> Result<Cell<'_>, Error> {
         Type::F32 => Cell::Number(f64::from(f32::from_be_bytes(fixed(bytes)?))),
         Type::F64 => Cell::Number(f64::from_be_bytes(fixed(bytes)?)),
         Type::Text => Cell::Text(text(bytes)?),
-        Type::Timestamp => Cell::Missing,
+        Type::Numeric => Cell::Number(decimal(bytes)?.parse().unwrap_or(f64::NAN)),
+        Type::Timestamp | Type::Date | Type::Uuid | Type::Json | Type::List(_) => Cell::Missing,
     })
 }
 
@@ -241,7 +350,7 @@ mod tests {
 
     #[test]
     fn values_come_back_as_they_went() {
-        let cases: [(Value, Type); 9] = [
+        let cases: [(Value, Type); 16] = [
             (true.into(), Type::Bool),
             ((-7i16).into(), Type::I16),
             (i32::MIN.into(), Type::I32),
@@ -251,6 +360,13 @@ mod tests {
             ("Zürich".into(), Type::Text),
             (Timestamp::from_micros(0).into(), Type::Timestamp),
             (Timestamp::from_micros(-1).into(), Type::Timestamp),
+            (Date::from_days(-719_162).into(), Type::Date),
+            (Value::Numeric("-12345.678900".into()), Type::Numeric),
+            ([7u8; 16].into(), Type::Uuid),
+            (Value::Json("{\"a\": [1, null]}".into()), Type::Json),
+            (Value::List(vec![1.5.into(), Value::Null, f64::INFINITY.into()]), Type::List(Item::F64)),
+            (Value::List(vec![]), Type::List(Item::Text)),
+            (vec!["a", "", "ü"].into(), Type::List(Item::Text)),
         ];
         for (value, ty) in cases {
             assert_eq!(decode(ty, &bytes(value.clone(), ty).unwrap()).unwrap(), value);
@@ -273,5 +389,10 @@ mod tests {
         assert_eq!(bytes("a\0", Type::Text), Err("text with a NUL"));
         assert_eq!(bytes(Timestamp::from_micros(i64::MAX), Type::Timestamp), Err("a moment out of range"));
         assert_eq!(bytes("1", Type::I64), Err("text"));
+        assert_eq!(bytes("1e5", Type::Numeric), Err("text that is no decimal"));
+        assert_eq!(bytes("{", Type::Json), Err("text that is no JSON document"));
+        assert_eq!(bytes("12345678-1234", Type::Uuid), Err("text that is no uuid"));
+        assert_eq!(bytes(Date::from_days(i32::MAX), Type::Date), Err("a day out of range"));
+        assert_eq!(bytes(vec![1i64, 1 << 40], Type::List(Item::I32)), Err("a number out of range"));
     }
 }

@@ -46,7 +46,7 @@ async fn a_value_written_later_is_not_known_earlier() {
 
     let past = store.as_of(&view).unwrap();
     let label = (Key::from(1i64), at(200));
-    assert_eq!(x(&past.join(&[label.clone()]).await.unwrap(), 0), 5.0.into());
+    assert_eq!(x(&past.join(std::slice::from_ref(&label)).await.unwrap(), 0), 5.0.into());
     assert_eq!(past.get(1i64, at(200)).await.unwrap().get("x"), Some(&5.0.into()));
     let cases = [
         (KnownAt::Label, 5.0),
@@ -56,7 +56,11 @@ async fn a_value_written_later_is_not_known_earlier() {
     ];
     for (known_at, expected) in cases {
         let past = past.clone().known_at(known_at);
-        assert_eq!(x(&past.join(&[label.clone()]).await.unwrap(), 0), expected.into(), "{known_at:?}");
+        assert_eq!(
+            x(&past.join(std::slice::from_ref(&label)).await.unwrap(), 0),
+            expected.into(),
+            "{known_at:?}"
+        );
         assert_eq!(past.get(1i64, at(200)).await.unwrap().get("x"), Some(&expected.into()), "{known_at:?}");
     }
     let corrected = past.clone().known_at(KnownAt::Any).get(1i64, at(149)).await.unwrap();

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use cenote::Batch;
 use cenote::input::{Primitive, Values};
-use cenote::store::{ErrorKind, Key, Record, Status, Timestamp, Type, Upserted, Value, View, WriteOptions};
+use cenote::store::{
+    Date, ErrorKind, Item, Key, Record, Status, Timestamp, Type, Upserted, Value, View, WriteOptions,
+};
 
 use crate::server;
 
@@ -45,6 +47,12 @@ async fn a_row_comes_back_as_it_was_written() {
         .feature("f64", Type::F64)
         .feature("quote\"d", Type::Text)
         .feature("moment", Type::Timestamp)
+        .feature("day", Type::Date)
+        .feature("decimal", Type::Numeric)
+        .feature("uuid", Type::Uuid)
+        .feature("document", Type::Json)
+        .feature("vector", Type::List(Item::F32))
+        .feature("words", Type::List(Item::Text))
         .build()
         .unwrap();
     store.apply(&view).await.unwrap();
@@ -57,8 +65,14 @@ async fn a_row_comes_back_as_it_was_written() {
         f64::NAN.into(),
         "it's Zürich".into(),
         at(-5).into(),
+        Date::from_days(20_000).into(),
+        Value::Numeric("-1234567890123456789.000100".into()),
+        [0xab; 16].into(),
+        Value::Json(r#"{"a": [1, "ü"]}"#.into()),
+        vec![0.5f32, -0.0].into(),
+        Value::List(vec!["a".into(), Value::Null]),
     ];
-    let nulls = vec![Value::Null; 8];
+    let nulls = vec![Value::Null; values.len()];
     let writer = store.writer(&view);
     let rows = [Record::new(1i64, at(10), values.clone()), Record::new(2i64, at(10), nulls.clone())];
     assert_eq!(counts(writer.upsert(&rows).await.unwrap()), (2, 0, 0));
@@ -70,6 +84,22 @@ async fn a_row_comes_back_as_it_was_written() {
     let many = reader.get_many([3i64, 2, 1, 1]).await.unwrap();
     assert_eq!(many.status, [Status::Missing, Status::Fresh, Status::Fresh, Status::Fresh]);
     assert_eq!(many.event_ts, [None, Some(at(10)), Some(at(10)), Some(at(10))]);
+    // A list is one value, of any length; text is taken for what it says.
+    let texts = [
+        ("uuid", Value::from("abababab-abab-abab-abab-abababababab")),
+        ("decimal", "-1234567890123456789.000100".into()),
+        ("document", r#"{"a":[1,"ü"]}"#.into()),
+    ];
+    let mut said = values.clone();
+    for (name, text) in texts {
+        let place = view.features().iter().position(|feature| feature.name == name).unwrap();
+        said[place] = text;
+    }
+    assert_eq!(
+        counts(writer.upsert(&[Record::new(1i64, at(10), said)]).await.unwrap()),
+        (0, 0, 1),
+        "the same again"
+    );
     for (column, ((name, value), expected)) in many.columns.iter().zip(one.values.iter().zip(&values)) {
         assert_eq!(column.name, *name);
         // NaN is a value, and not equal to itself.
