@@ -91,7 +91,7 @@ def check(predictions: list[dict[str, Any]], answers: list[tuple[int, str, list[
 def from_python(url: str) -> None:
     answers = expected()
     keys = [key for key, _, _ in answers]
-    view = cenote.View.from_json((HERE / "view.json").read_text())
+    view = cenote.View((HERE / "view.json").read_text())
     with step("connect"):
         store = cenote.FeatureStore.connect(url)
     with step("load late@production, digest verified"):
@@ -110,7 +110,7 @@ def from_python(url: str) -> None:
         plan.score_many(keys[:100])
         took.append(time.perf_counter() - begun)
     report("score 100 keys (median)", statistics.median(took))
-    check(plan.score_many(keys), answers)
+    check(plan.score_many(keys).to_dicts(), answers)
     store.close()
 
 

@@ -20,7 +20,9 @@ mod _cenote {
     #[pymodule_export]
     use crate::model::Model;
     #[pymodule_export]
-    use crate::store::{FeatureSet, FeatureStore, Features, Score, ScorePlan, Scores, Upserted, View};
+    use crate::store::{
+        FeatureSet, FeatureStore, Features, ModelVersion, Score, ScorePlan, Scores, Upserted, View,
+    };
     #[pymodule_export]
     use crate::table::ArrowTable;
 

@@ -37,6 +37,16 @@ enum Call {
 }
 
 impl Model {
+    /// Opens the model in the bytes of a zip.
+    pub(crate) fn from_bytes(bytes: Bound<'_, PyBytes>) -> PyResult<Self> {
+        let py = bytes.py();
+        let content = bytes.as_bytes();
+        let model = py.detach(|| cenote::Model::from_bytes(content));
+        let model = model.map_err(|error| error::opening(py, &error))?;
+        let wanted = Wanted::of(py, &model);
+        Ok(Self { model, wanted, bytes: bytes.unbind() })
+    }
+
     /// The core's model.
     pub(crate) fn model(&self) -> &cenote::Model {
         &self.model
@@ -185,12 +195,8 @@ impl Options {
 impl Model {
     /// Reads a model from the bytes of its zip.
     #[staticmethod]
-    fn _from_bytes(py: Python<'_>, bytes: Bound<'_, PyBytes>) -> PyResult<Self> {
-        let content = bytes.as_bytes();
-        let model = py.detach(|| cenote::Model::from_bytes(content));
-        let model = model.map_err(|error| error::opening(py, &error))?;
-        let wanted = Wanted::of(py, &model);
-        Ok(Self { model, wanted, bytes: bytes.unbind() })
+    fn _from_bytes(bytes: Bound<'_, PyBytes>) -> PyResult<Self> {
+        Self::from_bytes(bytes)
     }
 
     /// Predict a table, or the one row that a dict of single values is.
@@ -360,7 +366,7 @@ impl Model {
     }
 
     /// The bytes of the MOJO's zip.
-    fn to_bytes(&self, py: Python<'_>) -> Py<PyBytes> {
+    pub(crate) fn to_bytes(&self, py: Python<'_>) -> Py<PyBytes> {
         self.bytes.clone_ref(py)
     }
 

@@ -16,7 +16,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def binomial() -> Case:
     """Numbers and levels, missing and odd ones among them; two classes."""
-    return case("gbm_bits32")
+    return case("gbm_bernoulli")
 
 
 @pytest.fixture(scope="session")

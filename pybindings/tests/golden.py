@@ -56,6 +56,11 @@ class Case:
         return {name: [row[name] for row in self.rows] for name in self.rows[0]}
 
     @cached_property
+    def options(self) -> Mapping[str, Any]:
+        """Java loses columns whose names begin with `#`, and blanks around names: those of one case are not its rows'."""
+        return {} if set(self.model.feature_names) <= set(self.columns) else {"missing_columns": "na"}
+
+    @cached_property
     def expected(self) -> list[list[Any]]:
         """By row: a label first, if the model has labels, then numbers; ``None`` for a refused row."""
         header, lines = read(self.folder / "expected.csv")

@@ -254,6 +254,7 @@ def test_scores_of_keys(store: cenote.FeatureStore, model: cenote.Model, view: c
     columns = scores.to_dict()
     for row, answer in enumerate(expected):
         assert is_as_expected({name: column[row] for name, column in columns.items()}, answer)
+    assert scores.to_dicts()[0] == plan.score(keys[0]).prediction
     assert pa.table(scores).column_names == ["status", "event_ts", *model.output_names]
     unknown = plan.score(-1)
     assert (unknown.status, unknown.prediction) == ("missing", model.predict({}))
@@ -284,6 +285,27 @@ def test_what_does_not_bind(store: cenote.FeatureStore, model: cenote.Model) -> 
     assert len(caught.value.differences) == len(model.feature_names)
     with pytest.raises(ValueError, match="on_stale"):
         store.plan(model, view, on_stale="ignore")  # type: ignore[arg-type]
+
+
+def test_registry(store: cenote.FeatureStore, model: cenote.Model) -> None:
+    store.apply_registry()
+    first = store.register_model("late", model)
+    assert (first.name, first.version, first.algo, first.aliases) == ("late", 1, "gbm", [])
+    assert first.inputs == model.feature_names
+    assert first.bytes == len(model.to_bytes())
+    assert store.register_model("late", model).version == 1
+    store.promote_model("late", "production", 1)
+    assert [(found.version, found.aliases) for found in store.list_models("late")] == [(1, ["production"])]
+    assert len(store.list_models()) == 1
+    for reference in ("late", "late:1", "late@production", f"late#{first.sha256}"):
+        loaded = store.load_model(reference)
+        assert loaded.to_bytes() == model.to_bytes()
+        assert pickle.loads(pickle.dumps(loaded)).uuid == model.uuid
+    for reference in ("none", "late:2", "late@staging"):
+        with pytest.raises(cenote.StoreError):
+            store.load_model(reference)
+    with pytest.raises(cenote.StoreError):
+        store.promote_model("late", "production", 7)
 
 
 def test_threads(store: cenote.FeatureStore, model: cenote.Model, view: cenote.View) -> None:

@@ -206,8 +206,19 @@ impl Registry {
     /// Dropping the future is safe.
     ///
     /// # Errors
-    /// `NoSuchModel`; `Digest` if the bytes are not those that were registered; a refusal by the server; a deadline.
+    /// As [`fetch`](Self::fetch).
     pub async fn load(&self, reference: &ModelRef) -> Result<(ModelVersion, Model), Error> {
+        let (found, bytes) = self.fetch(reference).await?;
+        off_runtime(move || Ok((found, Model::from_bytes(&bytes)?))).await
+    }
+
+    /// Fetches the bytes of a version, after their digest was compared with the registered one.
+    ///
+    /// Dropping the future is safe.
+    ///
+    /// # Errors
+    /// `NoSuchModel`; `Digest` if the bytes are not those that were registered; a refusal by the server; a deadline.
+    pub async fn fetch(&self, reference: &ModelRef) -> Result<(ModelVersion, Vec<u8>), Error> {
         let deadline = Deadline::after(self.store.pool().deadlines().write);
         let lease = self.store.pool().lease(deadline).await?;
         let found = self.find_on(&lease, deadline, reference).await?;
@@ -221,8 +232,7 @@ impl Registry {
             if hexadecimal(bytes) != found.sha256 {
                 return Err(ErrorKind::Digest { name: found.name, version: found.version }.into());
             }
-            let model = Model::from_bytes(bytes)?;
-            Ok((found, model))
+            Ok((found, bytes.to_vec()))
         })
         .await
     }

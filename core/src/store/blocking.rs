@@ -243,6 +243,15 @@ impl FeatureStore {
         self.run(async |store| store.registry().load(&reference).await)
     }
 
+    /// Fetches the bytes of a model, as [`load_model`](Self::load_model) finds it, without opening it.
+    ///
+    /// # Errors
+    /// As [`Registry::fetch`](crate::registry::Registry::fetch), or if `reference` cannot be read.
+    pub fn fetch_model(&self, reference: &str) -> Result<(ModelVersion, Vec<u8>), Error> {
+        let reference: ModelRef = reference.parse()?;
+        self.run(async |store| store.registry().fetch(&reference).await)
+    }
+
     /// Closes the store for all its clones: this thread's connection at once, each other thread's at its next call on any store,
     /// or with the thread. New calls are refused.
     pub fn close(&self) {

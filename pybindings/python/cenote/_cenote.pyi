@@ -408,6 +408,27 @@ class FeatureStore:
         :raises SchemaDriftError: inputs do not fit the view; its ``differences`` list each.
         """
 
+    def apply_registry(self) -> None:
+        """Make the model registry's tables, if they are not there."""
+
+    def register_model(self, name: str, model: Model) -> ModelVersion:
+        """Register a model as the next version of a name; the same bytes again give the version that they have."""
+
+    def promote_model(self, name: str, alias: str, version: int) -> None:
+        """Point an alias of a name at a version.
+
+        :raises StoreError: there is no such version.
+        """
+
+    def list_models(self, name: str | None = None) -> list[ModelVersion]:
+        """All versions of a name, or of every model."""
+
+    def load_model(self, reference: str) -> Model:
+        """Load a model by ``name``, ``name:version``, ``name@alias`` or ``name#sha256``, its digest verified.
+
+        :raises StoreError: there is no such model, or its bytes are not those that were registered.
+        """
+
     def close(self) -> None:
         """Close the store for all that share it: new calls are refused."""
 
@@ -440,6 +461,46 @@ class ScorePlan:
         :param request: the inputs that come with the request, if the plan has any: a dict of columns, a list of dicts or a
             pandas frame, a row a key.
         """
+
+@final
+class ModelVersion:
+    """What the registry knows of one version of a model."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def version(self) -> int:
+        """Its version, from 1."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its bytes, in lower-case hexadecimal."""
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes the MOJO has."""
+
+    @property
+    def algo(self) -> str:
+        """H2O's short name of the algorithm, such as ``gbm``."""
+
+    @property
+    def h2o_version(self) -> str:
+        """The release of H2O that trained it."""
+
+    @property
+    def inputs(self) -> list[str]:
+        """The columns it reads, in its order."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was registered, in UTC."""
+
+    @property
+    def aliases(self) -> list[str]:
+        """The aliases that point at it, ascending."""
 
 @final
 class Upserted:
@@ -534,6 +595,9 @@ class Scores:
 
     def to_dict(self) -> dict[str, list[Any]]:
         """The predictions as a dict of lists, as :meth:`Model.predict` gives them."""
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """The predictions as a list of dicts, as :meth:`Model.predict` gives them."""
 
     def __len__(self) -> int: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:

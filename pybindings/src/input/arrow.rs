@@ -10,7 +10,9 @@ use arrow_schema::{ArrowError, DataType, TimeUnit};
 use cenote::input::Values;
 use cenote::input::arrow::ArrowColumns;
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use pyo3_arrow::PyChunkedArray;
 use pyo3_arrow::input::{AnyArray, AnyRecordBatch};
 
@@ -86,6 +88,47 @@ fn refused(py: Python<'_>, error: ArrowError) -> PyErr {
         ArrowError::SchemaError(message) => error::column_types(py, &message),
         other => error::input(py, &other.to_string()),
     }
+}
+
+/// Takes a polars frame: only the columns that are wanted, since polars has types that Arrow cannot say. A column of
+/// polars' type `Null` goes as booleans, as polars 1 exports it in a way that Arrow forbids.
+pub(super) fn polars<'py>(frame: &Bound<'py, PyAny>, wanted: &Wanted) -> PyResult<Input<'py>> {
+    let py = frame.py();
+    let names: Vec<String> = frame.getattr(intern!(py, "columns"))?.extract()?;
+    let mut frame = select(frame, &names, wanted)?;
+    let null = py.import(intern!(py, "polars"))?.getattr(intern!(py, "Null"))?;
+    if frame.getattr(intern!(py, "dtypes"))?.contains(&null)? {
+        let boolean = py.import(intern!(py, "polars"))?.getattr(intern!(py, "Boolean"))?;
+        let casts = PyDict::new(py);
+        casts.set_item(null, boolean)?;
+        frame = frame.call_method1(intern!(py, "cast"), (casts,))?;
+    }
+    Ok(Input { names, ..table(&frame, Form::Polars)? })
+}
+
+/// Takes a pyarrow `Table` or `RecordBatch`, and of it only the columns that are wanted.
+pub(super) fn pyarrow<'py>(
+    data: &Bound<'py, PyAny>,
+    wanted: &Wanted,
+    form: Form<'py>,
+) -> PyResult<Input<'py>> {
+    let py = data.py();
+    let names: Vec<String> = data.getattr(intern!(py, "schema"))?.getattr(intern!(py, "names"))?.extract()?;
+    let chosen = select(data, &names, wanted)?;
+    Ok(Input { names, ..table(&chosen, form)? })
+}
+
+/// The columns of `names` that are wanted, or the whole table if there are none: it would have no rows then.
+fn select<'py>(data: &Bound<'py, PyAny>, names: &[String], wanted: &Wanted) -> PyResult<Bound<'py, PyAny>> {
+    let mut places: Vec<usize> = names.iter().filter_map(|name| wanted.find(name)).collect();
+    let chosen: Vec<&String> = names.iter().filter(|name| wanted.find(name).is_some()).collect();
+    places.sort_unstable();
+    places.dedup();
+    // Of a name that stands twice the core shall complain.
+    if chosen.is_empty() || chosen.len() == names.len() || places.len() < chosen.len() {
+        return Ok(data.clone());
+    }
+    data.call_method1(intern!(data.py(), "select"), (chosen,))
 }
 
 /// Takes a table that exports itself by Arrow's capsules.

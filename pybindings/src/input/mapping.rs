@@ -14,8 +14,8 @@ use super::objects::{Object, Objects};
 use super::{Column, Columns, Form, Input, Source, Wanted, WantedColumn, arrays, is_instance, pandas};
 use crate::error;
 
-/// Whether a dict is one row: none of the model's columns in it, or if it has none of them none at all, holds several
-/// values.
+/// Whether a dict is one row: no value of the model's columns is a column, or, where it has none of those, no value at all.
+/// So a dict of nothing is a row of which no cell is given.
 pub(crate) fn is_row(dict: &Bound<'_, PyDict>, wanted: &Wanted) -> PyResult<bool> {
     let mut known = false;
     for column in wanted.columns() {
@@ -34,7 +34,7 @@ pub(crate) fn is_row(dict: &Bound<'_, PyDict>, wanted: &Wanted) -> PyResult<bool
             return Ok(false);
         }
     }
-    Ok(!dict.is_empty())
+    Ok(true)
 }
 
 /// Whether a value of a dict is a column and not a cell.

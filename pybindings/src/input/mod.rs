@@ -245,12 +245,15 @@ pub(crate) fn table<'py>(data: &Bound<'py, PyAny>, wanted: &Wanted) -> PyResult<
         return arrays::matrix(data, wanted);
     }
     if is_instance(data, "polars", "DataFrame")? {
-        return arrow::table(data, Form::Polars);
+        return arrow::polars(data, wanted);
     }
     if is_instance(data, "pyarrow", "RecordBatch")? {
-        return arrow::table(data, Form::PyArrowBatch);
+        return arrow::pyarrow(data, wanted, Form::PyArrowBatch);
     }
-    if is_instance(data, "pyarrow", "Table")? || is_instance(data, "pyarrow", "RecordBatchReader")? {
+    if is_instance(data, "pyarrow", "Table")? {
+        return arrow::pyarrow(data, wanted, Form::PyArrowTable);
+    }
+    if is_instance(data, "pyarrow", "RecordBatchReader")? {
         return arrow::table(data, Form::PyArrowTable);
     }
     if is_instance(data, "polars", "LazyFrame")? {

@@ -25,17 +25,21 @@ pub(super) fn frame<'py>(frame: &Bound<'py, PyAny>, wanted: &Wanted) -> PyResult
     let labels = labels.cast_into::<PyList>()?;
     let mut names = Vec::with_capacity(labels.len());
     let mut taken = vec![false; wanted.columns().len()];
-    let mut columns = Vec::with_capacity(wanted.columns().len());
+    let mut found = Vec::with_capacity(wanted.columns().len());
     for label in labels {
         let name = label.str()?.to_string_lossy().into_owned();
         if let Some(ix) = wanted.find(&name) {
             if std::mem::replace(&mut taken[ix], true) {
                 return Err(error::input(py, &format!("column {name:?} stands twice in the frame")));
             }
-            columns.push((ix, series(&frame.get_item(label)?, &wanted.columns()[ix])?));
+            found.push((ix, label));
         }
         names.push(name);
     }
+    let column = |(ix, label): (usize, Bound<'py, PyAny>)| -> PyResult<_> {
+        Ok((ix, series(&frame.get_item(label)?, &wanted.columns()[ix])?))
+    };
+    let columns = found.into_iter().map(column).collect::<PyResult<Vec<_>>>()?;
     let columns = Columns::new(index.len()?, columns);
     Ok(Input { form: Form::Pandas { index }, names, source: Source::Columns(columns) })
 }

@@ -284,6 +284,11 @@ impl Scores {
         Form::Lists.give(py, self.predictions.clone())
     }
 
+    /// The predictions as a list of dicts, as :meth:`Model.predict` gives them.
+    fn to_dicts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Form::Rows.give(py, self.predictions.clone())
+    }
+
     /// ``status``, ``event_ts`` and the predictions as an Arrow stream, for ``pyarrow.table``, ``polars.DataFrame`` ...
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(

@@ -7,6 +7,7 @@
 mod answers;
 mod columns;
 mod keys;
+mod registry;
 mod view;
 
 use std::path::PathBuf;
@@ -16,9 +17,10 @@ use cenote::serve::{OnMissing, OnStale, PlanBuilder, UnseenLevels};
 use cenote::store::{WriteOptions, blocking};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 pub(crate) use self::answers::{FeatureSet, Features, Score, Scores, Upserted};
+pub(crate) use self::registry::ModelVersion;
 pub(crate) use self::view::View;
 use crate::enter::{enter_scoring, enter_store};
 use crate::error;
@@ -206,6 +208,36 @@ impl FeatureStore {
         Ok(ScorePlan { plan, model: model.clone().unbind(), view: view.clone().unbind() })
     }
 
+    /// Make the model registry's tables, if they are not there.
+    fn apply_registry(&self, py: Python<'_>) -> PyResult<()> {
+        enter_store(py, || self.store.apply_registry())
+    }
+
+    /// Register a model as the next version of a name.
+    fn register_model(&self, py: Python<'_>, name: &str, model: &Bound<'_, Model>) -> PyResult<ModelVersion> {
+        let bytes = model.get().to_bytes(py);
+        let mojo = bytes.as_bytes(py);
+        enter_store(py, || self.store.register_model(name, mojo)).map(ModelVersion::new)
+    }
+
+    /// Point an alias of a name at a version.
+    fn promote_model(&self, py: Python<'_>, name: &str, alias: &str, version: i32) -> PyResult<()> {
+        enter_store(py, || self.store.promote_model(name, alias, version))
+    }
+
+    /// All versions of a name, or of every model.
+    #[pyo3(signature = (name=None))]
+    fn list_models(&self, py: Python<'_>, name: Option<&str>) -> PyResult<Vec<ModelVersion>> {
+        let versions = enter_store(py, || self.store.list_models(name))?;
+        Ok(versions.into_iter().map(ModelVersion::new).collect())
+    }
+
+    /// Load a model.
+    fn load_model(&self, py: Python<'_>, reference: &str) -> PyResult<Model> {
+        let (_, bytes) = enter_store(py, || self.store.fetch_model(reference))?;
+        Model::from_bytes(PyBytes::new(py, &bytes))
+    }
+
     /// Close the store for all that share it.
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.store.close());
@@ -216,7 +248,7 @@ impl FeatureStore {
     }
 
     #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, pyo3::types::PyTuple>) {
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) {
         self.close(py);
     }
 
