@@ -96,7 +96,6 @@ EMPTY_IS_SOURCE = {
     "check_secrets_exposure",
     "validate_schema_migration",
     "verify_mojo_artifact",
-    "check_mage_blocks",
 }
 
 
