@@ -85,6 +85,14 @@ fixtures: | $(BIN)/python ## makes golden cases anew with H2O and its Java score
 bench: ## the criterion suites
 	$(CARGO) bench -p cenote-bench
 
+.PHONY: peers
+peers: system ## cenote beside other runtimes on the same trees and rows, into benches/results (about a quarter of an hour)
+	$(PYTHON) benches/peers/run.py $(PEERS)
+
+.PHONY: test-peers
+test-peers: ## the hand-over of trees to other runtimes, and a quick run of the comparison
+	$(PYTHON) benches/peers/run.py --test
+
 .PHONY: clean
 clean: ## removes all that was built
 	$(CARGO) clean

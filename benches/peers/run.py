@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """`make peers`: gets the peers from their registries into `target/peers-venv`, builds cenote, and runs the comparison.
 
+`--test` runs the tests of the comparison itself instead; `--no-build` takes cenote as it was built last.
+
 Needs Python 3.11, a Rust toolchain and a C compiler; Java is installed by apt-get where it is missing and we are root.
 All that is downloaded comes from PyPI, crates.io and Debian. Options are those of `cenote_peers.bench`: see `--help`.
 """
@@ -64,11 +66,22 @@ def need_cenote() -> None:
     call(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--force-reinstall", "--no-deps", wheel)
 
 
+def test() -> None:
+    """The conversions' tests, ruff, and a run of a second or two a work."""
+    call(PYTHON, "-m", "ruff", "check", HERE)
+    call(PYTHON, "-m", "ruff", "format", "--check", HERE)
+    call(PYTHON, "-m", "pytest", "-q", "-c", HERE / "pytest.ini", HERE / "tests")
+    call(PYTHON, HERE / "run.py", "--quick", "--no-build")
+
+
 def main() -> None:
     """Sets up, then becomes `cenote_peers.bench` in the venv."""
     arguments = sys.argv[1:]
     need_java()
     need_packages()
+    if arguments == ["--test"]:
+        test()
+        return
     if not {"-h", "--help", "--plots-only", "--no-build"} & set(arguments):
         need_cenote()
     arguments = [word for word in arguments if word != "--no-build"]

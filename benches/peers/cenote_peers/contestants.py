@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import os
 import select
 import subprocess
@@ -157,7 +159,7 @@ class Process:
 
 
 def build(contestant: Contestant, ready: Ready) -> Path:
-    """The file that the contestant opens; made once and kept until the MOJO is newer.
+    """The file that the contestant opens; kept until the MOJO or the conversion changes.
 
     Raises `CannotHold`.
     """
@@ -167,7 +169,8 @@ def build(contestant: Contestant, ready: Ready) -> Path:
     kept = engine.name.removesuffix("_pandas").removesuffix("_engine")
     path = ready.folder / f"{kept}{engine.suffix}"
     stamp = ready.folder / f"{kept}.stamp"
-    wanted = f"{ready.mojo.stat().st_size} {ready.mojo.stat().st_mtime_ns}"
+    sources = b"".join(Path(inspect.getfile(kind)).read_bytes() for kind in type(engine).__mro__[:-1])
+    wanted = hashlib.sha256(ready.mojo.read_bytes() + sources + bytes([ready.nan_rows])).hexdigest()
     if not (path.exists() and stamp.exists() and stamp.read_text() == wanted):
         start = time.perf_counter()
         engine.build(ready.forest, ready.nan_rows, path)

@@ -21,6 +21,7 @@ class CenotePython(Engine):
     def load(self, path: Path, forest: Any) -> None:
         import cenote
 
+        cenote.set_num_threads(self.threads)
         self.outputs = forest.n_outputs
         self.model = cenote.load(str(path))
 
