@@ -324,7 +324,7 @@ impl Model {
                 &column.key,
                 match column.role {
                     Role::Categorical => "categorical",
-                    Role::Numeric | Role::Stored | Role::Moment => "numeric",
+                    _ => "numeric",
                 },
             )?;
         }

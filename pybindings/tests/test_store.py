@@ -7,8 +7,10 @@ import concurrent.futures
 import csv
 import multiprocessing
 import pickle
+import uuid
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,32 @@ def test_missing_cells(store: cenote.FeatureStore) -> None:
     store.upsert(view, frame)
     assert store.get(view, 1).values == nothing
     assert store.get(view, 2).values == VALUES
+
+
+def test_every_type(store: cenote.FeatureStore) -> None:
+    values: dict[str, Any] = {
+        "bool": True, "i16": 1, "i32": 2, "i64": 1 << 40, "f32": 0.5, "f64": 0.1, "text": "a", "timestamp": NOW,
+        "date": date(2026, 11, 22), "numeric": Decimal("12345678901234567890.12"), "uuid": uuid.UUID(int=7),
+        "json": {"a": [1, None, "é"]},
+    }
+    view = cenote.View({"name": "types", "keys": [{"name": "k", "type": "uuid"}],
+                        "features": [{"name": f"{name}_", "type": name} for name in values]})
+    store.apply(view)
+    features = {f"{name}_": value for name, value in values.items()}
+    key = uuid.UUID(int=1)
+    store.upsert(view, [{"k": key, "event_ts": NOW, **features}, {"k": str(uuid.UUID(int=2)), "event_ts": NOW,
+                                                                 **dict.fromkeys(features)}])
+    assert store.get(view, key).values == features
+    assert store.get_many(view, [key, uuid.UUID(int=2)]).to_dict() == {
+        name: [value, None] for name, value in features.items()}
+    table = pa.table(store.get_many(view, [key]))
+    assert table["date_"].to_pylist() == [values["date"]]
+    assert table["numeric_"].to_pylist() == [str(values["numeric"])]
+    assert table["uuid_"].to_pylist() == [str(values["uuid"])]
+    plain = {**features, "uuid_": str(features["uuid_"]), "json_": "[]"}
+    other = pa.Table.from_pylist([{"k": str(uuid.UUID(int=3)), "event_ts": NOW, **plain}])
+    store.upsert(view, other)
+    assert store.get(view, uuid.UUID(int=3)).values == {**features, "json_": []}
 
 
 def test_many_keys(store: cenote.FeatureStore) -> None:

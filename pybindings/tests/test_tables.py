@@ -299,7 +299,8 @@ def test_no_rows(every_case: Case) -> None:
         if isinstance(found, np.ndarray):
             assert found.shape == (0, len(model.output_names))
         else:
-            assert [*(found.column_names if isinstance(found, pa.Table) else found)] == model.output_names
+            columns = getattr(found, "column_names", None) or getattr(found, "columns", found)
+            assert list(columns) == model.output_names
             assert all(len(found[name]) == 0 for name in model.output_names)
     assert model.predict([]) == []
 

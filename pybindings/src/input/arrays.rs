@@ -175,7 +175,11 @@ pub(super) fn column<'py>(array: &Bound<'py, PyAny>, column: &WantedColumn) -> P
     match array.dtype().kind() {
         b'O' | b'U' | b'T' => Ok(Column::Objects(objects(array, column)?)),
         b'M' => {
-            let unit = if column.role == Role::Moment { "datetime64[us]" } else { "datetime64[ms]" };
+            let unit = match column.role {
+                Role::Moment => "datetime64[us]",
+                Role::Day => "datetime64[D]",
+                _ => "datetime64[ms]",
+            };
             let values = contiguous::<i64, _>(&converted(&converted(array, unit)?, "int64")?)?;
             let validity = Bitmap::of(slice(&values).iter().map(|value| *value != NOT_A_TIME));
             Ok(Column::Numpy { values: NumpyColumn::I64(values), validity: Some(validity) })

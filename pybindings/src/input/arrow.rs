@@ -35,10 +35,7 @@ impl ArrowColumn {
                 arrow_select::concat::concat(&several).map_err(|error| refused(py, error))?
             }
         };
-        let array = match column.role {
-            Role::Moment => microseconds(&array).map_err(|error| refused(py, error))?,
-            Role::Numeric | Role::Categorical | Role::Stored => array,
-        };
+        let array = stored(&array, column.role).map_err(|error| refused(py, error))?;
         let batch = RecordBatch::try_from_iter_with_nullable([(column.name.as_str(), array, true)])
             .map_err(|error| refused(py, error))?;
         columns(py, &batch, |_| true).map(Self)
@@ -54,26 +51,33 @@ impl ArrowColumn {
 
 /// Those columns of `batch` that are wanted.
 pub(crate) fn wanted_columns(py: Python<'_>, batch: &RecordBatch, wanted: &Wanted) -> PyResult<ArrowColumns> {
-    let is_moment = |name: &str| wanted.find(name).is_some_and(|ix| wanted.columns[ix].role == Role::Moment);
-    if batch.schema_ref().fields().iter().any(|field| is_moment(field.name())) {
-        let arrays = batch.schema_ref().fields().iter().zip(batch.columns()).map(|(field, array)| {
-            let array = if is_moment(field.name()) { microseconds(array)? } else { Arc::clone(array) };
-            Ok((field.name().clone(), array))
-        });
-        let arrays = arrays.collect::<Result<Vec<_>, _>>().map_err(|error| refused(py, error))?;
-        let batch = RecordBatch::try_from_iter(arrays).map_err(|error| refused(py, error))?;
-        return columns(py, &batch, |name| wanted.find(name).is_some());
+    let is_wanted = |name: &str| wanted.find(name).is_some();
+    if wanted.columns().iter().all(|column| matches!(column.role, Role::Numeric | Role::Categorical)) {
+        return columns(py, batch, is_wanted);
     }
-    columns(py, batch, |name| wanted.find(name).is_some())
+    let arrays = batch.schema_ref().fields().iter().zip(batch.columns()).map(|(field, array)| {
+        let role = wanted.find(field.name()).map(|ix| wanted.columns[ix].role);
+        Ok((field.name().clone(), role.map_or(Ok(Arc::clone(array)), |role| stored(array, role))?, true))
+    });
+    let arrays = arrays.collect::<Result<Vec<_>, _>>().map_err(|error| refused(py, error))?;
+    let batch = RecordBatch::try_from_iter_with_nullable(arrays).map_err(|error| refused(py, error))?;
+    columns(py, &batch, is_wanted)
 }
 
-/// Times as whole microseconds since 1970; other arrays as they are.
-fn microseconds(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    match array.data_type() {
-        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => {
+/// An array as the store takes it, which tells times apart that a model does not.
+fn stored(array: &ArrayRef, role: Role) -> Result<ArrayRef, ArrowError> {
+    let kind = array.data_type();
+    let is_time = matches!(kind, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..));
+    match role {
+        Role::Moment if is_time => {
             let micros = arrow_cast::cast(array, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
             arrow_cast::cast(&micros, &DataType::Int64)
         }
+        Role::Day if is_time => {
+            let days = arrow_cast::cast(array, &DataType::Date32)?;
+            arrow_cast::cast(&days, &DataType::Int32)
+        }
+        Role::Decimal if kind.is_decimal() => arrow_cast::cast(array, &DataType::Utf8),
         _ => Ok(Arc::clone(array)),
     }
 }

@@ -40,6 +40,12 @@ pub(crate) enum Role {
     Stored,
     /// The store's moments: microseconds since 1970.
     Moment,
+    /// The store's days: days since 1970.
+    Day,
+    /// The store's exact decimals: text, or numbers.
+    Decimal,
+    /// The store's documents: JSON text, or dicts and lists.
+    Document,
 }
 
 /// A column that is wanted of a table.

@@ -58,7 +58,7 @@ impl Object {
         if let Ok(value) = integer.extract::<i64>() {
             return Ok(match role {
                 Role::Numeric => Self::Number(value as f64),
-                Role::Categorical | Role::Stored | Role::Moment => Self::Integer(value),
+                _ => Self::Integer(value),
             });
         }
         let negative = integer.lt(0)?;
@@ -79,11 +79,19 @@ impl Object {
             numpy if numpy.starts_with("numpy.float") || numpy == "numpy.longdouble" => {
                 Ok(Self::number(object.extract()?, column.role))
             }
+            "decimal.Decimal" if column.role == Role::Decimal => Ok(Self::Text(backed(&object.str()?)?)),
+            "uuid.UUID" if column.role == Role::Stored => Ok(Self::Text(backed(&object.str()?)?)),
+            "dict" | "list" if column.role == Role::Document => {
+                let json = object.py().import(intern!(object.py(), "json"))?;
+                let text = json.call_method1(intern!(object.py(), "dumps"), (object,))?;
+                Ok(Self::Text(backed(text.cast()?)?))
+            }
             "decimal.Decimal" => Ok(Self::number(object.extract()?, column.role)),
             _ if object.is_instance_of::<PyDate>() => {
                 let micros = microseconds(object)?;
                 Ok(match column.role {
                     Role::Moment => Self::Integer(micros),
+                    Role::Day => Self::Integer(micros.div_euclid(MICROSECONDS_A_DAY)),
                     _ => Self::Number(micros.div_euclid(1000) as f64),
                 })
             }
@@ -109,6 +117,8 @@ fn backed(text: &Bound<'_, PyString>) -> PyResult<PyBackedStr> {
         Err(_) => PyString::new(text.py(), &text.to_string_lossy()).try_into(),
     }
 }
+
+const MICROSECONDS_A_DAY: i64 = 86_400_000_000;
 
 /// A `date`, at its midnight, or a `datetime` as microseconds since 1970-01-01 UTC.
 fn microseconds(time: &Bound<'_, PyAny>) -> PyResult<i64> {

@@ -200,9 +200,18 @@ impl FeatureSet {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        let columns =
-            self.set.columns.iter().map(|column| (column.name.clone(), super::columns::array(column)));
-        table(py, head(&self.set.status, &self.set.event_ts), columns)?.stream(py, requested_schema)
+        let mut arrays = Vec::with_capacity(self.set.columns.len());
+        for column in &self.set.columns {
+            match super::columns::array(column) {
+                Some(array) => arrays.push((column.name.clone(), array)),
+                None => {
+                    let message = format!("feature {:?} is a list: use to_dict()", column.name);
+                    return Err(error::unsupported(py, &message));
+                }
+            }
+        }
+        let head = head(&self.set.status, &self.set.event_ts);
+        table(py, head, arrays.into_iter())?.stream(py, requested_schema)
     }
 
     fn __len__(&self) -> usize {

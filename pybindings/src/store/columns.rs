@@ -3,45 +3,47 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, LargeStringArray,
-    TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
+    LargeStringArray, TimestampMicrosecondArray,
 };
 use cenote::store::{FeatureColumn, FeatureValues, Value};
 
-/// The column as an array, null where a cell is missing.
-pub(super) fn array(column: &FeatureColumn) -> ArrayRef {
+/// The column as an array, null where a cell is missing; `None` for lists. Decimals, uuids and documents are text.
+pub(super) fn array(column: &FeatureColumn) -> Option<ArrayRef> {
     macro_rules! array {
-        ($kind:ty, $values:expr) => {
-            Arc::new(
-                $values
-                    .iter()
-                    .enumerate()
-                    .map(|(row, value)| column.is_present(row).then_some(*value))
-                    .collect::<$kind>(),
-            )
-        };
+        ($kind:ty, $values:expr) => {{
+            let cells = $values.iter().enumerate();
+            cells.map(|(row, value)| column.is_present(row).then_some(*value)).collect::<$kind>()
+        }};
     }
-    match &column.values {
-        FeatureValues::Bool(values) => array!(BooleanArray, values),
-        FeatureValues::I16(values) => array!(Int16Array, values),
-        FeatureValues::I32(values) => array!(Int32Array, values),
-        FeatureValues::I64(values) => array!(Int64Array, values),
-        FeatureValues::F32(values) => array!(Float32Array, values),
-        FeatureValues::F64(values) => array!(Float64Array, values),
+    let texts = |rows: usize| (0..rows).map(|row| text(column.value(row))).collect::<LargeStringArray>();
+    Some(match &column.values {
+        FeatureValues::Bool(values) => Arc::new(array!(BooleanArray, values)),
+        FeatureValues::I16(values) => Arc::new(array!(Int16Array, values)),
+        FeatureValues::I32(values) => Arc::new(array!(Int32Array, values)),
+        FeatureValues::I64(values) => Arc::new(array!(Int64Array, values)),
+        FeatureValues::F32(values) => Arc::new(array!(Float32Array, values)),
+        FeatureValues::F64(values) => Arc::new(array!(Float64Array, values)),
+        FeatureValues::Date(values) => Arc::new(array!(Date32Array, values)),
         FeatureValues::Timestamp(values) => {
-            let moments =
-                values.iter().enumerate().map(|(row, value)| column.is_present(row).then_some(*value));
-            Arc::new(moments.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+            Arc::new(array!(TimestampMicrosecondArray, values).with_timezone("UTC"))
         }
-        FeatureValues::Text { offsets, .. } => {
-            let rows = offsets.len().saturating_sub(1);
-            let texts = (0..rows).map(|row| match column.value(row) {
-                Value::Text(text) => Some(text),
-                _ => None,
-            });
-            Arc::new(texts.collect::<LargeStringArray>())
+        FeatureValues::Text { offsets, .. }
+        | FeatureValues::Numeric { offsets, .. }
+        | FeatureValues::Json { offsets, .. } => Arc::new(texts(offsets.len().saturating_sub(1))),
+        FeatureValues::Uuid(values) => Arc::new(texts(values.len())),
+        _ => return None,
+    })
+}
+
+fn text(value: Value) -> Option<Box<str>> {
+    match value {
+        Value::Text(text) | Value::Numeric(text) | Value::Json(text) => Some(text),
+        Value::Uuid(bytes) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+            Some(parts.join("-").into())
         }
-        // A type that this build does not know has no values that it could show.
-        _ => arrow_array::new_null_array(&arrow_schema::DataType::Null, 0),
+        _ => None,
     }
 }

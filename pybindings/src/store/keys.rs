@@ -1,9 +1,9 @@
 //! Python's values to the store's and back: keys, features, moments.
 
-use cenote::store::{Key, Timestamp, Value};
-use pyo3::IntoPyObjectExt;
+use cenote::store::{Date, Key, Timestamp, Value};
 use pyo3::prelude::*;
-use pyo3::types::{PyDateTime, PyDelta, PyDict, PyInt, PyTuple};
+use pyo3::types::{PyBytes, PyDateTime, PyDelta, PyDict, PyInt, PyTuple};
+use pyo3::{IntoPyObjectExt, intern};
 
 use crate::error;
 use crate::input::{Object, Role, WantedColumn, epoch};
@@ -40,6 +40,9 @@ fn value(cell: &Bound<'_, PyAny>, column: &WantedColumn) -> PyResult<Value> {
         Object::Integer(micros) if column.role == Role::Moment && !cell.is_instance_of::<PyInt>() => {
             Value::Timestamp(Timestamp::from_micros(micros))
         }
+        Object::Integer(days) if column.role == Role::Day && !cell.is_instance_of::<PyInt>() => {
+            Value::Date(Date::from_days(i32::try_from(days).unwrap_or(i32::MAX)))
+        }
         Object::Integer(value) => Value::Int(value),
         Object::Bool(value) => Value::Bool(value),
         Object::Text(text) => Value::Text(text.as_str().into()),
@@ -72,6 +75,24 @@ pub(super) fn object(py: Python<'_>, value: Value) -> PyResult<Bound<'_, PyAny>>
         Value::Float(value) => value.into_bound_py_any(py),
         Value::Text(value) => value.into_bound_py_any(py),
         Value::Timestamp(moment) => datetime(py, moment),
+        Value::Date(date) => {
+            epoch(py)?.call_method0(intern!(py, "date"))?.add(PyDelta::new(py, date.as_days(), 0, 0, false)?)
+        }
+        Value::Numeric(decimal) => {
+            py.import(intern!(py, "decimal"))?.call_method1(intern!(py, "Decimal"), (&*decimal,))
+        }
+        Value::Uuid(bytes) => {
+            let options = PyDict::new(py);
+            options.set_item(intern!(py, "bytes"), PyBytes::new(py, &bytes))?;
+            py.import(intern!(py, "uuid"))?.call_method(intern!(py, "UUID"), (), Some(&options))
+        }
+        Value::Json(document) => {
+            py.import(intern!(py, "json"))?.call_method1(intern!(py, "loads"), (&*document,))
+        }
+        Value::List(items) => {
+            let items: PyResult<Vec<_>> = items.into_iter().map(|item| object(py, item)).collect();
+            items?.into_bound_py_any(py)
+        }
         _ => Ok(py.None().into_bound(py)),
     }
 }

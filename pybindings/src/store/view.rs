@@ -62,7 +62,13 @@ impl View {
         };
         let view = store::View::from_json(json.to_str()?).map_err(|error| error::store(py, &error))?;
         let column = |name: &str, ty: Type| {
-            let role = if ty == Type::Timestamp { Role::Moment } else { Role::Stored };
+            let role = match ty {
+                Type::Timestamp => Role::Moment,
+                Type::Date => Role::Day,
+                Type::Numeric => Role::Decimal,
+                Type::Json => Role::Document,
+                _ => Role::Stored,
+            };
             WantedColumn::new(py, name, role)
         };
         let mut columns: Vec<_> = view.keys().iter().map(|key| column(&key.name, key.ty)).collect();
