@@ -1,0 +1,5 @@
+import time
+
+
+async def warm_up() -> None:
+    time.sleep(5)
