@@ -63,7 +63,9 @@ test-python: wheel ## the wheel's tests and its stubs
 
 .PHONY: test-examples
 test-examples: wheel ## runs every example, the demo among them
-	examples/run-all
+	$(CARGO) build -q --release -p cenote-examples
+	$(BIN)/pip install -q --disable-pip-version-check -r examples/python/requirements.txt -r examples/demo/requirements.txt
+	$(BIN)/python examples/run_all.py --rust target/release
 
 .PHONY: demo
 demo: system wheel ## features from PostgreSQL by key, scored by an H2O model, checked against H2O's own values
