@@ -27,6 +27,6 @@ mod _cenote {
     use crate::table::ArrowTable;
 
     #[pymodule_export]
-    #[allow(non_upper_case_globals)]
+    #[expect(non_upper_case_globals, reason = "Python's name for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
 }

@@ -19,7 +19,32 @@ use crate::output;
 
 /// A model ready to score. Make one with :func:`cenote.load`.
 ///
-/// It is immutable, safe to share between threads, and pickles with the bytes of its MOJO.
+/// It is immutable, safe to share between threads, and pickles with the bytes of its MOJO, so that Spark, Ray and
+/// multiprocessing can carry it. A child after ``fork`` may use it too.
+///
+/// **Tables.** Each call takes a pandas or polars ``DataFrame``, a pyarrow ``Table`` or ``RecordBatch``, any object with
+/// ``__arrow_c_stream__`` or ``__arrow_c_array__``, a 2-D NumPy array, a dict of columns, a list of dicts, or one dict of
+/// single values (a row), and gives back the same kind; another Arrow table comes back as an :class:`ArrowTable`. Columns are
+/// found by name, in any order, and those the model does not read are ignored. A NumPy array of numbers has the columns of
+/// :attr:`feature_names` in that order, categorical ones as level codes (their place in :attr:`domains`); one of objects or
+/// text has cells as in a dict. Labels come back as categories (pandas, polars, Arrow), as text (dicts), or as their place in
+/// :attr:`labels` (NumPy).
+///
+/// **Cells.** ``None``, null, ``NA`` and ``NaT`` are missing, and so is ``nan`` in a categorical column. As in H2O's
+/// ``EasyPredictModelWrapper``: an unseen level counts as missing, text in a numeric column is read as Java's
+/// ``Double.parseDouble`` reads it and is missing where that fails, a whole number in a categorical column is the level of
+/// that text. Times are milliseconds since 1970-01-01 UTC. ``strict=True`` refuses what does not fit in place of converting
+/// it (:class:`CellError` names row and column).
+///
+/// **Rows that H2O refuses**, because its Java scorer throws on them, are missing in every column of the answer (``nan`` in
+/// NumPy arrays, with a ``RuntimeWarning``), and a last column ``error`` says why; that column is there only if some row was
+/// refused. A single row raises :class:`RowError`, and so does any table under ``strict=True``.
+///
+/// **Missing columns.** A table without a column that the model reads raises :class:`MissingColumnsError`; a single row may
+/// leave cells out, which then are missing. ``missing_columns="na"`` or ``"error"`` chooses for both.
+///
+/// **Threads.** Batches are scored on a pool that all threads of the process share, with the GIL released: see
+/// :func:`set_num_threads`. A single row is scored on the caller's thread, with the GIL held: that takes microseconds.
 #[pyclass(frozen, module = "cenote", name = "Model")]
 #[derive(Debug)]
 pub(crate) struct Model {

@@ -61,11 +61,11 @@ class Case:
         return {} if set(self.model.feature_names) <= set(self.columns) else {"missing_columns": "na"}
 
     @cached_property
-    def expected(self) -> list[list[Any]]:
+    def expected(self) -> list[list[Any] | None]:
         """By row: a label first, if the model has labels, then numbers; ``None`` for a refused row."""
         header, lines = read(self.folder / "expected.csv")
         error = header.index("error") if "error" in header else None
-        answers = []
+        answers: list[list[Any] | None] = []
         for line in lines:
             if error is not None and line[error]:
                 answers.append(None)

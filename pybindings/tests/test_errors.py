@@ -57,7 +57,7 @@ def test_one_row_may_lack_columns(binomial: Case) -> None:
     with pytest.raises(cenote.MissingColumnsError):
         model.predict({}, missing_columns="error")
     with pytest.raises(ValueError, match="missing_columns"):
-        model.predict({}, missing_columns="ignore")  # type: ignore[arg-type]
+        model.predict({}, missing_columns="ignore")  # type: ignore[call-overload]
 
 
 def test_strict(iris: Case, binomial: Case) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -206,11 +206,11 @@ def test_numpy_takes_level_codes(binomial: Case) -> None:
              if all(model.domains[name] is not None or cell is None or _is_number(cell) for name, cell in cells.items()
                     if name in model.domains)]
     found = model.predict(np.array(rows))
-    for row in plain:
-        answer = binomial.expected[row]
+    for at in plain:
+        answer = binomial.expected[at]
         assert answer is not None
         assert model.labels is not None
-        check({"predict": [model.labels[int(found[row, 0])]], **{str(ix): [cell] for ix, cell in enumerate(found[row, 1:])}},
+        check({"predict": [model.labels[int(found[at, 0])]], **{str(ix): [cell] for ix, cell in enumerate(found[at, 1:])}},
               [answer])
 
 
@@ -362,7 +362,8 @@ def test_strings_that_die_between_rows(binomial: Case) -> None:
 
 
 def test_leaves(every_case: Case) -> None:
-    for kind, prefix in (("Path", "path"), ("Node_ID", "id")):
+    kinds: list[tuple[Literal["Path", "Node_ID"], str]] = [("Path", "path"), ("Node_ID", "id")]
+    for kind, prefix in kinds:
         expected = every_case.extra("expected_leaves.csv", prefix)
         if expected is None:
             continue
@@ -395,7 +396,7 @@ def test_leaves_as_tables(iris: Case, numbers: np.ndarray) -> None:
     np.testing.assert_array_equal(
         iris.model.predict_leaf_node_assignment(chunked).cast(pl.String).to_numpy(), paths)
     with pytest.raises(ValueError, match="Node_ID"):
-        iris.model.predict_leaf_node_assignment(numbers, type="node")  # type: ignore[arg-type]
+        iris.model.predict_leaf_node_assignment(numbers, type="node")  # type: ignore[call-overload]
 
 
 def test_stages(every_case: Case) -> None:

@@ -1,9 +1,15 @@
 """Score H2O-3 MOJO models natively: no JVM, H2O's own numbers.
 
 >>> import cenote
->>> model = cenote.load("model.zip")                     # doctest: +SKIP
->>> model.predict({"Distance": 733, "Carrier": "UA"})    # doctest: +SKIP
-{'predict': 'YES', 'NO': 0.31, 'YES': 0.69}
+>>> model = cenote.load(path)
+>>> model
+<cenote.Model gbm Binomial: 12 features, 15 trees, H2O 3.46.0.11>
+>>> model.output_names
+['predict', 'No', 'Yes']
+>>> model.predict({"carrier": "UA", "origin": "EWR", "hour": 8, "distance": 1372})["predict"]
+'No'
+>>> model.predict({**dict.fromkeys(model.feature_names, [None, None]), "hour": [8, 20]})["predict"]
+['No', 'Yes']
 
 :meth:`Model.predict` takes a pandas or polars ``DataFrame``, a pyarrow table or any other Arrow table, a 2-D NumPy array,
 a dict of columns, a list of dicts, or one dict (a row), and gives back the same kind. The rules are in :class:`Model`.

@@ -9,6 +9,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, final, overload
 
+__all__ = [
+    "ArrowTable",
+    "FeatureSet",
+    "FeatureStore",
+    "Features",
+    "Model",
+    "ModelVersion",
+    "Score",
+    "ScorePlan",
+    "Scores",
+    "Upserted",
+    "View",
+    "__version__",
+    "get_num_threads",
+    "set_num_threads",
+]
+
 __version__: Final[str]
 
 _MissingColumns: TypeAlias = Literal["error", "na"] | None
