@@ -104,7 +104,8 @@ fn median(took: &mut [Duration]) -> f64 {
 fn flights(path: &Path, view: &View) -> Outcome<Vec<Record>> {
     let mut reader = csv::Reader::from_path(path)?;
     let names = reader.headers()?.clone();
-    let place = |name: &str| names.iter().position(|other| other == name).ok_or(format!("no column {name:?}"));
+    let place =
+        |name: &str| names.iter().position(|other| other == name).ok_or(format!("no column {name:?}"));
     let key = place(&view.keys()[0].name)?;
     let features = view
         .features()
@@ -148,8 +149,10 @@ fn show(
     expected: &[(i64, Expected)],
 ) {
     let names = ["carrier", "origin", "dest", "hour", "distance", "temp", "plane_year"];
-    let places: Vec<usize> =
-        names.iter().filter_map(|name| view.features().iter().position(|feature| feature.name == *name)).collect();
+    let places: Vec<usize> = names
+        .iter()
+        .filter_map(|name| view.features().iter().position(|feature| feature.name == *name))
+        .collect();
     print!("\n  {:>9}", "flight_id");
     names.iter().for_each(|name| print!(" {name:>10}"));
     println!(" | {:>7} {:>20} | {:>20}", "predict", "P(late) by cenote", "P(late) by H2O");
@@ -185,7 +188,9 @@ fn check(predictions: &Predictions, expected: &[(i64, Expected)]) -> Outcome<()>
     let mut worst = 0;
     for (row, (key, answer)) in expected.iter().enumerate() {
         if label(predictions, row) != answer.label {
-            return Err(format!("flight {key}: {} is not H2O's {}", label(predictions, row), answer.label).into());
+            return Err(
+                format!("flight {key}: {} is not H2O's {}", label(predictions, row), answer.label).into()
+            );
         }
         for (column, &theirs) in answer.probabilities.iter().enumerate() {
             let ours = number(predictions, column + 1, row);

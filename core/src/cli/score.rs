@@ -9,7 +9,7 @@ use anyhow::Context;
 use cenote::input::Values;
 use cenote::{Batch, ErrorKind, LeafAssignment, MissingColumns, Model, Policy, PredictOptions, Predictions};
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::sink::{Scored, Sink};
 use super::source::{Input, Piece};
@@ -135,12 +135,16 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
                 if queue.send(receiver).is_err() {
                     break; // The writer has failed and says why.
                 }
+                let is_last = piece.is_err();
                 let (question, format) = (&question, encoding.format());
                 tasks.spawn(move |_| {
                     // Nobody listens any more once the writer has failed.
                     let scored = piece.and_then(|piece| question.score(piece, format));
                     let _ = answer.send(scored.with_context(wrong_input));
                 });
+                if is_last {
+                    break;
+                }
             }
             drop(queue);
         });
@@ -214,7 +218,8 @@ impl Question {
 /// A bar on a terminal; nothing elsewhere.
 fn progress() -> ProgressBar {
     const BAR: &str = "{wide_bar} {percent:>3} %  {elapsed}, {eta} left ";
-    let bar = ProgressBar::no_length();
+    // Also if the run fails, so that the error has a line of its own.
+    let bar = ProgressBar::no_length().with_finish(ProgressFinish::AndClear);
     if let Ok(style) = ProgressStyle::with_template(BAR) {
         bar.set_style(style);
     }

@@ -66,7 +66,7 @@ enum Writer {
 impl Sink {
     /// Prepares to write predictions with the columns of `like` to `path`, `-` being standard output.
     pub(crate) fn create(path: &Path, encoding: Encoding, like: Predictions) -> anyhow::Result<Self> {
-        let target = Target::new(path);
+        let target = Target::new(path)?;
         let writer = Writer::begin(&target, encoding, &like, false)?;
         Ok(Self { target, encoding, like, writer, with_error: false })
     }
@@ -149,16 +149,17 @@ fn header(like: &Predictions, with_error: bool) -> Vec<u8> {
 }
 
 impl Target {
-    fn new(path: &Path) -> Self {
+    fn new(path: &Path) -> anyhow::Result<Self> {
         if path == Path::new("-") {
-            return Target::Stdout;
+            return Ok(Target::Stdout);
         }
         // A link stays a link: what it points to is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        match fs::metadata(&path) {
-            Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => Target::Device(path),
+        Ok(match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => anyhow::bail!("cannot write {}: it is a folder", path.display()),
+            Ok(metadata) if !metadata.is_file() => Target::Device(path),
             _ => Target::File(path),
-        }
+        })
     }
 
     fn temporary(&self) -> anyhow::Result<NamedTempFile> {

@@ -302,6 +302,7 @@ fn broken_files_are_errors() {
     assert!(score(&case, &folder.path("none.csv"), &output, &[]).failed(1).contains("none.csv"));
     let nowhere = folder.path("no/such/folder/out.csv");
     assert!(score(&case, &case.input(), &nowhere, &[]).failed(1).contains("no/such/folder"));
+    assert!(score(&case, &case.input(), &folder.path("."), &[]).failed(1).contains("folder"));
     assert!(score(&case, "-", &output, &["--input-format", "parquet"]).failed(2).contains("standard input"));
 }
 
