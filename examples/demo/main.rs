@@ -2,6 +2,7 @@
 //! H2O's own answers. `make demo` starts a server and runs this, then the same from Python.
 //!
 //! Usage: `CENOTE_DATABASE_URL=postgres://... demo`
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::collections::HashMap;
 use std::error::Error;
