@@ -156,7 +156,9 @@ impl Target {
         // A link stays a link: what it points to is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         Ok(match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => anyhow::bail!("cannot write {}: it is a folder", path.display()),
+            Ok(metadata) if metadata.is_dir() => {
+                anyhow::bail!("cannot write {}: it is a folder", path.display())
+            }
             Ok(metadata) if !metadata.is_file() => Target::Device(path),
             _ => Target::File(path),
         })
