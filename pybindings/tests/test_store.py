@@ -368,12 +368,25 @@ def test_after_fork(dsn: str, view: cenote.View) -> None:
     assert _score_in_child(dsn, keys) == before
 
 
-def test_asyncio(store: cenote.FeatureStore, model: cenote.Model, view: cenote.View) -> None:
+def test_asyncio(dsn: str, model: cenote.Model, view: cenote.View) -> None:
     typed, expected = flights()
-    plan = store.plan(model, view)
+    keys = [row["flight_id"] for row in typed]
 
-    async def main() -> list[cenote.Score]:
-        return await asyncio.gather(*(asyncio.to_thread(plan.score, row["flight_id"]) for row in typed))
+    async def main() -> None:
+        async with await cenote.AsyncFeatureStore.connect(dsn, connections=4) as store:
+            await store.verify(view)
+            plan = await store.plan(model, view)
+            assert plan.model is model
+            scores = await asyncio.gather(*(plan.score(key) for key in keys))
+            for score, answer in zip(scores, expected, strict=True):
+                assert is_as_expected(score.prediction, answer)
+            assert (await plan.score_many(keys)).to_dicts() == [score.prediction for score in scores]
+            assert (await store.get(view, keys[0])).status == "fresh"
+            assert len(await store.get_many(view, keys, features=["hour"])) == len(keys)
+            assert (await store.upsert(view, [{**typed[0], "event_ts": NOW}])).stale == 1
+            with pytest.raises(cenote.StoreError):
+                await store.load_model("none")
+        with pytest.raises((cenote.StoreError, RuntimeError)):
+            await plan.score(keys[0])
 
-    for score, answer in zip(asyncio.run(main()), expected, strict=True):
-        assert is_as_expected(score.prediction, answer)
+    asyncio.run(main())

@@ -17,6 +17,7 @@ a dict of columns, a list of dicts, or one dict (a row), and gives back the same
 
 from __future__ import annotations
 
+from cenote._aio import AsyncFeatureStore, AsyncScorePlan
 from cenote._cenote import (
     ArrowTable,
     Features,
@@ -53,6 +54,8 @@ from cenote._load import load
 
 __all__ = [
     "ArrowTable",
+    "AsyncFeatureStore",
+    "AsyncScorePlan",
     "CellError",
     "CenoteError",
     "ColumnTypeError",

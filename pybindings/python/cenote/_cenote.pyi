@@ -29,7 +29,6 @@ __all__ = [
 __version__: Final[str]
 
 _MissingColumns: TypeAlias = Literal["error", "na"] | None
-_Cell: TypeAlias = Any
 
 class _Table(Protocol):
     """A pandas or polars ``DataFrame``, a pyarrow ``Table`` or ``RecordBatch``, a NumPy array: all have a shape."""
@@ -464,7 +463,7 @@ class ScorePlan:
     def view(self) -> View:
         """The view that it is bound to."""
 
-    def score(self, key: _Key, request: Mapping[str, _Cell] | None = None) -> Score:
+    def score(self, key: _Key, request: dict[str, Any] | None = None) -> Score:
         """Fetch the features of a key and score them.
 
         :param request: the inputs that come with the request, if the plan has any.

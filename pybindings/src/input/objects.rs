@@ -176,18 +176,30 @@ impl Strings {
     fn push(&mut self, text: &Bound<'_, PyString>) -> PyResult<()> {
         let address = text.as_ptr() as usize;
         // Objects are 16-byte aligned, and neighbours are some dozens of bytes apart.
-        let slot = &mut self.recent[(address >> 4 ^ address >> 14) & (RECENT - 1)];
-        if slot.0 != address {
-            let code = u32::try_from(self.levels.len())
-                .map_err(|_| error::input(text.py(), "a column of more than 4294967295 different strings"))?;
-            let level = backed(text)?;
-            // An address is a name only while somebody holds the object: here, the level that is this very string.
-            *slot = if level.as_py_str().as_ptr() == text.as_ptr() { (address, code) } else { (0, code) };
-            self.levels.push(level);
+        let slot = ((address >> 4) ^ (address >> 14)) & (RECENT - 1);
+        if self.recent[slot].0 == address {
+            self.codes.push(self.recent[slot].1);
+            self.present.push(true);
+            return Ok(());
         }
-        self.codes.push(slot.1);
-        self.present.push(true);
+        let level = backed(text)?;
+        // An address is a name only while somebody holds the object: here, the level that is this very string.
+        let lasts = level.as_py_str().as_ptr() == text.as_ptr();
+        let code = self.push_level(text.py(), level)?;
+        if lasts {
+            self.recent[slot] = (address, code);
+        }
         Ok(())
+    }
+
+    /// Adds a cell that has a level of its own.
+    fn push_level(&mut self, py: Python<'_>, level: PyBackedStr) -> PyResult<u32> {
+        let code = u32::try_from(self.levels.len())
+            .map_err(|_| error::input(py, "a column of more than 4294967295 different strings"))?;
+        self.levels.push(level);
+        self.codes.push(code);
+        self.present.push(true);
+        Ok(code)
     }
 
     fn values(&self) -> Values<'_> {
@@ -253,10 +265,10 @@ impl Objects {
                 present.push(true);
                 *self = Self::Numbers { values, present };
             }
-            (Self::Missing(count), Object::Text(_)) => {
+            (Self::Missing(count), Object::Text(text)) => {
                 let mut strings = Strings::new(rows);
                 (0..*count).for_each(|_| strings.push_missing());
-                strings.push(object.cast()?)?;
+                strings.push_level(object.py(), text)?;
                 *self = Self::Strings(strings);
             }
             (Self::Numbers { values, present }, Object::Missing) => {
@@ -268,6 +280,9 @@ impl Objects {
                 present.push(true);
             }
             (Self::Strings(strings), Object::Missing) => strings.push_missing(),
+            (Self::Strings(strings), Object::Text(text)) => {
+                strings.push_level(object.py(), text)?;
+            }
             (Self::Mixed(cells), cell) => cells.push(cell),
             (_, cell) => {
                 let mut cells = std::mem::replace(self, Self::new()).into_cells(object.py(), rows);

@@ -1,0 +1,142 @@
+"""The feature store for asyncio: the blocking store's calls on threads of its own, so that the event loop never waits."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from cenote._cenote import FeatureSet, FeatureStore, Features, Model, Score, ScorePlan, Scores, Upserted, View
+
+__all__ = ["AsyncFeatureStore", "AsyncScorePlan"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class _Threads:
+    """Threads, each with a connection of its own, and the calls that run on them."""
+
+    def __init__(self, count: int) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="cenote-store")
+
+    async def run(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, functools.partial(call, *args, **kwargs))
+
+    def end(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class AsyncFeatureStore:
+    """A store of features in PostgreSQL, for asyncio. Make one with :meth:`connect`.
+
+    Each method is that of :class:`FeatureStore`, awaited. Up to ``connections`` calls are under way at a time; more wait in
+    turn. Cancelling an await abandons the call's answer: the call itself ends by its deadline.
+    """
+
+    def __init__(self, store: FeatureStore, connections: int) -> None:
+        self._store = store
+        self._threads = _Threads(connections)
+
+    @classmethod
+    async def connect(
+        cls,
+        dsn: str,
+        *,
+        connections: int = 8,
+        schema: str | None = None,
+        read_timeout: float | None = None,
+        write_timeout: float | None = None,
+        root_certificates: str | os.PathLike[str] | None = None,
+    ) -> AsyncFeatureStore:
+        """Connect to a database; see :meth:`FeatureStore.connect`.
+
+        :param connections: how many calls may be under way at a time.
+        """
+        store = await asyncio.to_thread(
+            FeatureStore.connect, dsn, schema=schema, read_timeout=read_timeout, write_timeout=write_timeout,
+            root_certificates=root_certificates)
+        return cls(store, connections)
+
+    async def apply(self, view: View) -> None:
+        """As :meth:`FeatureStore.apply`."""
+        await self._threads.run(self._store.apply, view)
+
+    async def verify(self, view: View) -> None:
+        """As :meth:`FeatureStore.verify`."""
+        await self._threads.run(self._store.verify, view)
+
+    async def upsert(self, view: View, data: Any) -> Upserted:
+        """As :meth:`FeatureStore.upsert`."""
+        return await self._threads.run(self._store.upsert, view, data)
+
+    async def get(self, view: View, key: Any, *, features: Sequence[str] | None = None) -> Features:
+        """As :meth:`FeatureStore.get`."""
+        return await self._threads.run(self._store.get, view, key, features=features)
+
+    async def get_many(self, view: View, keys: Iterable[Any], *, features: Sequence[str] | None = None) -> FeatureSet:
+        """As :meth:`FeatureStore.get_many`."""
+        return await self._threads.run(self._store.get_many, view, keys, features=features)
+
+    async def load_model(self, reference: str) -> Model:
+        """As :meth:`FeatureStore.load_model`."""
+        return await self._threads.run(self._store.load_model, reference)
+
+    async def plan(
+        self,
+        model: Model,
+        view: View,
+        *,
+        columns: Mapping[str, str] | None = None,
+        request: Sequence[str] | None = None,
+        absent: Sequence[str] | None = None,
+        on_missing: Literal["na", "error"] = "na",
+        on_stale: Literal["na", "use", "error"] = "na",
+        unseen_levels: Literal["na", "error"] = "error",
+    ) -> AsyncScorePlan:
+        """As :meth:`FeatureStore.plan`."""
+        plan = await self._threads.run(
+            self._store.plan, model, view, columns=columns, request=request, absent=absent, on_missing=on_missing,
+            on_stale=on_stale, unseen_levels=unseen_levels)
+        return AsyncScorePlan(plan, self._threads)
+
+    async def close(self) -> None:
+        """Close the store and end its threads."""
+        self._store.close()
+        self._threads.end()
+
+    async def __aenter__(self) -> AsyncFeatureStore:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+
+class AsyncScorePlan:
+    """A model bound to a view, for asyncio. Make one with :meth:`AsyncFeatureStore.plan`."""
+
+    def __init__(self, plan: ScorePlan, threads: _Threads) -> None:
+        self._plan = plan
+        self._threads = threads
+
+    @property
+    def model(self) -> Model:
+        """The model that is bound."""
+        return self._plan.model
+
+    @property
+    def view(self) -> View:
+        """The view that it is bound to."""
+        return self._plan.view
+
+    async def score(self, key: Any, request: dict[str, Any] | None = None) -> Score:
+        """As :meth:`ScorePlan.score`."""
+        return await self._threads.run(self._plan.score, key, request)
+
+    async def score_many(self, keys: Iterable[Any], request: Any | None = None) -> Scores:
+        """As :meth:`ScorePlan.score_many`."""
+        return await self._threads.run(self._plan.score_many, keys, request)
