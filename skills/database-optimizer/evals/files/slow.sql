@@ -1,0 +1,1 @@
+SELECT count(*) FROM raw_events WHERE body ->> 'kind' = 'delay' AND event_ts > now() - interval '1 day';
