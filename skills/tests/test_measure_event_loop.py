@@ -1,70 +1,143 @@
-"""The loop of two small applications: one free, one that computes on it; and applications that cannot be measured."""
+"""The loop of real ASGI apps, driven in this process: what blocks is named by its line, what does not is left alone."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from support import script
+import pytest
 
+from support import Run, run
+
+for package in ("blockbuster", "fastapi"):
+    pytest.importorskip(package)
 APP = """
 import asyncio
+import time
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, HTTPException
 
 
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while True:
-            message = await receive()
-            await send({"type": message["type"] + ".complete"})
-            if message["type"].endswith("shutdown"):
-                return
-    if scope["path"] == "/busy":
-        sum(range(8_000_000))  # stuck here
-    if scope["path"] == "/broken":
-        raise RuntimeError("no")
-    await asyncio.sleep(0.001)
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"ok"})
+@asynccontextmanager
+async def lifespan(app):
+    print("starting")
+    app.state.ready = True
+    yield
+    app.state.ready = False
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+def helper():
+    time.sleep(0.4)  # line 21
+
+
+@app.get("/sleeps")
+async def sleeps():
+    helper()
+    return {}
+
+
+@app.get("/computes")
+async def computes():
+    end = time.perf_counter() + 0.4
+    while time.perf_counter() < end:
+        pass
+    return {}
+
+
+@app.post("/good")
+async def good(body: dict):
+    await asyncio.sleep(0.01)
+    await asyncio.to_thread(time.sleep, 0.3)
+    assert app.state.ready
+    return body
+
+
+@app.get("/hides")
+async def hides():
+    try:
+        time.sleep(0.001)
+    except Exception:
+        raise HTTPException(503) from None
+    return {}
+
+
+@app.get("/fails")
+async def fails():
+    raise KeyError("no such thing")
 """
 
 
-def measure(folder: Path, *more: str) -> tuple[int, dict]:
-    (folder / "small_app.py").write_text(APP)
-    command = [
-        sys.executable,
-        str(script("measure_event_loop")),
-        "small_app:app",
-        "--app-dir",
-        str(folder),
-        "--format",
-        "json",
-        *more,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, json.loads(done.stdout)
+@pytest.fixture
+def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    name = "looped_" + "".join(c if c.isalnum() else "_" for c in request.node.name)
+    (tmp_path / f"{name}.py").write_text(APP.lstrip("\n"))
+    yield tmp_path / name
+    sys.modules.pop(name, None)
 
 
-def test_a_free_loop_passes(tmp_path: Path) -> None:
-    code, result = measure(tmp_path, "--request", "GET /", "--repeat", "20", "--threshold-ms", "400")
-    assert code == 0 and result["scanned"] == 20
+def measured(folder: Path, *more: str) -> Run:
+    return run(
+        "measure_event_loop", f"{folder.name}:app", "--app-dir", folder.parent, "--repeat", "2", "--threshold-ms", "200", *more
+    )
 
 
-def test_the_line_that_blocks_is_named(tmp_path: Path) -> None:
-    code, result = measure(tmp_path, "--request", "GET /busy", "--repeat", "3", "--threshold-ms", "25")
-    assert code == 1
-    finding = result["findings"][0]
-    assert finding["rule_id"] == "LAG001" and finding["path"].endswith("small_app.py") and "stuck here" in finding["evidence"]
+def test_an_app_that_only_awaits_passes(folder: Path) -> None:
+    result = measured(folder, "--request", 'POST /good {"a": 1}')
+    assert result.code == 0, result.out + result.err
+    assert result.json["data"]["requests"]["POST /good"]["statuses"] == {"200": 2}
+    assert "starting" in result.err, "what the app prints goes to stderr"
 
 
-def test_failing_requests_are_no_pass(tmp_path: Path) -> None:
-    code, result = measure(tmp_path, "--request", "GET /broken", "--repeat", "2", "--threshold-ms", "400")
-    assert code == 1 and {f["rule_id"] for f in result["findings"]} == {"LAG002"}
+def test_a_sleep_is_named_by_its_line(folder: Path) -> None:
+    result = measured(folder, "--request", "GET /sleeps")
+    assert {(f["rule_id"], f["line"]) for f in result.json["findings"]} == {("LAG001", 20), ("LAG003", 20)}
+    assert "sleeps" in result.json["findings"][0]["evidence"]
+    assert measured(folder, "--request", "GET /sleeps", "--no-blockbuster").rules() == {"LAG001"}
 
 
-def test_what_cannot_be_measured(tmp_path: Path) -> None:
-    command = [sys.executable, str(script("measure_event_loop")), "nosuch:app", "--app-dir", str(tmp_path)]
-    assert subprocess.run(command, capture_output=True, timeout=60).returncode == 3
-    assert measure(tmp_path, "--request", "nonsense")[0] == 2
+def test_computing_holds_the_loop_and_makes_no_blocking_call(folder: Path) -> None:
+    result = measured(folder, "--request", "GET /computes")
+    assert result.rules() == {"LAG001"} and {f["line"] for f in result.json["findings"]} <= {31, 32}
+
+
+def test_a_handler_cannot_hide_a_blocking_call(folder: Path) -> None:
+    assert measured(folder, "--request", "GET /hides").rules() == {"LAG003"}
+
+
+def test_requests_that_fail_prove_nothing(folder: Path) -> None:
+    result = measured(folder, "--request", "GET /fails")
+    assert result.rules() == {"LAG002"} and result.json["findings"][0]["line"] == 56
+    assert measured(folder, "--request", "GET /absent").rules() == {"LAG002"}
+
+
+def test_start_up_that_fails_or_hangs(tmp_path: Path) -> None:
+    (tmp_path / "bad_start.py").write_text(
+        "async def app(scope, receive, send):\n    await receive()\n    await send({'type': 'lifespan.startup.failed', 'message': 'no settings'})\n"
+        "async def hangs(scope, receive, send):\n    await receive()\n    await receive()\n    await receive()\n"
+    )
+    result = run("measure_event_loop", "bad_start:app", "--app-dir", tmp_path)
+    assert result.code == 1 and result.rules() == {"LAG004"} and "no settings" in result.out
+    assert run("measure_event_loop", "bad_start:hangs", "--app-dir", tmp_path, "--timeout", "2").rules() == {"LAG004"}
+
+
+def test_a_plain_asgi_app_needs_no_framework_and_no_lifespan(tmp_path: Path) -> None:
+    (tmp_path / "plain_asgi.py").write_text(
+        "def make():\n    async def app(scope, receive, send):\n        assert scope['type'] == 'http'\n"
+        "        await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "        await send({'type': 'http.response.body', 'body': b''})\n    return app\n"
+    )
+    assert run("measure_event_loop", "plain_asgi:make", "--factory", "--app-dir", tmp_path).code == 0
+
+
+def test_bad_usage(folder: Path, tmp_path: Path) -> None:
+    assert run("measure_event_loop", "nosuchmodule_at_all:app", "--app-dir", tmp_path).code == 3
+    assert run("measure_event_loop", "app", "--app-dir", tmp_path).code == 2
+    assert measured(folder, "--request", "nonsense").code == 2
+    assert measured(folder, "--request", "POST /good {").code == 2
+    assert measured(folder, "--header", "nonsense").code == 2
+    assert measured(folder, "--repeat", "0").code == 2

@@ -64,6 +64,6 @@ def test_only_some_gates(tmp_path: Path) -> None:
 
 def test_the_template_names_scripts_that_exist(tmp_path: Path) -> None:
     gates = yaml.safe_load((LEAD / "assets/gates.yaml").read_text())["gates"]
-    assert len(gates) >= 14
+    assert len(gates) == 15
     for gate in gates:
         assert (SKILLS / gate["skill"] / "scripts" / f"{gate['script']}.py").exists(), gate
