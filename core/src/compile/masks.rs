@@ -1,25 +1,19 @@
 //! The engine for batches and trees to depth 10: rows become bytes, and a tree is asked all its questions at once.
 //!
-//! Trees stand in blocks, as many as leave each byte column at most 253 distinct bounds. For a run of rows, doubles become
-//! codes once ([`Sources`]), codes become the bytes of a block by one table a column, and [`Isa::add_trees`] does the rest.
-
-use std::collections::BTreeMap;
-use std::ops::Range;
+//! For a run of rows, doubles become codes once ([`Sources`]), codes become the bytes of each block of trees
+//! ([`GroupData`]), and [`Isa::add_trees`] does the rest.
 
 use cenote_mojo::Schema;
-use cenote_mojo::algo::{Forest, Node, Tree};
+use cenote_mojo::algo::Forest;
 
-use super::codes::{Asks, Sources, Unfit};
+use super::blocks::{GroupData, TreeBlock, blocks};
+use super::codes::{Sources, Unfit};
 use super::{Block, Quantised};
-use crate::kernels::{Group, Isa, MaskScratch};
-use crate::layout::{BitRows, GROUP, Leaves, Line, MAX_DEPTH, MaskForest, MaskForestBuilder, Sums, TILES};
+use crate::kernels::{Isa, MaskScratch};
+use crate::layout::{GROUP, Leaves, Sums};
 
 /// Rows whose codes and sums are held at once: enough to use a chunk of trees often while it is in the cache.
 const RUN: usize = 8 * GROUP;
-/// Bytes of trees that are used for every group of a run before the next trees are.
-const CHUNK: usize = 384 << 10;
-/// The most bounds of a byte column: rank 0, these, and one more for missing values.
-const MAX_BOUNDS: usize = 253;
 
 /// See the module.
 #[derive(Debug)]
@@ -30,54 +24,14 @@ pub(crate) struct Masks {
     classes: usize,
 }
 
-/// What the bytes of a column are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Bytes {
-    /// How many of the block's bounds a code reaches; `missing` says whether a missing value reaches all or none.
-    Rank { source: u16, missing: bool },
-    /// The code itself.
-    Slot { source: u16 },
-    /// None: the answers to each set are a plane of bits.
-    Planes { source: u16 },
-}
-
-#[derive(Debug)]
-struct ByteColumn {
-    source: u16,
-    /// One byte a code.
-    table: Box<[u8]>,
-}
-
-#[derive(Debug)]
-struct TreeBlock {
-    columns: Vec<ByteColumn>,
-    /// The sets too large for a register: source, first plane, answers.
-    sets: Vec<(u16, usize, BitRows)>,
-    forest: MaskForest,
-    /// Runs of trees of one class that are used together.
-    chunks: Vec<(usize, Range<usize>)>,
-}
-
 impl Masks {
     /// Compiles `forest`.
     pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa) -> Result<Self, Unfit> {
         let sources = Sources::new(forest, schema)?;
-        let mut blocks = Vec::new();
-        let mut plan = Plan::default();
-        for (number, tree) in forest.trees.iter().enumerate() {
-            let Some(tree) = tree else { continue };
-            let class = number / forest.groups;
-            if plan.add(&sources, class, tree)? {
-                continue;
-            }
-            blocks.push(std::mem::take(&mut plan).build(&sources, isa));
-            if !plan.add(&sources, class, tree)? {
-                return Err(Unfit::TooLarge);
-            }
-        }
-        if !plan.trees.is_empty() {
-            blocks.push(plan.build(&sources, isa));
-        }
+        let leaves = if isa.wants_planes() { Leaves::Planes(Vec::new()) } else { Leaves::Values(Vec::new()) };
+        let trees = forest.trees.iter().enumerate();
+        let trees = trees.filter_map(|(number, tree)| Some((number / forest.groups, tree.as_ref()?)));
+        let blocks = blocks(trees, &sources, &leaves)?;
         Ok(Self { isa, sources, blocks, classes: forest.trees_per_group })
     }
 }
@@ -90,11 +44,8 @@ impl Quantised for Masks {
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {
         let mut odd = Vec::new();
         let run = RUN.min(block.rows.next_multiple_of(GROUP));
-        let lines = self.blocks.iter().map(|block| block.forest.lines()).max().unwrap_or(0);
         let mut codes = vec![0u16; run * self.sources.list().len()];
-        let mut bytes = vec![Line::ZERO; run / GROUP * lines];
-        let planes = self.blocks.iter().map(|block| block.forest.planes()).max().unwrap_or(0) * TILES;
-        let mut planes = vec![0u64; run / GROUP * planes];
+        let mut data = GroupData::new(self.blocks.iter(), run / GROUP);
         let mut sums = vec![Sums::ZERO; run / GROUP * self.classes];
         let mut scratch = MaskScratch::new();
         for from in (0..block.rows).step_by(RUN) {
@@ -103,29 +54,10 @@ impl Quantised for Masks {
             let found = self.sources.encode(self.isa, block, from, rows, run, &mut codes);
             sums.fill(Sums::ZERO);
             for trees in &self.blocks {
-                let lines = trees.forest.lines();
-                let words = trees.forest.planes() * TILES;
-                for group in 0..groups {
-                    let from = group * GROUP;
-                    let rows = GROUP.min(rows - from);
-                    let bytes = bytes[group * lines..][..lines].as_chunks_mut::<TILES>().0;
-                    for (column, bytes) in trees.columns.iter().zip(bytes) {
-                        let codes = &codes[usize::from(column.source) * run + from..][..rows];
-                        self.isa.look_up(codes, &column.table, bytes);
-                    }
-                    let planes = &mut planes[group * words..][..words];
-                    for (source, first, answers) in &trees.sets {
-                        let codes = &codes[usize::from(*source) * run + from..][..rows];
-                        self.isa.bit_planes(answers, codes, *first, trees.forest.planes(), planes);
-                    }
-                }
+                data.fill(trees, self.isa, &codes, run, rows);
                 for (class, range) in &trees.chunks {
                     for group in 0..groups {
-                        let data = Group {
-                            columns: &bytes[group * lines..][..lines],
-                            answers: &planes[group * words..][..words],
-                            rows: GROUP.min(rows - group * GROUP),
-                        };
+                        let data = data.group(trees, group, GROUP.min(rows - group * GROUP));
                         let sums = &mut sums[class * (run / GROUP) + group];
                         self.isa.add_trees(&trees.forest, range.clone(), data, &mut scratch, sums);
                     }
@@ -144,175 +76,3 @@ impl Quantised for Masks {
     }
 }
 
-/// Trees that are to share byte columns.
-#[derive(Default)]
-struct Plan<'a> {
-    trees: Vec<(usize, &'a Tree, usize)>,
-    /// The bounds of each rank column; empty for the others.
-    columns: BTreeMap<Bytes, Vec<u16>>,
-    /// How many sets of each source become planes.
-    sets: BTreeMap<u16, usize>,
-}
-
-impl<'a> Plan<'a> {
-    /// Adds `tree`; `false` if it must begin another block.
-    fn add(&mut self, sources: &Sources, class: usize, tree: &'a Tree) -> Result<bool, Unfit> {
-        let depth = depth(tree).filter(|depth| *depth <= MAX_DEPTH).ok_or(Unfit::TooLarge)?;
-        let mut asked: BTreeMap<Bytes, Vec<u16>> = BTreeMap::new();
-        for node in &tree.nodes {
-            let Node::Split(split) = node else { continue };
-            let index = sources.index(split.column);
-            let source = &sources.list()[usize::from(index)];
-            match source.asks(split) {
-                Asks::From { code, missing } => {
-                    asked.entry(Bytes::Rank { source: index, missing }).or_default().push(code);
-                }
-                Asks::Set => {
-                    asked.entry(set_bytes(index, source.missing())).or_default();
-                }
-            }
-        }
-        for (key, bounds) in &mut asked {
-            bounds.extend(self.columns.get(key).into_iter().flatten());
-            bounds.sort_unstable();
-            bounds.dedup();
-            if bounds.len() > MAX_BOUNDS {
-                return Ok(false);
-            }
-        }
-        for node in &tree.nodes {
-            let Node::Split(split) = node else { continue };
-            let index = sources.index(split.column);
-            let source = &sources.list()[usize::from(index)];
-            if source.asks(split) == Asks::Set && source.missing() >= 64 {
-                *self.sets.entry(index).or_default() += 1;
-            }
-        }
-        self.columns.extend(asked);
-        self.trees.push((class, tree, depth));
-        Ok(true)
-    }
-
-    fn build(self, sources: &Sources, isa: Isa) -> TreeBlock {
-        let mut columns = Vec::new();
-        let mut column_of = BTreeMap::new();
-        for (key, bounds) in &self.columns {
-            column_of.insert(*key, columns.len() as u16);
-            let mut column = |source: u16, byte: &dyn Fn(usize) -> u8| {
-                let missing = sources.list()[usize::from(source)].missing();
-                columns.push(ByteColumn { source, table: (0..=missing).map(byte).collect() });
-            };
-            match *key {
-                Bytes::Rank { source, missing } => {
-                    let last = sources.list()[usize::from(source)].missing();
-                    column(source, &|code| {
-                        let reached = match code == last {
-                            true if missing => bounds.len() + 1,
-                            true => 0,
-                            false => bounds.partition_point(|bound| usize::from(*bound) <= code),
-                        };
-                        // As the signed byte that is compared.
-                        reached as u8 ^ 0x80
-                    });
-                }
-                Bytes::Slot { source } => column(source, &|code| code as u8),
-                Bytes::Planes { .. } => {}
-            }
-        }
-        let leaves = if isa.wants_planes() { Leaves::Planes(Vec::new()) } else { Leaves::Values(Vec::new()) };
-        let mut planes = 0;
-        let mut sets = Vec::new();
-        for (source, tests) in &self.sets {
-            let answers = BitRows::new(sources.list()[usize::from(*source)].missing() + 1, *tests);
-            let first = planes;
-            planes += answers.words() * 64;
-            sets.push((*source, first, answers, 0));
-        }
-        let mut builder = MaskForestBuilder::new(columns.len(), planes, leaves);
-        let mut leaves = Vec::new();
-        for (_, tree, depth) in &self.trees {
-            leaves.clear();
-            leaves.resize(1 << depth, 0.0);
-            let mut open = vec![(0usize, 0usize, 0usize)];
-            while let Some((node, slot, level)) = open.pop() {
-                match &tree.nodes[node] {
-                    Node::Leaf(value) => {
-                        let below = depth - level;
-                        let first = (slot + 1 - (1 << level)) << below;
-                        leaves[first..first + (1 << below)].fill(*value);
-                    }
-                    Node::Split(split) => {
-                        let index = sources.index(split.column);
-                        let source = &sources.list()[usize::from(index)];
-                        match source.asks(split) {
-                            Asks::From { code, missing } => {
-                                let key = Bytes::Rank { source: index, missing };
-                                let below = self.columns[&key].partition_point(|bound| *bound < code);
-                                builder.rank_test(slot as u16, column_of[&key], (below as u8 ^ 0x80) as i8);
-                            }
-                            Asks::Set if source.missing() < 64 => {
-                                let column = column_of[&Bytes::Slot { source: index }];
-                                let mut bits = 0;
-                                for (code, right) in source.answers(tree, split).enumerate() {
-                                    bits |= u64::from(right) << code;
-                                }
-                                builder.small_set_test(slot as u16, column, bits);
-                            }
-                            Asks::Set => {
-                                let (_, first, answers, next) =
-                                    sets.iter_mut().find(|(of, ..)| *of == index).expect("counted before");
-                                for (code, right) in source.answers(tree, split).enumerate() {
-                                    if right {
-                                        answers.set(code, *next);
-                                    }
-                                }
-                                builder.plane_test(slot as u16, (*first + *next) as u32);
-                                *next += 1;
-                            }
-                        }
-                        open.push((split.right as usize, 2 * slot + 2, level + 1));
-                        open.push((split.left as usize, 2 * slot + 1, level + 1));
-                    }
-                }
-            }
-            builder.tree(*depth, &leaves);
-        }
-        let forest = builder.finish();
-        let mut chunks: Vec<(usize, Range<usize>)> = Vec::new();
-        let mut size = 0;
-        for (index, (class, ..)) in self.trees.iter().enumerate() {
-            size += forest.tree_bytes(index);
-            match chunks.last_mut() {
-                Some((last, range)) if last == class && size <= CHUNK => range.end = index + 1,
-                _ => {
-                    size = forest.tree_bytes(index);
-                    chunks.push((*class, index..index + 1));
-                }
-            }
-        }
-        let sets = sets.into_iter().map(|(source, first, answers, _)| (source, first, answers)).collect();
-        TreeBlock { columns, sets, forest, chunks }
-    }
-}
-
-fn set_bytes(source: u16, missing: usize) -> Bytes {
-    if missing < 64 { Bytes::Slot { source } } else { Bytes::Planes { source } }
-}
-
-/// Splits on the longest path of `tree`; `None` above 64.
-fn depth(tree: &Tree) -> Option<usize> {
-    let mut depths = vec![0u8; tree.nodes.len()];
-    let mut deepest = 0;
-    for (index, node) in tree.nodes.iter().enumerate() {
-        let depth = depths[index];
-        deepest = deepest.max(depth);
-        if let Node::Split(split) = node {
-            if depth == 64 {
-                return None;
-            }
-            depths[split.left as usize] = depth + 1;
-            depths[split.right as usize] = depth + 1;
-        }
-    }
-    Some(deepest.into())
-}

@@ -1,6 +1,7 @@
 //! Plain data to a scorer: chooses the engine that fits a forest's shape, the batch and the processor.
 
-mod choice;
+mod blocks;
+pub(crate) mod choice;
 mod codes;
 mod flat;
 mod masks;

@@ -3,18 +3,23 @@
 //! Trees are used one after another for a run of waves, so that a tree stays in the second cache, and a level of it and
 //! the codes of a wave in the first.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use cenote_mojo::Schema;
-use cenote_mojo::algo::{Forest, Node, Tree};
+use cenote_mojo::algo::{Forest, Node, Split, Tree};
 
+use super::blocks::{GroupData, TreeBlock, blocks};
 use super::codes::{Asks, Sources, Unfit};
 use super::{Block, Quantised};
-use crate::kernels::{Isa, WaveScratch};
-use crate::layout::{Step, WAVE, WaveForest, WaveForestBuilder};
+use crate::kernels::{Isa, MaskScratch, WaveScratch};
+use crate::layout::{GROUP, Leaves, Step, WAVE, WaveForest, WaveForestBuilder};
 
 /// Rows whose codes are held at once.
-const RUN: usize = 4 * WAVE;
+const RUN: usize = 8 * WAVE;
+/// Levels of a tree that are asked at once before its waves begin.
+const HEAD: usize = 8;
+/// Entries of waves that begin at the root.
+static ROOTS: [u32; WAVE] = [0; WAVE];
 
 /// See the module.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub(crate) struct Waves {
     forest: WaveForest,
     /// The class of each tree.
     class: Vec<usize>,
+    /// The upper levels of the trees.
+    heads: Option<Vec<TreeBlock>>,
 }
 
 impl Waves {
@@ -57,50 +64,86 @@ impl Waves {
         }
         let mut builder = WaveForestBuilder::new(codes);
         let mut class = Vec::new();
+        let mut heads = Vec::new();
         for (number, tree) in forest.trees.iter().enumerate() {
             let Some(tree) = tree else { continue };
             class.push(number / forest.groups);
-            let steps = steps(tree, &sources, &asked, &mut builder)?;
+            let order = levels(tree);
+            let steps = steps(tree, &order, &sources, &asked, &mut builder)?;
             builder.tree(&steps);
+            heads.push(head(tree, &order));
         }
-        Ok(Self { isa, sources, columns, forest: builder.finish(), class })
+        // The portable kernel asks tests one row after another: a walk is faster.
+        let heads = match isa {
+            Isa::Portable => None,
+            _ => blocks(heads.iter().map(|tree| (0, tree)), &sources, &Leaves::Values(Vec::new())).ok(),
+        };
+        Ok(Self { isa, sources, columns, forest: builder.finish(), class, heads })
     }
 }
 
-/// The nodes of a tree, siblings side by side, level after level.
+/// The nodes of a tree in the order in which they are laid out, level after level, siblings side by side: for each its
+/// index in the tree, its level, and, of a split, the place of its left child.
+fn levels(tree: &Tree) -> Vec<(usize, usize, usize)> {
+    let mut order = vec![(0, 0, 0)];
+    let mut at = 0;
+    while at < order.len() {
+        let (node, level, _) = order[at];
+        if let Node::Split(split) = &tree.nodes[node] {
+            order[at].2 = order.len();
+            order.push((split.left as usize, level + 1, 0));
+            order.push((split.right as usize, level + 1, 0));
+        }
+        at += 1;
+    }
+    order
+}
+
+/// The upper levels of a tree, with entries of waves in place of values.
+fn head(tree: &Tree, order: &[(usize, usize, usize)]) -> Tree {
+    let upper = order.iter().take_while(|(_, level, _)| *level <= HEAD).enumerate();
+    let nodes = upper.map(|(place, (node, level, left))| match &tree.nodes[*node] {
+        Node::Split(split) if *level < HEAD => {
+            let left = *left as u32;
+            Node::Split(Split { left, right: left + 1, ..*split })
+        }
+        node => {
+            let leaf = matches!(node, Node::Leaf(_));
+            Node::Leaf(f32::from_bits((place as u32) << 1 | u32::from(leaf)))
+        }
+    });
+    Tree { nodes: nodes.collect(), set_bytes: tree.set_bytes.clone(), aux: None }
+}
+
+/// The nodes of a tree as steps.
 fn steps(
     tree: &Tree,
+    order: &[(usize, usize, usize)],
     sources: &Sources,
     asked: &BTreeMap<(u16, bool), u16>,
     builder: &mut WaveForestBuilder,
 ) -> Result<Vec<Step>, Unfit> {
-    let mut steps = vec![Step::Leaf(0.0)];
-    let mut open = VecDeque::from([(0usize, 0usize)]);
-    while let Some((node, at)) = open.pop_front() {
-        steps[at] = match &tree.nodes[node] {
-            Node::Leaf(value) => Step::Leaf(*value),
-            Node::Split(split) => {
-                let left = steps.len();
-                steps.extend([Step::Leaf(0.0); 2]);
-                open.push_back((split.left as usize, left));
-                open.push_back((split.right as usize, left + 1));
-                let index = sources.index(split.column);
-                let source = &sources.list()[usize::from(index)];
-                match source.asks(split) {
-                    Asks::From { code, missing } => {
-                        let from = if missing { code } else { code + 1 };
-                        Step::From { column: asked[&(index, missing)], from, left: left as u32 }
-                    }
-                    Asks::Set => {
-                        let column = asked[&(index, true)];
-                        let set = builder.set(column, source.answers(tree, split)).ok_or(Unfit::TooLarge)?;
-                        Step::In { column, set, left: left as u32 }
-                    }
-                }
-            }
+    let mut step = |(node, _, left): &(usize, usize, usize)| {
+        let left = *left as u32;
+        let split = match &tree.nodes[*node] {
+            Node::Leaf(value) => return Ok(Step::Leaf(*value)),
+            Node::Split(split) => split,
         };
-    }
-    Ok(steps)
+        let index = sources.index(split.column);
+        let source = &sources.list()[usize::from(index)];
+        Ok(match source.asks(split) {
+            Asks::From { code, missing } => {
+                let from = if missing { code } else { code + 1 };
+                Step::From { column: asked[&(index, missing)], from, left }
+            }
+            Asks::Set => {
+                let column = asked[&(index, true)];
+                let set = builder.set(column, source.answers(tree, split)).ok_or(Unfit::TooLarge)?;
+                Step::In { column, set, left }
+            }
+        })
+    };
+    order.iter().map(&mut step).collect()
 }
 
 impl Quantised for Waves {
@@ -111,16 +154,19 @@ impl Quantised for Waves {
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {
         let mut odd = Vec::new();
         out.fill(0.0);
-        let waves = RUN.min(block.rows).div_ceil(WAVE);
-        let run = waves * WAVE;
+        let run = RUN.min(block.rows).next_multiple_of(WAVE);
         let size = self.columns.len() * WAVE + 2;
         let mut coded = vec![0u16; run * self.sources.list().len()];
-        let mut codes = vec![0u16; waves * size];
+        let mut codes = vec![0u16; run / WAVE * size];
         let mut scratch = WaveScratch::new();
+        let mut mask_scratch = MaskScratch::new();
+        let mut entries = [0; GROUP];
+        let mut data = GroupData::new(self.heads.iter().flatten(), run / GROUP);
         for from in (0..block.rows).step_by(RUN) {
             let rows = RUN.min(block.rows - from);
+            let waves = rows.div_ceil(WAVE);
             let found = self.sources.encode(self.isa, block, from, rows, run, &mut coded);
-            for (wave, codes) in codes.chunks_exact_mut(size).enumerate().take(rows.div_ceil(WAVE)) {
+            for (wave, codes) in codes.chunks_exact_mut(size).enumerate().take(waves) {
                 let rows = WAVE.min(rows - wave * WAVE);
                 for ((source, missing), codes) in self.columns.iter().zip(codes.chunks_exact_mut(WAVE)) {
                     let coded = &coded[usize::from(*source) * run + wave * WAVE..][..rows];
@@ -136,11 +182,30 @@ impl Quantised for Waves {
                     }
                 }
             }
-            for (tree, class) in self.class.iter().enumerate() {
-                let sums = &mut out[class * block.rows + from..][..rows];
-                for (codes, sums) in codes.chunks_exact(size).zip(sums.chunks_mut(WAVE)) {
-                    self.isa.add_waves(&self.forest, tree, codes, &mut scratch, sums);
+            let mut add = |tree: usize, wave: usize, entries: &[u32]| {
+                let codes = &codes[wave * size..][..size];
+                let sums = &mut out[self.class[tree] * block.rows + from..][..rows];
+                let sums = &mut sums[wave * WAVE..rows.min((wave + 1) * WAVE)];
+                self.isa.add_waves(&self.forest, tree, codes, entries, &mut scratch, sums);
+            };
+            let Some(heads) = &self.heads else {
+                for tree in 0..self.class.len() {
+                    (0..waves).for_each(|wave| add(tree, wave, &ROOTS));
                 }
+                odd.extend(found.into_iter().map(|row| from + row));
+                continue;
+            };
+            let mut first = 0;
+            for head in heads {
+                data.fill(head, self.isa, &coded, run, rows);
+                for tree in 0..head.forest.trees().len() {
+                    for wave in 0..waves {
+                        let group = data.group(head, wave, WAVE.min(rows - wave * WAVE));
+                        self.isa.exits(&head.forest, tree, group, &mut mask_scratch, &mut entries);
+                        add(first + tree, wave, &entries);
+                    }
+                }
+                first += head.forest.trees().len();
             }
             odd.extend(found.into_iter().map(|row| from + row));
         }

@@ -18,29 +18,34 @@ pub(super) fn add_trees(
     scratch: &mut MaskScratch,
     sums: &mut Sums,
 ) {
-    let rows = group.rows;
     let Leaves::Values(tables) = forest.leaves() else { unreachable!("the builder was told to make values") };
     for tree in &forest.trees()[trees] {
-        let MaskScratch { masks, planes, index, leaves } = &mut *scratch;
-        if rows > GROUP / 2 {
-            compare::<16>(forest, tree, group, masks);
-        } else if rows > 64 {
-            compare::<8>(forest, tree, group, masks);
-        } else {
-            compare::<2>(forest, tree, group, masks);
-        }
-        let depth = tree.depth as usize;
-        let halves = if rows > GROUP / 2 { 2 } else { 1 };
-        for half in 0..halves {
-            fold(masks, depth, half, planes);
-        }
-        let tables = &tables[tree.table as usize..][..1 << depth.saturating_sub(6)];
+        tree_indices(forest, tree, group, scratch);
+        let MaskScratch { index, leaves, .. } = &mut *scratch;
+        let tables = &tables[tree.table as usize..][..1 << tree.depth.saturating_sub(6)];
         for (leaf, value) in leaves.iter_mut().zip(tables.as_flattened()) {
             *leaf = f64::from(*value);
         }
-        indices(planes, depth, rows, index);
-        add_leaves(index, leaves, rows, sums);
+        add_leaves(index, leaves, group.rows, sums);
     }
+}
+
+/// The leaf's index for each row, to the scratch; shapes as above.
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn tree_indices(forest: &MaskForest, tree: &MaskTree, group: Group<'_>, scratch: &mut MaskScratch) {
+    let MaskScratch { masks, planes, index, .. } = scratch;
+    if group.rows > GROUP / 2 {
+        compare::<16>(forest, tree, group, masks);
+    } else if group.rows > 64 {
+        compare::<8>(forest, tree, group, masks);
+    } else {
+        compare::<2>(forest, tree, group, masks);
+    }
+    let halves = if group.rows > GROUP / 2 { 2 } else { 1 };
+    for half in 0..halves {
+        fold(masks, tree.depth as usize, half, planes);
+    }
+    indices(planes, tree.depth as usize, group.rows, index);
 }
 
 /// Asks every test of `tree`: bit `r` of `masks[slot]` says whether row `r` goes right there. `N` runs of 32 rows.

@@ -17,13 +17,15 @@ mod portable;
 #[cfg(test)]
 mod tests;
 mod waves;
+#[cfg(target_arch = "x86_64")]
+mod waves_avx512;
 
 use std::ops::Range;
 
 pub(crate) use cpu::Isa;
 pub(crate) use waves::WaveScratch;
 
-use crate::layout::{BitRows, GROUP, Line, MaskForest, RankTable, Sums, TILE, TILES, WAVE, WaveForest};
+use crate::layout::{BitRows, GROUP, Leaves, Line, MaskForest, RankTable, Sums, TILE, TILES, WAVE, WaveForest};
 
 impl Isa {
     /// The rank of each value among the column's thresholds; [`RankTable::missing`] for NaN.
@@ -105,31 +107,69 @@ impl Isa {
         }
     }
 
-    /// Adds the leaf that each row falls into in tree `tree` to the row's sum.
-    ///
-    /// `codes` has [`WAVE`] codes for each column and two more; those of rows that have a sum are below the number of
-    /// codes that the forest was built for.
+    /// The leaf's value, in tree `tree`, for each row of a group, as bits: what heads of trees hold in place of values.
     ///
     /// # Panics
-    /// If `codes` is too short, there is no such tree, or there are more sums than [`WAVE`].
+    /// If the group lacks what the forest asks, has more rows than [`GROUP`], there is no such tree, or leaves are planes.
+    pub(crate) fn exits(
+        self,
+        forest: &MaskForest,
+        tree: usize,
+        group: Group<'_>,
+        scratch: &mut MaskScratch,
+        exits: &mut [u32; GROUP],
+    ) {
+        let Group { columns, answers, rows } = group;
+        assert!(columns.len() == forest.lines() && answers.len() >= forest.planes() * rows.div_ceil(TILE));
+        assert!(tree < forest.trees().len() && rows <= GROUP);
+        let Leaves::Values(tables) = forest.leaves() else { unreachable!("heads have values") };
+        let tree = &forest.trees()[tree];
+        let tables = tables[tree.table as usize..][..1 << tree.depth.saturating_sub(6)].as_flattened();
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx512(_) => unsafe { avx512::indices(forest, tree, group, scratch) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx2(_) => unsafe { avx2::tree_indices(forest, tree, group, scratch) },
+            _ => portable::indices(forest, tree, group, scratch),
+        }
+        let last = tables.len() - 1;
+        for (exit, index) in exits[..rows].iter_mut().zip(&scratch.index) {
+            *exit = tables[usize::from(*index).min(last)].to_bits();
+        }
+    }
+
+    /// Adds the leaf that each row falls into in tree `tree` to the row's sum.
+    ///
+    /// A row begins where its entry says: twice a node's index, and one more if that is a leaf. `codes` has [`WAVE`] codes
+    /// for each column and two more; those of rows that have a sum are below the number of codes that the forest was
+    /// built for.
+    ///
+    /// # Panics
+    /// If `codes` or `entries` is too short, an entry names no node, there is no such tree, or there are more sums than
+    /// [`WAVE`].
     pub(crate) fn add_waves(
         self,
         forest: &WaveForest,
         tree: usize,
         codes: &[u16],
+        entries: &[u32],
         scratch: &mut WaveScratch,
         sums: &mut [f64],
     ) {
-        assert!(
-            codes.len() >= forest.columns() * WAVE + 2
-                && codes.len() < i32::MAX as usize
-                && sums.len() <= WAVE
-        );
+        assert!(codes.len() >= forest.columns() * WAVE + 2 && codes.len() < i32::MAX as usize && sums.len() <= WAVE);
+        let nodes = forest.tree(tree).len() as u32;
+        assert!(entries.len() >= sums.len() && entries[..sums.len()].iter().all(|entry| entry >> 1 < nodes));
         // SAFETY: the shapes are checked above; the token proves the target features.
         unsafe {
             match (self, forest.has_sets()) {
-                (_, true) => waves::add::<true>(forest, tree, codes, scratch, sums),
-                (_, false) => waves::add::<false>(forest, tree, codes, scratch, sums),
+                #[cfg(target_arch = "x86_64")]
+                (Isa::Avx512(_), true) => waves_avx512::add::<true>(forest, tree, codes, entries, scratch, sums),
+                #[cfg(target_arch = "x86_64")]
+                (Isa::Avx512(_), false) => waves_avx512::add::<false>(forest, tree, codes, entries, scratch, sums),
+                (_, true) => waves::add::<true>(forest, tree, codes, entries, scratch, sums),
+                (_, false) => waves::add::<false>(forest, tree, codes, entries, scratch, sums),
             }
         }
     }

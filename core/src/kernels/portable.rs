@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Group, MaskScratch};
-use crate::layout::{BitRows, GROUP, Line, MaskForest, RankTable, Sums, TILE, TILES};
+use crate::layout::{BitRows, Line, MaskForest, MaskTree, RankTable, Sums, TILE, TILES};
 
 pub(super) fn ranks(table: &RankTable, values: &[f64], codes: &mut [u16]) {
     for (code, value) in codes.iter_mut().zip(values) {
@@ -55,38 +55,43 @@ pub(super) fn add_trees(
     scratch: &mut MaskScratch,
     sums: &mut Sums,
 ) {
-    let Group { columns, answers, rows } = group;
-    let tiles = rows.div_ceil(TILE);
     for tree in &forest.trees()[trees] {
-        let masks = &mut scratch.masks;
-        for tile in 0..tiles {
-            let line = |column: u16| &columns[usize::from(column) * TILES + tile].0;
-            let mut put = |slot: u16, bits: u64| {
-                masks[usize::from(slot)].0[tile * 8..][..8].copy_from_slice(&bits.to_le_bytes());
-            };
-            for test in &forest.rank_tests()[tree.rank.0 as usize..tree.rank.1 as usize] {
-                let below = test.below as u8 as i8;
-                put(test.slot, bits(line(test.column), |byte| byte as i8 > below));
-            }
-            for test in &forest.small_tests()[tree.small.0 as usize..tree.small.1 as usize] {
-                put(test.slot, bits(line(test.column), |byte| test.bits >> (byte & 63) & 1 == 1));
-            }
-            for test in &forest.plane_tests()[tree.plane.0 as usize..tree.plane.1 as usize] {
-                put(test.slot, answers[tile * forest.planes() + test.plane as usize]);
-            }
-        }
-        let mut index = [0u16; GROUP];
-        for _ in 0..tree.depth {
-            for (row, at) in index[..rows].iter_mut().enumerate() {
-                let bit = scratch.masks[usize::from(*at)].0[row / 8] >> (row % 8) & 1;
-                *at = 2 * *at + 1 + u16::from(bit);
-            }
-        }
-        let first = (1u16 << tree.depth) - 1;
-        for (sum, at) in sums.0.iter_mut().zip(&index[..rows]) {
-            *sum += f64::from(forest.leaves().get(tree.table as usize, usize::from(*at - first)));
+        indices(forest, tree, group, scratch);
+        for (sum, index) in sums.0.iter_mut().zip(&scratch.index[..group.rows]) {
+            *sum += f64::from(forest.leaves().get(tree.table as usize, usize::from(*index)));
         }
     }
+}
+
+/// The leaf's index for each row, to the scratch.
+pub(super) fn indices(forest: &MaskForest, tree: &MaskTree, group: Group<'_>, scratch: &mut MaskScratch) {
+    let Group { columns, answers, rows } = group;
+    let MaskScratch { masks, index, .. } = scratch;
+    for tile in 0..rows.div_ceil(TILE) {
+        let line = |column: u16| &columns[usize::from(column) * TILES + tile].0;
+        let mut put = |slot: u16, bits: u64| {
+            masks[usize::from(slot)].0[tile * 8..][..8].copy_from_slice(&bits.to_le_bytes());
+        };
+        for test in &forest.rank_tests()[tree.rank.0 as usize..tree.rank.1 as usize] {
+            let below = test.below as u8 as i8;
+            put(test.slot, bits(line(test.column), |byte| byte as i8 > below));
+        }
+        for test in &forest.small_tests()[tree.small.0 as usize..tree.small.1 as usize] {
+            put(test.slot, bits(line(test.column), |byte| test.bits >> (byte & 63) & 1 == 1));
+        }
+        for test in &forest.plane_tests()[tree.plane.0 as usize..tree.plane.1 as usize] {
+            put(test.slot, answers[tile * forest.planes() + test.plane as usize]);
+        }
+    }
+    index[..rows].fill(0);
+    for _ in 0..tree.depth {
+        for (row, at) in index[..rows].iter_mut().enumerate() {
+            let bit = masks[usize::from(*at)].0[row / 8] >> (row % 8) & 1;
+            *at = 2 * *at + 1 + u16::from(bit);
+        }
+    }
+    let first = (1u16 << tree.depth) - 1;
+    index[..rows].iter_mut().for_each(|at| *at -= first);
 }
 
 fn bits(bytes: &[u8; 64], test: impl Fn(u8) -> bool) -> u64 {

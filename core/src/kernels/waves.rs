@@ -6,19 +6,24 @@
 
 use crate::layout::{WAVE, WaveForest, WaveNode};
 
-/// Room for a wave's lists.
+/// Room for a wave's lists, and for a vector after their ends.
 #[derive(Debug, Clone)]
 pub(crate) struct WaveScratch {
-    /// The entries on their way: the node above, the row below.
-    pub(super) going: [u64; WAVE],
-    /// The entries that have arrived.
-    pub(super) done: [u64; WAVE],
+    /// The node of each entry on its way.
+    pub(super) at: [u32; WAVE + 16],
+    /// The row of each entry on its way.
+    pub(super) row: [u32; WAVE + 16],
+    /// The leaf of each entry that has arrived.
+    pub(super) done_at: [u32; WAVE + 16],
+    /// The row of each entry that has arrived.
+    pub(super) done_row: [u32; WAVE + 16],
 }
 
 impl WaveScratch {
     /// Room, on the heap.
     pub(crate) fn new() -> Box<Self> {
-        Box::new(Self { going: [0; WAVE], done: [0; WAVE] })
+        const LIST: [u32; WAVE + 16] = [0; WAVE + 16];
+        Box::new(Self { at: LIST, row: LIST, done_at: LIST, done_row: LIST })
     }
 }
 
@@ -26,53 +31,62 @@ impl WaveScratch {
 ///
 /// # Safety
 /// `codes` has [`WAVE`] codes for each column of `forest`, of which those of the first `sums.len()` rows are below the
-/// numbers that the builder was told; there are at most [`WAVE`] sums.
+/// numbers that the builder was told; there are at most [`WAVE`] sums and as many entries, which name nodes of the tree.
 pub(super) unsafe fn add<const SETS: bool>(
     forest: &WaveForest,
     tree: usize,
     codes: &[u16],
+    entries: &[u32],
     scratch: &mut WaveScratch,
     sums: &mut [f64],
 ) {
     let nodes = forest.tree(tree);
-    if nodes.len() == 1 {
-        let value = f64::from(nodes[0].value());
-        return sums.iter_mut().for_each(|sum| *sum += value);
+    let WaveScratch { at: going_at, row: going_row, done_at, done_row } = scratch;
+    let (mut left, mut arrived) = (0, 0);
+    for (row, entry) in entries[..sums.len()].iter().enumerate() {
+        let leaf = (entry & 1) as usize;
+        (going_at[left], going_row[left]) = (entry >> 1, row as u32);
+        (done_at[arrived], done_row[arrived]) = (entry >> 1, row as u32);
+        left += 1 - leaf;
+        arrived += leaf;
     }
-    let WaveScratch { going, done, .. } = scratch;
-    for (row, entry) in going[..sums.len()].iter_mut().enumerate() {
-        *entry = row as u64;
-    }
-    let (mut left, mut arrived) = (sums.len(), 0);
     while left > 0 {
         let mut kept = 0;
         for index in 0..left {
             // SAFETY: `index` is below `left`, which is at most the number of rows.
-            let entry = unsafe { *going.get_unchecked(index) };
-            let (at, row) = ((entry >> 32) as usize, entry as u32);
+            let (at, row) = unsafe { (*going_at.get_unchecked(index), *going_row.get_unchecked(index)) };
             // SAFETY: the builder checked the children.
-            let node = unsafe { *nodes.get_unchecked(at) };
+            let node = unsafe { *nodes.get_unchecked(at as usize) };
             // SAFETY: the caller's promise.
             let code = unsafe { *codes.get_unchecked(node.column() * WAVE + row as usize) };
             // SAFETY: the caller's promise.
             let right = unsafe { goes_right::<SETS>(forest, node, code) };
-            let (child, is_leaf) = node.child(right);
-            let entry = child << 32 | u64::from(row);
-            // SAFETY: no more entries are kept or have arrived than there are rows.
+            let (child, leaf) = node.child(right);
+            // SAFETY: no more entries go on or arrive than there are rows; the lists have room for more.
             unsafe {
-                *going.get_unchecked_mut(kept) = entry;
-                *done.get_unchecked_mut(arrived.min(WAVE - 1)) = entry;
+                *going_at.get_unchecked_mut(kept) = child as u32;
+                *going_row.get_unchecked_mut(kept) = row;
+                *done_at.get_unchecked_mut(arrived) = child as u32;
+                *done_row.get_unchecked_mut(arrived) = row;
             }
-            kept += 1 - is_leaf as usize;
-            arrived += is_leaf as usize;
+            kept += 1 - leaf as usize;
+            arrived += leaf as usize;
         }
         left = kept;
     }
-    for entry in &done[..arrived] {
-        // SAFETY: an entry's row is below the number of sums, its node one of the tree's.
+    // SAFETY: every row has arrived once, at a leaf of the tree.
+    unsafe { finish(nodes, &done_at[..arrived], &done_row[..arrived], sums) };
+}
+
+/// Adds the values of leaves to the sums of rows.
+///
+/// # Safety
+/// Each entry of `at` is a node's index, each of `rows` a sum's.
+pub(super) unsafe fn finish(nodes: &[WaveNode], at: &[u32], rows: &[u32], sums: &mut [f64]) {
+    for (at, row) in at.iter().zip(rows) {
+        // SAFETY: the caller's promise.
         unsafe {
-            *sums.get_unchecked_mut(*entry as u32 as usize) +=
-                f64::from(nodes.get_unchecked((entry >> 32) as usize).value());
+            *sums.get_unchecked_mut(*row as usize) += f64::from(nodes.get_unchecked(*at as usize).value());
         }
     }
 }

@@ -4,7 +4,7 @@
 //! every child, column and set that a node names exists and children come after their parent, so that a walk ends.
 
 /// Rows that go down a tree together, and the distance of columns of codes.
-pub(crate) const WAVE: usize = 1024;
+pub(crate) const WAVE: usize = super::GROUP;
 
 /// A node of 8 bytes. The right child is the one after the left; a leaf is its value's bits.
 ///
