@@ -9,8 +9,8 @@ use std::ops::Range;
 use cenote_mojo::algo::{Node, Tree};
 
 use super::codes::{Asks, Sources, Unfit};
-use crate::kernels::{Group, Isa};
-use crate::layout::{BitRows, GROUP, Leaves, Line, MAX_DEPTH, MaskForest, MaskForestBuilder, TILES};
+use crate::kernels::{Group, Isa, RowData};
+use crate::layout::{BitRows, GROUP, Line, MAX_DEPTH, MaskForest, MaskForestBuilder, RowForest, TILES};
 
 /// Bytes of trees that are used for every group of a run before the next trees are.
 const CHUNK: usize = 384 << 10;
@@ -45,6 +45,8 @@ pub(super) struct TreeBlock {
     pub(super) forest: MaskForest,
     /// Runs of trees of one class that are used together.
     pub(super) chunks: Vec<(usize, Range<usize>)>,
+    /// The trees for one row, if that is possible.
+    pub(super) rows: Option<RowForest>,
 }
 
 /// The bytes and planes of a run of groups, for one block after another.
@@ -82,15 +84,33 @@ impl GroupData {
     /// Those of one group, which has `rows` rows.
     pub(super) fn group(&self, block: &TreeBlock, group: usize, rows: usize) -> Group<'_> {
         let (lines, words) = (block.forest.lines(), block.forest.planes() * TILES);
-        Group { columns: &self.bytes[group * lines..][..lines], answers: &self.planes[group * words..][..words], rows }
+        Group {
+            columns: &self.bytes[group * lines..][..lines],
+            answers: &self.planes[group * words..][..words],
+            rows,
+        }
     }
 }
 
-/// Puts trees, each with its class, into blocks; `leaves` is empty and says how leaf values are to lie.
+impl TreeBlock {
+    /// The bytes and answers of one row, from the code of each source.
+    #[inline]
+    pub(super) fn row(&self, codes: &[u16], row: &mut RowData) {
+        for (byte, column) in row.bytes.iter_mut().zip(&self.columns) {
+            *byte = column.table[usize::from(codes[usize::from(column.source)])];
+        }
+        for (source, first, answers) in &self.sets {
+            let words = answers.words();
+            let bits = &answers.bits()[usize::from(codes[usize::from(*source)]) * words..][..words];
+            row.answers[first / 64..][..words].copy_from_slice(bits);
+        }
+    }
+}
+
+/// Puts trees, each with its class, into blocks.
 pub(super) fn blocks<'a>(
     trees: impl Iterator<Item = (usize, &'a Tree)>,
     sources: &Sources,
-    leaves: &Leaves,
 ) -> Result<Vec<TreeBlock>, Unfit> {
     let mut blocks = Vec::new();
     let mut plan = Plan::default();
@@ -98,13 +118,13 @@ pub(super) fn blocks<'a>(
         if plan.add(sources, class, tree)? {
             continue;
         }
-        blocks.push(std::mem::take(&mut plan).build(sources, leaves.clone()));
+        blocks.push(std::mem::take(&mut plan).build(sources));
         if !plan.add(sources, class, tree)? {
             return Err(Unfit::TooLarge);
         }
     }
     if !plan.trees.is_empty() {
-        blocks.push(plan.build(sources, leaves.clone()));
+        blocks.push(plan.build(sources));
     }
     Ok(blocks)
 }
@@ -158,7 +178,7 @@ impl<'a> Plan<'a> {
         Ok(true)
     }
 
-    fn build(self, sources: &Sources, leaves: Leaves) -> TreeBlock {
+    fn build(self, sources: &Sources) -> TreeBlock {
         let mut columns = Vec::new();
         let mut column_of = BTreeMap::new();
         for (key, bounds) in &self.columns {
@@ -192,7 +212,7 @@ impl<'a> Plan<'a> {
             planes += answers.words() * 64;
             sets.push((*source, first, answers, 0));
         }
-        let mut builder = MaskForestBuilder::new(columns.len(), planes, leaves);
+        let mut builder = MaskForestBuilder::new(columns.len(), planes);
         let mut leaves = Vec::new();
         for (_, tree, depth) in &self.trees {
             leaves.clear();
@@ -255,7 +275,8 @@ impl<'a> Plan<'a> {
             }
         }
         let sets = sets.into_iter().map(|(source, first, answers, _)| (source, first, answers)).collect();
-        TreeBlock { columns, sets, forest, chunks }
+        let rows = RowForest::new(&forest).filter(|_| planes <= RowData::MAX_PLANES);
+        TreeBlock { columns, sets, forest, chunks, rows }
     }
 }
 

@@ -66,7 +66,9 @@ impl Engine for Engines {
     }
 
     fn row_sums(&self, row: &[f64], out: &mut [f64]) {
-        self.flat.row_sums(row, out);
+        if !self.batch.as_ref().is_some_and(|batch| batch.row_sums(row, out)) {
+            self.flat.row_sums(row, out);
+        }
     }
 
     fn block_rows(&self) -> usize {

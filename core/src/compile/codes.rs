@@ -187,6 +187,22 @@ impl Sources {
         odd.dedup();
         odd
     }
+
+    /// Writes the codes of one row; `false` if it is odd.
+    #[inline]
+    pub(crate) fn encode_row(&self, row: &[f64], codes: &mut [u16]) -> bool {
+        for (source, code) in self.list.iter().zip(codes) {
+            let value = row[source.feature];
+            *code = match &source.coding {
+                Coding::Rank(table) => table.rank(value) as u16,
+                Coding::Level(levels) => match level_code(value, *levels) {
+                    Some(code) => code,
+                    None => return false,
+                },
+            };
+        }
+        true
+    }
 }
 
 /// The code of `value` in a column of `levels` levels; `None` if it is neither a level nor missing.

@@ -9,11 +9,16 @@ use cenote_mojo::algo::Forest;
 use super::blocks::{GroupData, TreeBlock, blocks};
 use super::codes::{Sources, Unfit};
 use super::{Block, Quantised};
-use crate::kernels::{Isa, MaskScratch};
-use crate::layout::{GROUP, Leaves, Sums};
+use crate::kernels::{Isa, MaskScratch, RowData};
+use crate::layout::{GROUP, Sums};
 
 /// Rows whose codes and sums are held at once: enough to use a chunk of trees often while it is in the cache.
 const RUN: usize = 8 * GROUP;
+
+/// The most sources whose codes a row has room for.
+const MAX_ROW_SOURCES: usize = 512;
+/// Trees whose leaves are found before they are added.
+const BATCH: usize = 32;
 
 /// See the module.
 #[derive(Debug)]
@@ -22,17 +27,20 @@ pub(crate) struct Masks {
     sources: Sources,
     blocks: Vec<TreeBlock>,
     classes: usize,
+    /// Whether rows can be taken singly.
+    one_row: bool,
 }
 
 impl Masks {
     /// Compiles `forest`.
     pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa) -> Result<Self, Unfit> {
         let sources = Sources::new(forest, schema)?;
-        let leaves = if isa.wants_planes() { Leaves::Planes(Vec::new()) } else { Leaves::Values(Vec::new()) };
         let trees = forest.trees.iter().enumerate();
         let trees = trees.filter_map(|(number, tree)| Some((number / forest.groups, tree.as_ref()?)));
-        let blocks = blocks(trees, &sources, &leaves)?;
-        Ok(Self { isa, sources, blocks, classes: forest.trees_per_group })
+        let blocks = blocks(trees, &sources)?;
+        let one_row =
+            sources.list().len() <= MAX_ROW_SOURCES && blocks.iter().all(|block| block.rows.is_some());
+        Ok(Self { isa, sources, blocks, classes: forest.trees_per_group, one_row })
     }
 }
 
@@ -74,5 +82,30 @@ impl Quantised for Masks {
         }
         odd
     }
-}
 
+    fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
+        let mut codes = [0; MAX_ROW_SOURCES];
+        if !self.one_row || !self.sources.encode_row(row, &mut codes) {
+            return false;
+        }
+        out.fill(0.0);
+        let mut data = RowData::new();
+        let mut leaves = [0.0; BATCH];
+        for block in &self.blocks {
+            let Some(rows) = &block.rows else { return false };
+            block.row(&codes, &mut data);
+            for (class, range) in &block.chunks {
+                let mut sum = out[*class];
+                for first in range.clone().step_by(BATCH) {
+                    let leaves = &mut leaves[..BATCH.min(range.end - first)];
+                    self.isa.row_leaves(&block.forest, rows, first, &data, leaves);
+                    for leaf in leaves {
+                        sum += f64::from(*leaf);
+                    }
+                }
+                out[*class] = sum;
+            }
+        }
+        true
+    }
+}

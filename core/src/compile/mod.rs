@@ -1,7 +1,7 @@
 //! Plain data to a scorer: chooses the engine that fits a forest's shape, the batch and the processor.
 
 mod blocks;
-pub(crate) mod choice;
+mod choice;
 mod codes;
 mod flat;
 mod masks;
@@ -44,4 +44,9 @@ pub(crate) trait Quantised: Send + Sync + std::fmt::Debug {
 
     /// The sums of [`Engine::sums`], and the rows that have no codes: what is written for these means nothing.
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize>;
+
+    /// The sums of [`Engine::row_sums`]; `false`, and anything written, if it can't take single rows, or not this one.
+    fn row_sums(&self, _row: &[f64], _out: &mut [f64]) -> bool {
+        false
+    }
 }

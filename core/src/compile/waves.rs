@@ -12,7 +12,7 @@ use super::blocks::{GroupData, TreeBlock, blocks};
 use super::codes::{Asks, Sources, Unfit};
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, WaveScratch};
-use crate::layout::{GROUP, Leaves, Step, WAVE, WaveForest, WaveForestBuilder};
+use crate::layout::{GROUP, Step, WAVE, WaveForest, WaveForestBuilder};
 
 /// Rows whose codes are held at once.
 const RUN: usize = 8 * WAVE;
@@ -76,7 +76,7 @@ impl Waves {
         // The portable kernel asks tests one row after another: a walk is faster.
         let heads = match isa {
             Isa::Portable => None,
-            _ => blocks(heads.iter().map(|tree| (0, tree)), &sources, &Leaves::Values(Vec::new())).ok(),
+            _ => blocks(heads.iter().map(|tree| (0, tree)), &sources).ok(),
         };
         Ok(Self { isa, sources, columns, forest: builder.finish(), class, heads })
     }

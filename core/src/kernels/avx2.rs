@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::{Group, MaskScratch};
-use crate::layout::{GROUP, Leaves, Line, MAX_DEPTH, MaskForest, MaskTree, PLANES, Sums, TILES};
+use crate::layout::{GROUP, Line, MAX_DEPTH, MaskForest, MaskTree, PLANES, Sums, TILES};
 
 /// See [`super::Isa::add_trees`], which checked the shapes: `group` has what the tests of `forest` name, and `trees` are trees of it.
 #[target_feature(enable = "avx2,bmi2")]
@@ -18,11 +18,10 @@ pub(super) fn add_trees(
     scratch: &mut MaskScratch,
     sums: &mut Sums,
 ) {
-    let Leaves::Values(tables) = forest.leaves() else { unreachable!("the builder was told to make values") };
     for tree in &forest.trees()[trees] {
         tree_indices(forest, tree, group, scratch);
         let MaskScratch { index, leaves, .. } = &mut *scratch;
-        let tables = &tables[tree.table as usize..][..1 << tree.depth.saturating_sub(6)];
+        let tables = &forest.leaves()[tree.table as usize..][..1 << tree.depth.saturating_sub(6)];
         for (leaf, value) in leaves.iter_mut().zip(tables.as_flattened()) {
             *leaf = f64::from(*value);
         }
@@ -32,7 +31,12 @@ pub(super) fn add_trees(
 
 /// The leaf's index for each row, to the scratch; shapes as above.
 #[target_feature(enable = "avx2,bmi2")]
-pub(super) fn tree_indices(forest: &MaskForest, tree: &MaskTree, group: Group<'_>, scratch: &mut MaskScratch) {
+pub(super) fn tree_indices(
+    forest: &MaskForest,
+    tree: &MaskTree,
+    group: Group<'_>,
+    scratch: &mut MaskScratch,
+) {
     let MaskScratch { masks, planes, index, .. } = scratch;
     if group.rows > GROUP / 2 {
         compare::<16>(forest, tree, group, masks);

@@ -16,18 +16,18 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::{Group, MaskScratch, portable};
+use super::{Group, MaskScratch, RowData, portable, rows};
 use crate::layout::{
-    BitRows, GROUP, Leaves, Line, MAX_DEPTH, MaskForest, MaskTree, PLANES, RankTable, Sums, TILE, TILES,
+    BitRows, GROUP, Line, MAX_DEPTH, MaskForest, MaskTree, PLANES, RankTable, RowForest, Sums, TILE, TILES,
 };
 
-/// The rank of each value; the table has buckets and its ranks fit 16 bits, and the slices are as long as each other.
+/// The rank of each value; the table's ranks fit 16 bits, and the slices are as long as each other.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) fn ranks(table: &RankTable, values: &[f64], codes: &mut [u16]) {
     let (thresholds, starts) = (table.padded(), table.starts());
     let (origin, scale) = table.line();
     let (origin, scale) = (_mm512_set1_ps(origin), _mm512_set1_ps(scale));
-    let last = _mm512_set1_ps((starts.len() - 1) as f32);
+    let last = _mm512_set1_ps((starts.len() - 2) as f32);
     let missing = _mm512_set1_epi32(table.missing() as i32);
     let mut values = values.chunks_exact(16);
     let mut codes = codes.chunks_exact_mut(16);
@@ -39,18 +39,18 @@ pub(super) fn ranks(table: &RankTable, values: &[f64], codes: &mut [u16]) {
         let high = _mm512_cvt_roundpd_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(high);
         let value = _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high);
         let at = _mm512_mul_ps(_mm512_sub_ps(value, origin), scale);
-        // The second operand is the answer for NaN.
+        // The second operand is the answer where the first is NaN.
         let at = _mm512_min_ps(_mm512_max_ps(at, _mm512_setzero_ps()), last);
         let at = _mm512_cvttps_epi32(at);
-        // SAFETY: `at` is from 0 to `starts.len() - 1`.
-        let start = unsafe { _mm512_i32gather_epi32::<4>(at, starts.as_ptr().cast()) };
-        let mut rank = start;
-        for probe in 0..table.probes() {
-            let at = _mm512_add_epi32(start, _mm512_set1_epi32(probe as i32));
-            // SAFETY: a bucket begins at most at the number of thresholds, and `probes` more can be read.
+        // SAFETY: `at` is from 0 to `starts.len() - 2`.
+        let mut rank = unsafe { _mm512_i32gather_epi32::<4>(at, starts.as_ptr().cast()) };
+        for halving in (0..table.halvings()).rev() {
+            let half = _mm512_set1_epi32(1 << halving);
+            let at = _mm512_sub_epi32(_mm512_add_epi32(rank, half), _mm512_set1_epi32(1));
+            // SAFETY: a bucket begins at most at the number of thresholds, and `2^halvings` more can be read.
             let threshold = unsafe { _mm512_i32gather_ps::<4>(at, thresholds.as_ptr()) };
             let reached = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(threshold, value);
-            rank = _mm512_mask_add_epi32(rank, reached, rank, _mm512_set1_epi32(1));
+            rank = _mm512_mask_add_epi32(rank, reached, rank, half);
         }
         let rank = _mm512_mask_mov_epi32(rank, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value), missing);
         // SAFETY: 16 codes can be written.
@@ -212,8 +212,7 @@ fn add_trees_of_tiles<const N: usize>(
     sums: &mut Sums,
 ) {
     let from = from.min(TILES - N.min(TILES));
-    let Leaves::Planes(tables) = forest.leaves() else { unreachable!("the builder was told to make planes") };
-    let MaskScratch { masks, planes, .. } = scratch;
+    let MaskScratch { masks, planes, tables, .. } = scratch;
     let mut zeros = 0;
     for tree in &forest.trees()[trees] {
         compare::<N>(forest, tree, group, from, masks);
@@ -224,7 +223,11 @@ fn add_trees_of_tiles<const N: usize>(
         }
         fold(masks, depth, planes);
         let first = tree.table as usize;
-        let tables = &tables[first..first + (1 << depth.saturating_sub(6))];
+        let values = &forest.leaves()[first..first + (1 << depth.saturating_sub(6))];
+        let tables = &mut tables[..values.len()];
+        for (table, values) in tables.iter_mut().zip(values) {
+            *table = byte_planes(values);
+        }
         let sums: &mut [f64; GROUP] = &mut sums.0;
         for tile in 0..N {
             // SAFETY: a tile's 64 sums from `(from + tile) * 64` on lie within the group, as `from + N <= TILES`.
@@ -397,6 +400,127 @@ unsafe fn fold_slots<const L: usize>(slots: *const Line, above: &[__m512i; PLANE
         }
     }
     kept[0]
+}
+
+/// The lowest bytes of 64 values, then the second ones, and so on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vbmi")]
+fn byte_planes(values: &[f32; 64]) -> [Line; 4] {
+    // SAFETY: a constant line.
+    let apart = unsafe { _mm512_load_si512((&raw const BYTES_APART).cast()) };
+    let mut quarters = [_mm512_setzero_si512(); 4];
+    for (index, quarter) in quarters.iter_mut().enumerate() {
+        // SAFETY: 16 of 64 values.
+        let values = unsafe { _mm512_loadu_si512(values.as_ptr().add(index * 16).cast()) };
+        // A 128-bit lane for the lowest bytes of the 16, one for the second, and so on.
+        *quarter = _mm512_permutexvar_epi8(apart, values);
+    }
+    let [a, b, c, d] = quarters;
+    let (ab_low, cd_low) =
+        (_mm512_shuffle_i64x2::<0b01_00_01_00>(a, b), _mm512_shuffle_i64x2::<0b01_00_01_00>(c, d));
+    let (ab_high, cd_high) =
+        (_mm512_shuffle_i64x2::<0b11_10_11_10>(a, b), _mm512_shuffle_i64x2::<0b11_10_11_10>(c, d));
+    let planes = [
+        _mm512_shuffle_i64x2::<0b10_00_10_00>(ab_low, cd_low),
+        _mm512_shuffle_i64x2::<0b11_01_11_01>(ab_low, cd_low),
+        _mm512_shuffle_i64x2::<0b10_00_10_00>(ab_high, cd_high),
+        _mm512_shuffle_i64x2::<0b11_01_11_01>(ab_high, cd_high),
+    ];
+    let mut lines = [Line::ZERO; 4];
+    for (line, plane) in lines.iter_mut().zip(planes) {
+        // SAFETY: a line.
+        unsafe { _mm512_store_si512((&raw mut *line).cast(), plane) };
+    }
+    lines
+}
+
+/// Of 16 values, the lowest bytes, then the second, and so on.
+static BYTES_APART: Line = {
+    let mut line = [0; 64];
+    let mut at = 0;
+    while at < 64 {
+        line[at] = (at % 16 * 4 + at / 16) as u8;
+        at += 1;
+    }
+    Line(line)
+};
+
+/// See [`super::Isa::row_leaves`]; the forest has at most 128 columns.
+///
+/// All 64 tests of a tree are one byte shuffle and one compare; then eight trees walk their bits in one register.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+pub(super) fn row_leaves(
+    forest: &MaskForest,
+    rows: &RowForest,
+    first: usize,
+    row: &RowData,
+    out: &mut [f32],
+) {
+    // SAFETY: the first 128 bytes of a row.
+    let (low, high) = unsafe {
+        (_mm512_load_si512(row.bytes.as_ptr().cast()), _mm512_load_si512(row.bytes.as_ptr().add(64).cast()))
+    };
+    let wide = forest.columns() > 64;
+    let one = _mm512_set1_epi64(1);
+    for (chunk, out) in out.chunks_mut(8).enumerate() {
+        let trees = &forest.trees()[first + chunk * 8..][..out.len()];
+        let mut masks = [0u64; 8];
+        let mut tables = [0i64; 8];
+        let mut depths = [0i64; 8];
+        let mut deepest = 0;
+        for (index, tree) in trees.iter().enumerate() {
+            let slots = rows.tree(first + chunk * 8 + index);
+            let [columns, bounds] = &slots[0];
+            // SAFETY: two lines.
+            let (columns, bounds) = unsafe {
+                (
+                    _mm512_load_si512((&raw const *columns).cast()),
+                    _mm512_load_si512((&raw const *bounds).cast()),
+                )
+            };
+            let bytes = if wide {
+                _mm512_permutex2var_epi8(low, columns, high)
+            } else {
+                _mm512_permutexvar_epi8(columns, low)
+            };
+            masks[index] = _mm512_cmpgt_epi8_mask(bytes, bounds);
+            tables[index] = i64::from(tree.table) * 64;
+            depths[index] = i64::from(tree.depth);
+            deepest = deepest.max(tree.depth);
+        }
+        if deepest > 6 {
+            rows::leaves(forest, rows, first + chunk * 8, row, out);
+            continue;
+        }
+        for (mask, tree) in masks.iter_mut().zip(trees) {
+            rows::set_answers(forest, tree, row, |_, bit| *mask |= bit);
+        }
+        // SAFETY: eight words each.
+        let (masks, tables, depths) = unsafe {
+            (
+                _mm512_loadu_si512(masks.as_ptr().cast()),
+                _mm512_loadu_si512(tables.as_ptr().cast()),
+                _mm512_loadu_si512(depths.as_ptr().cast()),
+            )
+        };
+        let mut at = _mm512_setzero_si512();
+        for level in 0..deepest {
+            let right = _mm512_and_si512(_mm512_srlv_epi64(masks, at), one);
+            let next = _mm512_add_epi64(_mm512_add_epi64(at, at), _mm512_add_epi64(right, one));
+            let on = _mm512_cmpgt_epi64_mask(depths, _mm512_set1_epi64(level.into()));
+            at = _mm512_mask_mov_epi64(at, on, next);
+        }
+        // The leaves of a tree follow its slots.
+        let leaf = _mm512_sub_epi64(_mm512_add_epi64(at, one), _mm512_sllv_epi64(one, depths));
+        let place = _mm512_add_epi64(tables, leaf);
+        let there = u8::MAX >> (8 - out.len());
+        // SAFETY: each place is a leaf of its tree; as many values are written as the mask says.
+        unsafe {
+            let values = forest.leaves().as_ptr().cast::<f32>();
+            let leaves = _mm512_mask_i64gather_ps::<4>(_mm256_setzero_ps(), there, place, values);
+            _mm256_mask_storeu_ps(out.as_mut_ptr(), there, leaves);
+        }
+    }
 }
 
 /// For each of 8 rows, the byte of each of 8 planes, the last plane first, as the bit transposition wants them.

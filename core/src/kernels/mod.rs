@@ -14,6 +14,7 @@ mod avx2;
 mod avx512;
 mod cpu;
 mod portable;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod waves;
@@ -23,9 +24,12 @@ mod waves_avx512;
 use std::ops::Range;
 
 pub(crate) use cpu::Isa;
+pub(crate) use rows::RowData;
 pub(crate) use waves::WaveScratch;
 
-use crate::layout::{BitRows, GROUP, Leaves, Line, MaskForest, RankTable, Sums, TILE, TILES, WAVE, WaveForest};
+use crate::layout::{
+    BitRows, GROUP, Line, MaskForest, RankTable, RowForest, Sums, TILE, TILES, WAVE, WaveForest,
+};
 
 impl Isa {
     /// The rank of each value among the column's thresholds; [`RankTable::missing`] for NaN.
@@ -37,7 +41,7 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features.
-            Isa::Avx512(_) if !table.starts().is_empty() => unsafe { avx512::ranks(table, values, codes) },
+            Isa::Avx512(_) => unsafe { avx512::ranks(table, values, codes) },
             _ => portable::ranks(table, values, codes),
         }
     }
@@ -110,7 +114,7 @@ impl Isa {
     /// The leaf's value, in tree `tree`, for each row of a group, as bits: what heads of trees hold in place of values.
     ///
     /// # Panics
-    /// If the group lacks what the forest asks, has more rows than [`GROUP`], there is no such tree, or leaves are planes.
+    /// If the group lacks what the forest asks, has more rows than [`GROUP`], or there is no such tree.
     pub(crate) fn exits(
         self,
         forest: &MaskForest,
@@ -122,9 +126,9 @@ impl Isa {
         let Group { columns, answers, rows } = group;
         assert!(columns.len() == forest.lines() && answers.len() >= forest.planes() * rows.div_ceil(TILE));
         assert!(tree < forest.trees().len() && rows <= GROUP);
-        let Leaves::Values(tables) = forest.leaves() else { unreachable!("heads have values") };
         let tree = &forest.trees()[tree];
-        let tables = tables[tree.table as usize..][..1 << tree.depth.saturating_sub(6)].as_flattened();
+        let tables =
+            forest.leaves()[tree.table as usize..][..1 << tree.depth.saturating_sub(6)].as_flattened();
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
@@ -158,25 +162,52 @@ impl Isa {
         scratch: &mut WaveScratch,
         sums: &mut [f64],
     ) {
-        assert!(codes.len() >= forest.columns() * WAVE + 2 && codes.len() < i32::MAX as usize && sums.len() <= WAVE);
+        assert!(
+            codes.len() >= forest.columns() * WAVE + 2
+                && codes.len() < i32::MAX as usize
+                && sums.len() <= WAVE
+        );
         let nodes = forest.tree(tree).len() as u32;
         assert!(entries.len() >= sums.len() && entries[..sums.len()].iter().all(|entry| entry >> 1 < nodes));
         // SAFETY: the shapes are checked above; the token proves the target features.
         unsafe {
             match (self, forest.has_sets()) {
                 #[cfg(target_arch = "x86_64")]
-                (Isa::Avx512(_), true) => waves_avx512::add::<true>(forest, tree, codes, entries, scratch, sums),
+                (Isa::Avx512(_), true) => {
+                    waves_avx512::add::<true>(forest, tree, codes, entries, scratch, sums)
+                }
                 #[cfg(target_arch = "x86_64")]
-                (Isa::Avx512(_), false) => waves_avx512::add::<false>(forest, tree, codes, entries, scratch, sums),
+                (Isa::Avx512(_), false) => {
+                    waves_avx512::add::<false>(forest, tree, codes, entries, scratch, sums)
+                }
                 (_, true) => waves::add::<true>(forest, tree, codes, entries, scratch, sums),
                 (_, false) => waves::add::<false>(forest, tree, codes, entries, scratch, sums),
             }
         }
     }
 
-    /// Whether [`Self::add_trees`] wants leaf values as byte planes.
-    pub(crate) fn wants_planes(self) -> bool {
-        matches!(self, Isa::Avx512(_))
+    /// The leaf that one row falls into, in each tree from `first` on.
+    ///
+    /// # Panics
+    /// If there are not so many trees.
+    #[inline]
+    pub(crate) fn row_leaves(
+        self,
+        forest: &MaskForest,
+        rows: &RowForest,
+        first: usize,
+        row: &RowData,
+        out: &mut [f32],
+    ) {
+        assert!(first + out.len() <= forest.trees().len().min(rows.trees()));
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the trees are checked above.
+            Isa::Avx512(_) if forest.columns() <= 128 => unsafe {
+                avx512::row_leaves(forest, rows, first, row, out)
+            },
+            _ => rows::leaves(forest, rows, first, row, out),
+        }
     }
 
     /// The sums in the order of rows.
@@ -216,6 +247,8 @@ pub(crate) struct MaskScratch {
     planes: [Line; crate::layout::PLANES],
     /// The leaf's index for each row.
     index: [u16; GROUP],
+    /// The bytes of the leaves, the lowest of 64 leaves first.
+    tables: [[Line; 4]; 1 << (crate::layout::MAX_DEPTH - 6)],
     /// The leaves widened.
     leaves: [f64; 1 << crate::layout::MAX_DEPTH],
 }
@@ -227,6 +260,7 @@ impl MaskScratch {
             masks: [Line::ZERO; 1 << crate::layout::MAX_DEPTH],
             planes: [Line::ZERO; crate::layout::PLANES],
             index: [0; GROUP],
+            tables: [[Line::ZERO; 4]; 1 << (crate::layout::MAX_DEPTH - 6)],
             leaves: [0.0; 1 << crate::layout::MAX_DEPTH],
         })
     }

@@ -58,7 +58,9 @@ pub(super) fn add_trees(
     for tree in &forest.trees()[trees] {
         indices(forest, tree, group, scratch);
         for (sum, index) in sums.0.iter_mut().zip(&scratch.index[..group.rows]) {
-            *sum += f64::from(forest.leaves().get(tree.table as usize, usize::from(*index)));
+            *sum += f64::from(
+                forest.leaves()[tree.table as usize + usize::from(*index) / 64][usize::from(*index) % 64],
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One suite for every kernel and every instruction set that the processor has: equal to the portable twin, bit for bit.
 
 use super::{Group, Isa, MaskScratch};
-use crate::layout::{BitRows, GROUP, Leaves, Line, MaskForest, MaskForestBuilder, RankTable, Sums, TILES};
+use crate::layout::{BitRows, GROUP, Line, MaskForest, MaskForestBuilder, RankTable, Sums, TILES};
 
 /// Numbers that look random and are the same each time.
 struct Numbers(u64);
@@ -108,8 +108,8 @@ fn bit_planes_are_the_bits() {
     }
 }
 
-fn forest(numbers: &mut Numbers, columns: usize, planes: usize, leaves: Leaves) -> MaskForest {
-    let mut builder = MaskForestBuilder::new(columns, planes, leaves);
+fn forest(numbers: &mut Numbers, columns: usize, planes: usize) -> MaskForest {
+    let mut builder = MaskForestBuilder::new(columns, planes);
     for depth in (0..=10).chain([6, 6, 8, 3]) {
         for slot in 0..(1u16 << depth) - 1 {
             match numbers.below(8) {
@@ -133,7 +133,7 @@ fn masks_give_the_portable_sums() {
     for isa in Isa::available() {
         let leaves =
             || if isa.wants_planes() { Leaves::Planes(Vec::new()) } else { Leaves::Values(Vec::new()) };
-        let forest = forest(&mut Numbers(13), columns, planes, leaves());
+        let forest = forest(&mut Numbers(13), columns, planes);
         let mut numbers = Numbers(17);
         let mut lines = vec![Line::ZERO; forest.lines()];
         lines.iter_mut().flat_map(|line| &mut line.0).for_each(|byte| *byte = numbers.next() as u8);

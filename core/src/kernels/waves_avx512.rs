@@ -30,7 +30,10 @@ pub(super) unsafe fn add<const SETS: bool>(
         // SAFETY: as many entries can be read as the mask says; the lists have room for 16 more than a wave.
         unsafe {
             let entry = _mm512_maskz_loadu_epi32(present, entries.as_ptr().cast());
-            let (node, row) = (_mm512_srli_epi32::<1>(entry), _mm512_add_epi32(lanes, _mm512_set1_epi32(index as i32 * 16)));
+            let (node, row) = (
+                _mm512_srli_epi32::<1>(entry),
+                _mm512_add_epi32(lanes, _mm512_set1_epi32(index as i32 * 16)),
+            );
             let leaf = _mm512_mask_test_epi32_mask(present, entry, one);
             let on = present & !leaf;
             _mm512_storeu_si512(going_at.add(left).cast(), _mm512_maskz_compress_epi32(on, node));
@@ -82,7 +85,12 @@ pub(super) unsafe fn add<const SETS: bool>(
                         let starts = forest.set_starts().as_ptr().cast();
                         let start = _mm512_mask_i32gather_epi32::<4>(zero, is_set, bound, starts);
                         let place = _mm512_add_epi32(start, _mm512_srli_epi32::<5>(code));
-                        _mm512_mask_i32gather_epi32::<4>(zero, is_set, place, forest.set_bits().as_ptr().cast())
+                        _mm512_mask_i32gather_epi32::<4>(
+                            zero,
+                            is_set,
+                            place,
+                            forest.set_bits().as_ptr().cast(),
+                        )
                     };
                     let bit = _mm512_sllv_epi32(one, _mm512_and_si512(code, _mm512_set1_epi32(31)));
                     right = (right & !is_set) | _mm512_mask_test_epi32_mask(is_set, word, bit);

@@ -63,50 +63,6 @@ pub(crate) struct MaskTree {
     pub(crate) table: u32,
 }
 
-/// Leaf values in tables of 64.
-#[derive(Debug, Clone)]
-pub(crate) enum Leaves {
-    /// In order.
-    Values(Vec<[f32; 64]>),
-    /// Four lines a table: the lowest byte of each value, then the second, and so on.
-    Planes(Vec<[Line; 4]>),
-}
-
-impl Leaves {
-    /// How many tables there are.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Leaves::Values(tables) => tables.len(),
-            Leaves::Planes(tables) => tables.len(),
-        }
-    }
-
-    /// Leaf `index` of the tables from `table` on.
-    #[inline]
-    pub(crate) fn get(&self, table: usize, index: usize) -> f32 {
-        let (table, index) = (table + index / 64, index % 64);
-        match self {
-            Leaves::Values(tables) => tables[table][index],
-            Leaves::Planes(tables) => f32::from_le_bytes(tables[table].map(|line| line.0[index])),
-        }
-    }
-
-    fn push(&mut self, values: [f32; 64]) {
-        match self {
-            Leaves::Values(tables) => tables.push(values),
-            Leaves::Planes(tables) => {
-                let mut planes = [Line::ZERO; 4];
-                for (index, value) in values.iter().enumerate() {
-                    for (plane, byte) in planes.iter_mut().zip(value.to_le_bytes()) {
-                        plane.0[index] = byte;
-                    }
-                }
-                tables.push(planes);
-            }
-        }
-    }
-}
-
 /// Trees over one set of byte columns.
 #[derive(Debug, Clone)]
 pub(crate) struct MaskForest {
@@ -116,10 +72,15 @@ pub(crate) struct MaskForest {
     small_tests: Vec<SmallSetTest>,
     plane_tests: Vec<PlaneTest>,
     planes: usize,
-    leaves: Leaves,
+    leaves: Vec<[f32; 64]>,
 }
 
 impl MaskForest {
+    /// How many byte columns the tests ask.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// Lines of byte columns that a group of rows has: [`TILES`] a column.
     pub(crate) fn lines(&self) -> usize {
         self.columns * TILES
@@ -150,8 +111,8 @@ impl MaskForest {
         self.planes
     }
 
-    /// The leaf values.
-    pub(crate) fn leaves(&self) -> &Leaves {
+    /// The leaf values, in tables of 64.
+    pub(crate) fn leaves(&self) -> &[[f32; 64]] {
         &self.leaves
     }
 
@@ -172,12 +133,12 @@ pub(crate) struct MaskForestBuilder {
 }
 
 impl MaskForestBuilder {
-    /// No trees yet; `leaves` is empty and says how leaf values are to lie.
+    /// No trees yet.
     ///
     /// # Panics
-    /// If `columns` is above 65536, or `leaves` has tables.
-    pub(crate) fn new(columns: usize, planes: usize, leaves: Leaves) -> Self {
-        assert!(columns <= 1 << 16 && leaves.len() == 0);
+    /// If `columns` is above 65536.
+    pub(crate) fn new(columns: usize, planes: usize) -> Self {
+        assert!(columns <= 1 << 16);
         Self {
             forest: MaskForest {
                 columns,
@@ -186,7 +147,7 @@ impl MaskForestBuilder {
                 small_tests: Vec::new(),
                 plane_tests: Vec::new(),
                 planes,
-                leaves,
+                leaves: Vec::new(),
             },
         }
     }
@@ -249,6 +210,7 @@ impl MaskForestBuilder {
         forest.rank_tests.shrink_to_fit();
         forest.small_tests.shrink_to_fit();
         forest.plane_tests.shrink_to_fit();
+        forest.leaves.shrink_to_fit();
         self.forest
     }
 }

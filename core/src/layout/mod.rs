@@ -3,9 +3,11 @@
 mod lines;
 mod masks;
 mod ranks;
+mod rows;
 mod waves;
 
 pub(crate) use lines::{GROUP, Line, Sums, TILE, TILES};
-pub(crate) use masks::{BitRows, Leaves, MAX_DEPTH, MaskForest, MaskForestBuilder, MaskTree, PLANES};
+pub(crate) use masks::{BitRows, MAX_DEPTH, MaskForest, MaskForestBuilder, MaskTree, PLANES};
 pub(crate) use ranks::RankTable;
+pub(crate) use rows::{MAX_ROW_COLUMNS, RowForest};
 pub(crate) use waves::{Step, WAVE, WaveForest, WaveForestBuilder, WaveNode};

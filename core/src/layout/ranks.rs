@@ -6,15 +6,12 @@
 //!
 //! Thresholds lie in buckets of equal width, `bucket(x) = (x - origin) * scale` in `f32` arithmetic. Every step of that
 //! is monotone however it rounds, so a threshold of an earlier bucket is at most `x` and one of a later bucket is above
-//! it; only the bucket's own thresholds, at most [`RankTable::probes`], are compared.
-
-/// The most thresholds in one bucket for which probing beats halving.
-const MAX_PROBES: usize = 6;
+//! it; only among the bucket's own thresholds is searched, in as many halvings as the fullest bucket needs.
 
 /// The distinct thresholds of one column.
 #[derive(Debug, Clone)]
 pub(crate) struct RankTable {
-    /// Ascending and distinct, then as many NaN as a probe may run over.
+    /// Ascending and distinct, then as many NaN as a search may run over.
     thresholds: Vec<f32>,
     /// How many there are without those NaN.
     count: usize,
@@ -22,7 +19,7 @@ pub(crate) struct RankTable {
     starts: Vec<u32>,
     origin: f32,
     scale: f32,
-    probes: usize,
+    halvings: u32,
 }
 
 /// `value` rounded to `f32` toward minus infinity.
@@ -43,26 +40,22 @@ impl RankTable {
         let count = thresholds.len();
         let finite = || thresholds.iter().copied().filter(|threshold| threshold.is_finite());
         let (origin, last) = (finite().next().unwrap_or(0.0), finite().next_back().unwrap_or(0.0));
-        let buckets = (count * 4).next_power_of_two().clamp(16, 1 << 14);
-        let scale = buckets as f32 / (last - origin);
-        let mut table = Self { thresholds, count, starts: Vec::new(), origin, scale, probes: 0 };
-        if scale.is_finite() && scale > 0.0 {
-            table.starts = vec![0; buckets + 1];
-            for index in 0..count {
-                let bucket = table.bucket(table.thresholds[index], buckets);
-                table.starts[bucket + 1] += 1;
-            }
-            table.probes = table.starts.iter().copied().max().unwrap_or(0) as usize;
-            for bucket in 0..buckets {
-                table.starts[bucket + 1] += table.starts[bucket];
-            }
-            table.starts.pop();
+        let mut buckets = (count * 2).next_power_of_two().clamp(16, 1 << 14);
+        let mut scale = buckets as f32 / (last - origin);
+        if !(scale.is_finite() && scale > 0.0) {
+            (buckets, scale) = (1, 0.0);
         }
-        if table.probes > MAX_PROBES {
-            table.starts = Vec::new();
+        let mut table = Self { thresholds, count, starts: vec![0; buckets + 1], origin, scale, halvings: 0 };
+        for index in 0..count {
+            let bucket = table.bucket(table.thresholds[index]);
+            table.starts[bucket + 1] += 1;
         }
-        let padding = if table.starts.is_empty() { 1 } else { table.probes };
-        table.thresholds.extend(std::iter::repeat_n(f32::NAN, padding));
+        let fullest = table.starts.iter().copied().max().unwrap_or(0);
+        table.halvings = u32::BITS - fullest.leading_zeros();
+        for bucket in 0..buckets {
+            table.starts[bucket + 1] += table.starts[bucket];
+        }
+        table.thresholds.extend(std::iter::repeat_n(f32::NAN, 1 << table.halvings));
         table
     }
 
@@ -71,19 +64,19 @@ impl RankTable {
         &self.thresholds[..self.count]
     }
 
-    /// The thresholds, ascending, and then NaN: at least one, and at least [`Self::probes`].
+    /// The thresholds, ascending, and then `2^halvings` NaN.
     pub(crate) fn padded(&self) -> &[f32] {
         &self.thresholds
     }
 
-    /// Where each bucket begins in [`Self::padded`]; empty if thresholds lie so unevenly that halving is better.
+    /// Where each bucket begins in [`Self::padded`], and where the last one ends.
     pub(crate) fn starts(&self) -> &[u32] {
         &self.starts
     }
 
-    /// How many thresholds are to be compared from a bucket's begin on.
-    pub(crate) fn probes(&self) -> usize {
-        self.probes
+    /// How many halvings find a rank from a bucket's begin on: each bucket has fewer than `2^halvings` thresholds.
+    pub(crate) fn halvings(&self) -> u32 {
+        self.halvings
     }
 
     /// Origin and scale of the buckets.
@@ -97,10 +90,10 @@ impl RankTable {
     }
 
     #[inline]
-    fn bucket(&self, value: f32, buckets: usize) -> usize {
+    fn bucket(&self, value: f32) -> usize {
         let at = (value - self.origin) * self.scale;
-        // The cast saturates: below the origin is 0.
-        (at as usize).min(buckets - 1)
+        // The cast saturates: below the origin is 0; infinity times 0 is NaN, which is 0.
+        (at as usize).min(self.starts.len() - 2)
     }
 
     /// The rank of `value`; [`Self::missing`] if NaN.
@@ -110,12 +103,12 @@ impl RankTable {
             return self.missing();
         }
         let value = floor32(value);
-        if self.starts.is_empty() {
-            return self.thresholds().partition_point(|threshold| *threshold <= value);
+        let mut rank = self.starts[self.bucket(value)] as usize;
+        for halving in (0..self.halvings).rev() {
+            let half = 1 << halving;
+            rank += if self.thresholds[rank + half - 1] <= value { half } else { 0 };
         }
-        let start = self.starts[self.bucket(value, self.starts.len())] as usize;
-        let probes = &self.thresholds[start..start + self.probes];
-        start + probes.iter().map(|threshold| usize::from(*threshold <= value)).sum::<usize>()
+        rank
     }
 }
 
