@@ -11,8 +11,8 @@ use super::waves::Waves;
 use super::{Block, Engine, FlatForest, Quantised};
 use crate::kernels::Isa;
 
-/// Below this many rows a batch is walked a row at a time.
-const SMALL: usize = 12;
+/// Below this many rows a batch is taken a row at a time: a tile of 64 costs about as much as 20 rows.
+const SMALL: usize = 20;
 
 /// The engines of one forest: the plain one, which fits every forest and row, and one for batches.
 #[derive(Debug)]
@@ -49,16 +49,18 @@ impl Engine for Engines {
     }
 
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) {
-        let Some(batch) = self.batch.as_ref().filter(|_| block.rows >= SMALL) else {
-            return self.flat.sums(block, out);
+        let Some(batch) = &self.batch else { return self.flat.sums(block, out) };
+        let singly = match block.rows {
+            0 => return,
+            1..SMALL => (0..block.rows).collect(),
+            _ => batch.sums(block, out),
         };
-        let odd = batch.sums(block, out);
         let mut row = Vec::new();
         let mut sums = vec![0.0; out.len() / block.rows];
-        for index in odd {
+        for index in singly {
             row.clear();
             row.extend(block.columns.iter().map(|column| column[index]));
-            self.flat.row_sums(&row, &mut sums);
+            self.row_sums(&row, &mut sums);
             for (class, sum) in sums.iter().enumerate() {
                 out[class * block.rows + index] = *sum;
             }

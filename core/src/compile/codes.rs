@@ -134,7 +134,7 @@ impl Sources {
         {
             let coding = match levels(feature) {
                 Some(levels) => Coding::Level(levels),
-                None => Coding::Rank(RankTable::new(thresholds)),
+                None => Coding::Rank(RankTable::new(thresholds).ok_or(Unfit::TooManyCodes)?),
             };
             let source = Source { feature, coding };
             if source.missing() > usize::from(u16::MAX) {

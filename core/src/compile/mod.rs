@@ -6,6 +6,8 @@ mod codes;
 mod flat;
 mod masks;
 mod question;
+#[cfg(test)]
+mod tests;
 mod waves;
 
 pub(crate) use choice::engine;

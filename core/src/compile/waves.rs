@@ -18,8 +18,6 @@ use crate::layout::{GROUP, Step, WAVE, WaveForest, WaveForestBuilder};
 const RUN: usize = 8 * WAVE;
 /// Levels of a tree that are asked at once before its waves begin.
 const HEAD: usize = 8;
-/// Entries of waves that begin at the root.
-static ROOTS: [u32; WAVE] = [0; WAVE];
 
 /// See the module.
 #[derive(Debug)]
@@ -190,7 +188,9 @@ impl Quantised for Waves {
             };
             let Some(heads) = &self.heads else {
                 for tree in 0..self.class.len() {
-                    (0..waves).for_each(|wave| add(tree, wave, &ROOTS));
+                    let is_leaf = self.forest.tree(tree)[0].is_leaf();
+                    let entries = &[[0; WAVE], [1; WAVE]][usize::from(is_leaf)];
+                    (0..waves).for_each(|wave| add(tree, wave, entries));
                 }
                 odd.extend(found.into_iter().map(|row| from + row));
                 continue;

@@ -49,7 +49,11 @@ pub(super) fn tree_indices(
     for half in 0..halves {
         fold(masks, tree.depth as usize, half, planes);
     }
-    indices(planes, tree.depth as usize, group.rows, index);
+    let depth = tree.depth as usize;
+    if depth < 6 {
+        planes[PLANES - 6 + depth..].fill(Line::ZERO);
+    }
+    indices(planes, depth.max(6), group.rows, index);
 }
 
 /// Asks every test of `tree`: bit `r` of `masks[slot]` says whether row `r` goes right there. `N` runs of 32 rows.
@@ -111,7 +115,7 @@ fn choose(by: __m256i, right: __m256i, left: __m256i) -> __m256i {
     _mm256_xor_si256(left, _mm256_and_si256(by, _mm256_xor_si256(left, right)))
 }
 
-/// The bits of the leaf's index for half a group, to the last `depth` lines of `planes`.
+/// The bits of the leaf's index for half a group, to `planes`, the last level's in the last line or, of fewer levels than 6, as far before it.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn fold(masks: &[Line; 1 << MAX_DEPTH], depth: usize, half: usize, planes: &mut [Line; PLANES]) {
@@ -144,7 +148,7 @@ fn fold(masks: &[Line; 1 << MAX_DEPTH], depth: usize, half: usize, planes: &mut 
                 chunks[0]
             }
         };
-        let line = planes.as_mut_ptr().wrapping_add(PLANES - depth + level).cast::<__m256i>();
+        let line = planes.as_mut_ptr().wrapping_add(PLANES - depth.max(6) + level).cast::<__m256i>();
         // SAFETY: half of one of the `PLANES` lines.
         unsafe { _mm256_store_si256(line.add(half), above[level]) };
     }

@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use super::{Group, MaskScratch, RowData, portable, rows};
 use crate::layout::{
-    BitRows, GROUP, Line, MAX_DEPTH, MaskForest, MaskTree, PLANES, RankTable, RowForest, Sums, TILE, TILES,
+    BitRows, GROUP, Line, MAX_DEPTH, MaskForest, MaskTree, PLANES, RankTable, Sums, TILE, TILES,
 };
 
 /// The rank of each value; the table's ranks fit 16 bits, and the slices are as long as each other.
@@ -43,7 +43,9 @@ pub(super) fn ranks(table: &RankTable, values: &[f64], codes: &mut [u16]) {
         let at = _mm512_min_ps(_mm512_max_ps(at, _mm512_setzero_ps()), last);
         let at = _mm512_cvttps_epi32(at);
         // SAFETY: `at` is from 0 to `starts.len() - 2`.
-        let mut rank = unsafe { _mm512_i32gather_epi32::<4>(at, starts.as_ptr().cast()) };
+        let rank = unsafe { _mm512_i32gather_epi32::<2>(at, starts.as_ptr().cast()) };
+        // One start and, above it, the next.
+        let mut rank = _mm512_and_si512(rank, _mm512_set1_epi32(0xffff));
         for halving in (0..table.halvings()).rev() {
             let half = _mm512_set1_epi32(1 << halving);
             let at = _mm512_sub_epi32(_mm512_add_epi32(rank, half), _mm512_set1_epi32(1));
@@ -213,13 +215,11 @@ fn add_trees_of_tiles<const N: usize>(
 ) {
     let from = from.min(TILES - N.min(TILES));
     let MaskScratch { masks, planes, tables, .. } = scratch;
-    let mut zeros = 0;
     for tree in &forest.trees()[trees] {
         compare::<N>(forest, tree, group, from, masks);
         let depth = tree.depth as usize;
-        if zeros != PLANES - depth {
-            zeros = PLANES - depth;
-            planes[..zeros].fill(Line::ZERO);
+        if depth < 6 {
+            planes[PLANES - 6 + depth..].fill(Line::ZERO);
         }
         fold(masks, depth, planes);
         let first = tree.table as usize;
@@ -248,7 +248,7 @@ pub(super) fn indices(forest: &MaskForest, tree: &MaskTree, group: Group<'_>, sc
         _ => compare::<TILES>(forest, tree, group, 0, masks),
     }
     let depth = tree.depth as usize;
-    planes[..PLANES - depth].fill(Line::ZERO);
+    planes.fill(Line::ZERO);
     fold(masks, depth, planes);
     let words = planes.as_ptr().cast::<u64>();
     // SAFETY: a tile's word of one of the `PLANES` lines; a tile's indices.
@@ -339,7 +339,7 @@ fn choose(by: __m512i, right: __m512i, left: __m512i) -> __m512i {
     _mm512_ternarylogic_epi64::<0xCA>(by, right, left)
 }
 
-/// The bits of the leaf's index from the answers of a heap of `depth` levels, to the last `depth` lines of `planes`.
+/// The bits of the leaf's index from the answers of a heap of `depth` levels, to `planes`, the last level's in the last line or, of fewer levels than 6, as far before it.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn fold(masks: &[Line; 1 << MAX_DEPTH], depth: usize, planes: &mut [Line; PLANES]) {
@@ -374,7 +374,9 @@ fn fold(masks: &[Line; 1 << MAX_DEPTH], depth: usize, planes: &mut [Line; PLANES
             }
         };
         // SAFETY: one of the `PLANES` lines.
-        unsafe { _mm512_store_si512(planes.as_mut_ptr().add(PLANES - depth + level).cast(), above[level]) };
+        unsafe {
+            _mm512_store_si512(planes.as_mut_ptr().add(PLANES - depth.max(6) + level).cast(), above[level])
+        };
     }
 }
 
@@ -445,13 +447,13 @@ static BYTES_APART: Line = {
     Line(line)
 };
 
-/// See [`super::Isa::row_leaves`]; the forest has at most 128 columns.
+/// See [`super::Isa::row_leaves`]; `slots` are those of a shallow forest, which has at most 128 columns.
 ///
-/// All 64 tests of a tree are one byte shuffle and one compare; then eight trees walk their bits in one register.
+/// All tests of a tree are one byte shuffle and one compare; then eight trees walk their bits in one register.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
 pub(super) fn row_leaves(
     forest: &MaskForest,
-    rows: &RowForest,
+    slots: &[[Line; 2]],
     first: usize,
     row: &RowData,
     out: &mut [f32],
@@ -461,16 +463,14 @@ pub(super) fn row_leaves(
         (_mm512_load_si512(row.bytes.as_ptr().cast()), _mm512_load_si512(row.bytes.as_ptr().add(64).cast()))
     };
     let wide = forest.columns() > 64;
+    let has_sets = forest.small_tests().len() + forest.plane_tests().len() > 0;
     let one = _mm512_set1_epi64(1);
+    let tables = _mm512_setr_epi64(0, 64, 128, 192, 256, 320, 384, 448);
     for (chunk, out) in out.chunks_mut(8).enumerate() {
-        let trees = &forest.trees()[first + chunk * 8..][..out.len()];
-        let mut masks = [0u64; 8];
-        let mut tables = [0i64; 8];
-        let mut depths = [0i64; 8];
-        let mut deepest = 0;
-        for (index, tree) in trees.iter().enumerate() {
-            let slots = rows.tree(first + chunk * 8 + index);
-            let [columns, bounds] = &slots[0];
+        let first = first + chunk * 8;
+        // Put together in registers: eight stores and then one load of them all would wait for the stores.
+        let mut masks = _mm512_setzero_si512();
+        for (index, [columns, bounds]) in slots[first..first + out.len()].iter().enumerate() {
             // SAFETY: two lines.
             let (columns, bounds) = unsafe {
                 (
@@ -483,40 +483,24 @@ pub(super) fn row_leaves(
             } else {
                 _mm512_permutexvar_epi8(columns, low)
             };
-            masks[index] = _mm512_cmpgt_epi8_mask(bytes, bounds);
-            tables[index] = i64::from(tree.table) * 64;
-            depths[index] = i64::from(tree.depth);
-            deepest = deepest.max(tree.depth);
+            let mut mask = _mm512_cmpgt_epi8_mask(bytes, bounds);
+            if has_sets {
+                rows::set_answers(forest, &forest.trees()[first + index], row, |_, bit| mask |= bit);
+            }
+            masks = _mm512_mask_set1_epi64(masks, 1 << index, mask as i64);
         }
-        if deepest > 6 {
-            rows::leaves(forest, rows, first + chunk * 8, row, out);
-            continue;
-        }
-        for (mask, tree) in masks.iter_mut().zip(trees) {
-            rows::set_answers(forest, tree, row, |_, bit| *mask |= bit);
-        }
-        // SAFETY: eight words each.
-        let (masks, tables, depths) = unsafe {
-            (
-                _mm512_loadu_si512(masks.as_ptr().cast()),
-                _mm512_loadu_si512(tables.as_ptr().cast()),
-                _mm512_loadu_si512(depths.as_ptr().cast()),
-            )
-        };
         let mut at = _mm512_setzero_si512();
-        for level in 0..deepest {
+        for _ in 0..6 {
             let right = _mm512_and_si512(_mm512_srlv_epi64(masks, at), one);
-            let next = _mm512_add_epi64(_mm512_add_epi64(at, at), _mm512_add_epi64(right, one));
-            let on = _mm512_cmpgt_epi64_mask(depths, _mm512_set1_epi64(level.into()));
-            at = _mm512_mask_mov_epi64(at, on, next);
+            at = _mm512_add_epi64(_mm512_add_epi64(at, at), _mm512_add_epi64(right, one));
         }
-        // The leaves of a tree follow its slots.
-        let leaf = _mm512_sub_epi64(_mm512_add_epi64(at, one), _mm512_sllv_epi64(one, depths));
-        let place = _mm512_add_epi64(tables, leaf);
+        // Leaf 0 follows 63 slots.
+        let place = _mm512_add_epi64(at, tables);
         let there = u8::MAX >> (8 - out.len());
-        // SAFETY: each place is a leaf of its tree; as many values are written as the mask says.
+        // SAFETY: each place is a leaf of its tree, whose table has the tree's number; as many values are written as the
+        // mask says.
         unsafe {
-            let values = forest.leaves().as_ptr().cast::<f32>();
+            let values = forest.leaves().as_ptr().add(first).cast::<f32>().wrapping_sub(63);
             let leaves = _mm512_mask_i64gather_ps::<4>(_mm256_setzero_ps(), there, place, values);
             _mm256_mask_storeu_ps(out.as_mut_ptr(), there, leaves);
         }

@@ -151,7 +151,7 @@ impl Isa {
     /// built for.
     ///
     /// # Panics
-    /// If `codes` or `entries` is too short, an entry names no node, there is no such tree, or there are more sums than
+    /// If `codes` or `entries` is too short, an entry names no node, or wrongly, there is no such tree, or there are more sums than
     /// [`WAVE`].
     pub(crate) fn add_waves(
         self,
@@ -167,8 +167,11 @@ impl Isa {
                 && codes.len() < i32::MAX as usize
                 && sums.len() <= WAVE
         );
-        let nodes = forest.tree(tree).len() as u32;
-        assert!(entries.len() >= sums.len() && entries[..sums.len()].iter().all(|entry| entry >> 1 < nodes));
+        let nodes = forest.tree(tree);
+        let named = |entry: u32| {
+            nodes.get((entry >> 1) as usize).is_some_and(|node| node.is_leaf() == (entry & 1 == 1))
+        };
+        assert!(entries.len() >= sums.len() && entries[..sums.len()].iter().all(|entry| named(*entry)));
         // SAFETY: the shapes are checked above; the token proves the target features.
         unsafe {
             match (self, forest.has_sets()) {
@@ -200,11 +203,11 @@ impl Isa {
         out: &mut [f32],
     ) {
         assert!(first + out.len() <= forest.trees().len().min(rows.trees()));
-        match self {
+        match (self, rows.shallow()) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.
-            Isa::Avx512(_) if forest.columns() <= 128 => unsafe {
-                avx512::row_leaves(forest, rows, first, row, out)
+            (Isa::Avx512(_), Some(slots)) if forest.columns() <= 128 => unsafe {
+                avx512::row_leaves(forest, slots, first, row, out)
             },
             _ => rows::leaves(forest, rows, first, row, out),
         }

@@ -93,7 +93,7 @@ pub(super) fn indices(forest: &MaskForest, tree: &MaskTree, group: Group<'_>, sc
         }
     }
     let first = (1u16 << tree.depth) - 1;
-    index[..rows].iter_mut().for_each(|at| *at -= first);
+    index[..rows].iter_mut().for_each(|at| *at = (*at - first) << 6u32.saturating_sub(tree.depth));
 }
 
 fn bits(bytes: &[u8; 64], test: impl Fn(u8) -> bool) -> u64 {

@@ -68,7 +68,7 @@ pub(super) fn leaves(forest: &MaskForest, rows: &RowForest, first: usize, row: &
         }
         for (side, out) in out.iter_mut().enumerate() {
             let tree = &forest.trees()[first + chunk * SIDE + side];
-            let leaf = at[side] + 1 - (1 << tree.depth);
+            let leaf = (at[side] + 1 - (1 << tree.depth)) << 6u32.saturating_sub(tree.depth);
             *out = forest.leaves()[tree.table as usize + leaf / 64][leaf % 64];
         }
     }

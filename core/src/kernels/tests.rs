@@ -1,7 +1,7 @@
 //! One suite for every kernel and every instruction set that the processor has: equal to the portable twin, bit for bit.
 
-use super::{Group, Isa, MaskScratch};
-use crate::layout::{BitRows, GROUP, Line, MaskForest, MaskForestBuilder, RankTable, Sums, TILES};
+use super::{Group, Isa, MaskScratch, RowData};
+use crate::layout::{BitRows, GROUP, Line, MaskForest, MaskForestBuilder, RankTable, RowForest, Sums, TILES};
 
 /// Numbers that look random and are the same each time.
 struct Numbers(u64);
@@ -23,20 +23,24 @@ impl Numbers {
 const LENGTHS: [usize; 22] =
     [0, 1, 3, 4, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 192, 255, 257, 320, 511, 512];
 
+fn table(thresholds: Vec<f32>) -> RankTable {
+    RankTable::new(thresholds).expect("few thresholds")
+}
+
 fn tables() -> Vec<RankTable> {
     let mut numbers = Numbers(7);
     let mut random = |count: usize, scale: f32| {
-        RankTable::new((0..count).map(|_| (numbers.next() as f32 / u64::MAX as f32 - 0.5) * scale).collect())
+        table((0..count).map(|_| (numbers.next() as f32 / u64::MAX as f32 - 0.5) * scale).collect())
     };
     vec![
-        RankTable::new(vec![]),
-        RankTable::new(vec![0.0]),
-        RankTable::new(vec![-1e-40, 0.0, 1e-40, 1.0, f32::MAX, f32::MIN]),
-        RankTable::new(vec![f32::NEG_INFINITY, -1.0, 2.0, f32::INFINITY]),
+        table(vec![]),
+        table(vec![0.0]),
+        table(vec![-1e-40, 0.0, 1e-40, 1.0, f32::MAX, f32::MIN]),
+        table(vec![f32::NEG_INFINITY, -1.0, 2.0, f32::INFINITY]),
         random(20, 1.0),
         random(1000, 1e6),
-        RankTable::new((0..200).map(|i| i as f32).collect()),
-        RankTable::new((0..200).map(|i| (i as f32 / 7.0).exp2()).collect()),
+        table((0..200).map(|i| i as f32).collect()),
+        table((0..200).map(|i| (i as f32 / 7.0).exp2()).collect()),
     ]
 }
 
@@ -131,8 +135,6 @@ fn forest(numbers: &mut Numbers, columns: usize, planes: usize) -> MaskForest {
 fn masks_give_the_portable_sums() {
     let (columns, planes) = (5, 70);
     for isa in Isa::available() {
-        let leaves =
-            || if isa.wants_planes() { Leaves::Planes(Vec::new()) } else { Leaves::Values(Vec::new()) };
         let forest = forest(&mut Numbers(13), columns, planes);
         let mut numbers = Numbers(17);
         let mut lines = vec![Line::ZERO; forest.lines()];
@@ -149,6 +151,47 @@ fn masks_give_the_portable_sums() {
             });
             outs.iter_mut().for_each(|out| out[rows..].fill(0));
             assert!(outs[0] == outs[1], "{} {rows}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn one_row_gives_the_sums_of_a_batch() {
+    let (columns, planes) = (100, 70);
+    for deepest in [6, 10] {
+        let mut builder = MaskForestBuilder::new(columns, planes);
+        let mut numbers = Numbers(19);
+        for depth in (0..=deepest).chain([6, 6, 2, 5, 6, 6, 6]) {
+            for slot in 0..(1u16 << depth) - 1 {
+                match numbers.below(8) {
+                    0 => builder.small_set_test(slot, numbers.below(columns) as u16, numbers.next()),
+                    1 => builder.plane_test(slot, numbers.below(planes) as u32),
+                    _ => builder.rank_test(slot, numbers.below(columns) as u16, numbers.next() as i8),
+                }
+            }
+            let leaves: Vec<f32> = (0..1 << depth).map(|_| numbers.next() as i32 as f32).collect();
+            builder.tree(depth, &leaves);
+        }
+        let forest = builder.finish();
+        let rows = RowForest::new(&forest).expect("few columns");
+        for isa in Isa::available() {
+            let mut row = RowData::new();
+            row.bytes.fill_with(|| numbers.next() as u8);
+            row.answers.fill_with(|| numbers.next());
+            let mut lines = vec![Line::ZERO; forest.lines()];
+            for (column, line) in lines.iter_mut().step_by(TILES).enumerate() {
+                line.0[0] = row.bytes[column];
+            }
+            let answers: Vec<u64> =
+                (0..planes).map(|plane| row.answers[plane / 64] >> (plane % 64) & 1).collect();
+            let group = Group { columns: &lines, answers: &answers, rows: 1 };
+            for trees in 0..forest.trees().len() {
+                let mut sums = Sums::ZERO;
+                Isa::Portable.add_trees(&forest, trees..trees + 1, group, &mut MaskScratch::new(), &mut sums);
+                let mut found = vec![0.0; forest.trees().len() - trees];
+                isa.row_leaves(&forest, &rows, trees, &row, &mut found);
+                assert_eq!(f64::from(found[0]), sums.0[0], "{} {trees}", isa.name());
+            }
         }
     }
 }

@@ -5,9 +5,10 @@
 //!
 //! A tree of depth `d` is a heap of `2^d - 1` slots: slot 0 is the root, the children of slot `s` are `2s + 1` (left)
 //! and `2s + 2` (right), and there are `2^d` leaves in that order. A subtree that ends early leaves slots without a
-//! test, whose bits may be anything, and stands as equal leaves under them.
+//! test, whose bits may be anything, and stands as equal leaves under them. Leaves stand in tables of 64; those of a tree
+//! of fewer levels than 6 stand as far apart as if every further answer were left.
 
-use super::lines::{Line, TILES};
+use super::lines::TILES;
 
 /// The deepest tree that has a heap.
 pub(crate) const MAX_DEPTH: usize = 10;
@@ -197,7 +198,9 @@ impl MaskForestBuilder {
         );
         for chunk in leaves.chunks(64) {
             let mut values = [0.0; 64];
-            values[..chunk.len()].copy_from_slice(chunk);
+            for (value, leaf) in values.iter_mut().step_by(64 / chunk.len()).zip(chunk) {
+                *value = *leaf;
+            }
             forest.leaves.push(values);
         }
         forest.trees.push(tree);

@@ -16,7 +16,7 @@ pub(crate) struct RankTable {
     /// How many there are without those NaN.
     count: usize,
     /// Where in `thresholds` each bucket begins.
-    starts: Vec<u32>,
+    starts: Vec<u16>,
     origin: f32,
     scale: f32,
     halvings: u32,
@@ -26,21 +26,28 @@ pub(crate) struct RankTable {
 #[inline]
 pub(crate) fn floor32(value: f64) -> f32 {
     let near = value as f32;
-    if f64::from(near) > value { near.next_down() } else { near }
+    // One step down without a branch, which nothing could predict. The sign of a zero is that of the value.
+    let bits = near.to_bits().cast_signed();
+    let down = if bits < 0 { 1 } else { -1 };
+    f32::from_bits((bits + down * i32::from(f64::from(near) > value)).cast_unsigned())
 }
 
 impl RankTable {
     /// A table of `thresholds` in any order, also repeated; NaN among them are dropped, as no value is at least NaN.
-    pub(crate) fn new(mut thresholds: Vec<f32>) -> Self {
+    /// `None` if there are so many that a rank, or the code after the last, has more than 16 bits.
+    pub(crate) fn new(mut thresholds: Vec<f32>) -> Option<Self> {
         thresholds.retain(|threshold| !threshold.is_nan());
         // Adding 0 makes -0 into +0: they are one threshold.
         thresholds.iter_mut().for_each(|threshold| *threshold += 0.0);
         thresholds.sort_unstable_by(f32::total_cmp);
         thresholds.dedup();
         let count = thresholds.len();
+        if count >= usize::from(u16::MAX) {
+            return None;
+        }
         let finite = || thresholds.iter().copied().filter(|threshold| threshold.is_finite());
         let (origin, last) = (finite().next().unwrap_or(0.0), finite().next_back().unwrap_or(0.0));
-        let mut buckets = (count * 2).next_power_of_two().clamp(16, 1 << 14);
+        let mut buckets = count.next_power_of_two().clamp(16, 1 << 14);
         let mut scale = buckets as f32 / (last - origin);
         if !(scale.is_finite() && scale > 0.0) {
             (buckets, scale) = (1, 0.0);
@@ -51,15 +58,16 @@ impl RankTable {
             table.starts[bucket + 1] += 1;
         }
         let fullest = table.starts.iter().copied().max().unwrap_or(0);
-        table.halvings = u32::BITS - fullest.leading_zeros();
+        table.halvings = u16::BITS - fullest.leading_zeros();
         for bucket in 0..buckets {
             table.starts[bucket + 1] += table.starts[bucket];
         }
         table.thresholds.extend(std::iter::repeat_n(f32::NAN, 1 << table.halvings));
-        table
+        Some(table)
     }
 
     /// The thresholds, ascending.
+    #[cfg(test)]
     pub(crate) fn thresholds(&self) -> &[f32] {
         &self.thresholds[..self.count]
     }
@@ -70,7 +78,7 @@ impl RankTable {
     }
 
     /// Where each bucket begins in [`Self::padded`], and where the last one ends.
-    pub(crate) fn starts(&self) -> &[u32] {
+    pub(crate) fn starts(&self) -> &[u16] {
         &self.starts
     }
 
@@ -106,7 +114,7 @@ impl RankTable {
         let mut rank = self.starts[self.bucket(value)] as usize;
         for halving in (0..self.halvings).rev() {
             let half = 1 << halving;
-            rank += if self.thresholds[rank + half - 1] <= value { half } else { 0 };
+            rank += half * usize::from(self.thresholds[rank + half - 1] <= value);
         }
         rank
     }
@@ -137,7 +145,7 @@ mod tests {
             (0..300).map(|i| (i as f32 * 0.2).exp()).collect(),
         ];
         for set in sets {
-            let table = RankTable::new(set.clone());
+            let table = RankTable::new(set.clone()).expect("few");
             let mut values =
                 vec![0.0, -0.0, 1e-300, -1e-300, 1e300, -1e300, f64::INFINITY, f64::NEG_INFINITY];
             for threshold in set.iter().filter(|t| !t.is_nan()) {

@@ -13,6 +13,8 @@ pub(crate) struct RowForest {
     slots: Vec<[Line; 2]>,
     /// Where each tree begins in `slots`, and where the last one ends.
     starts: Vec<u32>,
+    /// Whether no tree has more than 6 levels: then tree `i` has `slots[i]` and leaf table `i`.
+    shallow: bool,
 }
 
 impl RowForest {
@@ -22,7 +24,7 @@ impl RowForest {
         if forest.columns() > MAX_ROW_COLUMNS {
             return None;
         }
-        let mut rows = Self { slots: Vec::new(), starts: vec![0] };
+        let mut rows = Self { slots: Vec::new(), starts: vec![0], shallow: true };
         for tree in forest.trees() {
             let first = rows.slots.len();
             rows.slots.resize(first + (1 << tree.depth.saturating_sub(6)), [Line::ZERO, Line([127; 64])]);
@@ -32,6 +34,7 @@ impl RowForest {
                 rows.slots[line][1].0[at] = test.below as u8;
             }
             rows.starts.push(rows.slots.len() as u32);
+            rows.shallow &= tree.depth <= 6;
         }
         Some(rows)
     }
@@ -45,5 +48,11 @@ impl RowForest {
     /// How many trees there are.
     pub(crate) fn trees(&self) -> usize {
         self.starts.len() - 1
+    }
+
+    /// The slots of all trees, if none has more than 6 levels; the leaves of tree `i` are then table `i` of the forest.
+    #[inline]
+    pub(crate) fn shallow(&self) -> Option<&[[Line; 2]]> {
+        self.shallow.then_some(&self.slots)
     }
 }

@@ -28,6 +28,12 @@ impl WaveNode {
         (self.0 >> 16 & 0x7fff) as usize
     }
 
+    /// Whether this is a leaf: no split has a child 0.
+    #[inline(always)]
+    pub(crate) fn is_leaf(self) -> bool {
+        self.0 >> 34 == 0
+    }
+
     /// 1 if a set is asked.
     #[inline(always)]
     pub(crate) fn asks_set(self) -> u64 {

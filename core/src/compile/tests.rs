@@ -1,0 +1,197 @@
+//! Every engine on every instruction set against a walk by the rules as they are written, on random forests and rows.
+
+use cenote_mojo::algo::{Forest, LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};
+use cenote_mojo::{CategoricalEncoding, Column, Schema};
+use proptest::prelude::*;
+
+use super::choice::Engines;
+use super::question::goes_right;
+use super::{Block, Engine};
+use crate::kernels::Isa;
+
+/// The levels of each column; `None` for a number.
+const COLUMNS: [Option<usize>; 7] = [None, Some(3), None, Some(63), Some(64), Some(700), None];
+
+fn schema() -> Schema {
+    let columns = COLUMNS.iter().enumerate().map(|(index, levels)| Column {
+        name: format!("c{index}"),
+        domain: levels.map(|levels| (0..levels).map(|level| level.to_string()).collect()),
+    });
+    Schema {
+        features: columns.collect(),
+        response: None,
+        offset_column: None,
+        fold_column: None,
+        encoding: CategoricalEncoding::Enum,
+        original: None,
+    }
+}
+
+/// Numbers for splits and rows: few, so that rows meet thresholds, and the odd ones of `f32` and `f64`.
+const NUMBERS: [f32; 12] =
+    [0.0, -0.0, 1.0, -1.5, 2.5, 1e-40, -1e-40, f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, 0.1];
+
+fn number() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        1 => Just(f64::NAN),
+        4 => (0..NUMBERS.len()).prop_map(|index| f64::from(NUMBERS[index])),
+        2 => (0..NUMBERS.len()).prop_map(|index| f64::from(NUMBERS[index]).next_down()),
+        2 => (0..NUMBERS.len()).prop_map(|index| f64::from(NUMBERS[index]).next_up()),
+        4 => -3.0..3.0,
+        1 => Just(1e300),
+        1 => Just(-1e-310),
+    ]
+}
+
+fn value(levels: Option<usize>) -> BoxedStrategy<f64> {
+    match levels {
+        None => number().boxed(),
+        // Levels, unseen ones, and, seldom, what is no level.
+        Some(levels) => prop_oneof![
+            30 => (0..levels + 2).prop_map(|level| level as f64),
+            3 => Just(f64::NAN),
+            1 => prop_oneof![Just(-1.0), Just(0.5), Just(-0.0), Just(1e12), Just(-0.3), number()],
+        ]
+        .boxed(),
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Draw {
+    column: usize,
+    na: NaSplit,
+    in_set: bool,
+    threshold: f32,
+    set: (u32, u32, Vec<u8>),
+    value: f32,
+    ends: bool,
+}
+
+fn draw() -> impl Strategy<Value = Draw> {
+    let na = prop_oneof![
+        Just(NaSplit::NaVsRest),
+        Just(NaSplit::NaLeft),
+        Just(NaSplit::NaRight),
+        Just(NaSplit::Left),
+        Just(NaSplit::Right)
+    ];
+    let threshold = prop_oneof![
+        9 => (0..NUMBERS.len()).prop_map(|index| NUMBERS[index]),
+        9 => -3.0f32..3.0,
+        4 => 0.0f32..80.0,
+        1 => Just(f32::NAN)
+    ];
+    let set = (0u32..40, 1u32..90, prop::collection::vec(any::<u8>(), 12));
+    (0..COLUMNS.len(), na, any::<bool>(), threshold, set, -9.0f32..9.0, 0..100u32).prop_map(
+        |(column, na, in_set, threshold, set, value, end)| Draw {
+            column,
+            na,
+            in_set,
+            threshold,
+            set,
+            value,
+            ends: end < 30,
+        },
+    )
+}
+
+/// A tree of at most `depth` levels from draws, level after level.
+fn tree(draws: &[Draw], depth: usize) -> Tree {
+    let mut tree = Tree::default();
+    let mut levels = vec![0];
+    tree.nodes.push(Node::Leaf(draws[0].value));
+    let mut at = 0;
+    while at < tree.nodes.len() {
+        let draw = &draws[at % draws.len()];
+        let splits = at < draws.len() && levels[at] < depth && !(draw.ends && at > 0);
+        tree.nodes[at] = Node::Leaf(draw.value);
+        if splits {
+            let left = tree.nodes.len() as u32;
+            let (offset, bits, bytes) = &draw.set;
+            let is_level = COLUMNS[draw.column].is_some();
+            let (test, stale_range) = match (draw.na, draw.in_set && is_level) {
+                (NaSplit::NaVsRest, true) => (Test::None, Some((*offset, *bits))),
+                (NaSplit::NaVsRest, false) => (Test::None, None),
+                (_, true) => {
+                    let start = tree.set_bytes.len() as u32;
+                    tree.set_bytes.extend(bytes);
+                    (Test::In(LevelSet { offset: *offset, bits: *bits, start }), None)
+                }
+                (_, false) => (Test::AtLeast(draw.threshold), None),
+            };
+            let column = draw.column as u16;
+            tree.nodes[at] =
+                Node::Split(Split { column, na: draw.na, test, stale_range, left, right: left + 1 });
+            tree.nodes.extend([Node::Leaf(0.0); 2]);
+            levels.extend([levels[at] + 1; 2]);
+        }
+        at += 1;
+    }
+    tree
+}
+
+fn forests() -> impl Strategy<Value = Forest> {
+    let trees = prop::collection::vec(
+        prop::option::weighted(0.9, (prop::collection::vec(draw(), 1..80), 0..13usize)),
+        1..12,
+    );
+    (trees, 1..3usize).prop_map(|(trees, classes)| {
+        let groups = trees.len().div_ceil(classes);
+        let mut trees: Vec<Option<Tree>> =
+            trees.into_iter().map(|tree| tree.map(|(draws, depth)| self::tree(&draws, depth))).collect();
+        trees.resize(groups * classes, None);
+        Forest { groups, trees_per_group: classes, trees, rules: TreeRules::V120 }
+    })
+}
+
+/// The sum of a class's trees for one row, split after split.
+fn naive(forest: &Forest, class: usize, row: &[f64]) -> f64 {
+    let mut sum = 0.0;
+    for tree in forest.trees[class * forest.groups..][..forest.groups].iter().flatten() {
+        let mut at = 0;
+        while let Node::Split(split) = &tree.nodes[at] {
+            let column = usize::from(split.column);
+            let right = goes_right(forest.rules, tree, split, COLUMNS[column], row[column]);
+            at = if right { split.right } else { split.left } as usize;
+        }
+        let Node::Leaf(value) = tree.nodes[at] else { unreachable!("a walk ends at a leaf") };
+        sum += f64::from(value);
+    }
+    sum
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_engine_sums_as_the_rules_say(
+        forest in forests(),
+        rows in (0..=200usize).prop_flat_map(|rows| {
+            COLUMNS.map(|levels| prop::collection::vec(value(levels), rows).boxed()).to_vec()
+        }),
+    ) {
+        let columns: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
+        let rows = columns[0].len();
+        let row = |index: usize| columns.iter().map(|column| column[index]).collect::<Vec<f64>>();
+        let wanted: Vec<u64> = (0..forest.trees_per_group)
+            .flat_map(|class| (0..rows).map(move |row| (class, row)))
+            .map(|(class, index)| naive(&forest, class, &row(index)).to_bits())
+            .collect();
+        for isa in Isa::available() {
+            for name in ["masks", "waves", "flat"] {
+                let engine = Engines::new(&forest, &schema(), isa, Some(name));
+                let mut found = vec![f64::NAN; wanted.len()];
+                engine.sums(&Block { columns: &columns, rows }, &mut found);
+                let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();
+                prop_assert!(found == wanted, "{} as {name} on {}", engine.name(), isa.name());
+                for index in 0..rows.min(3) {
+                    let mut found = vec![f64::NAN; forest.trees_per_group];
+                    engine.row_sums(&row(index), &mut found);
+                    for (class, found) in found.into_iter().enumerate() {
+                        prop_assert_eq!(found.to_bits(), wanted[class * rows + index], "{} alone", engine.name());
+                    }
+                }
+            }
+        }
+    }
+}
