@@ -38,7 +38,7 @@ SECTIONS = {
     "antithesis": ("antithesis",),
     "synthesis": ("synthesis",),
 }
-NUMBERED = re.compile(r"^(\d{3,5})-[a-z0-9].*\.md$")
+NUMBERED = re.compile(r"^(?:adr[-_])?(\d{1,5})[-_]\w.*\.md$", re.I)
 COST = re.compile(
     r"\b(bad|cost|costs|negative|worse|slower|more expensive|risk|downside|drawback|trade-?off|lose|harder|decide again)\b", re.I
 )
@@ -60,6 +60,12 @@ class Record:
     status: str = ""
     status_line: int = 0
     links: list[tuple[int, str, str]] = field(default_factory=list)
+    madr: set[str] = field(default_factory=set)
+
+    @property
+    def is_madr(self) -> bool:
+        """Written by MADR, which leaves status and consequences to the writer and knows no dialectic."""
+        return self.madr >= {"context and problem statement", "decision outcome"}
 
     def said(self, name: str) -> str:
         part = self.parts.get(name)
@@ -138,10 +144,11 @@ def read(markdown: Any, path: Path, text: str) -> Record:
                 for c in token.children
             )
             if level:
-                name = re.sub(r"^[\d.]+\s*", "", said.strip().lower()).rstrip(":")
+                name = re.sub(r"^[\W\d]+", "", said.strip().lower()).rstrip(":")
                 if level == 1:
                     record.title_line, part = line, None
                 else:
+                    record.madr.add(name)
                     known = next((key for key, names in SECTIONS.items() if name in names), None)
                     if known and (part is None or level <= at or known != "options"):
                         part, at = record.parts.setdefault(known, Part(line)), level
@@ -166,23 +173,25 @@ def read(markdown: Any, path: Path, text: str) -> Record:
 
 
 def status(record: Record, line: int, text: str) -> None:
-    if match := re.match(r"^[-*\s]*\**status\**\s*:\s*\**\s*['\"]?([A-Za-z]+)", text.strip(), re.I):
+    if match := re.match(r"^[-*\s]*\**status\**\s*:[^A-Za-z]*([A-Za-z]+)", text.strip(), re.I):
         record.status, record.status_line = match[1].lower(), line
 
 
 def judge(report: Report, record: Record) -> None:
     path = record.path
-    lacking = [name for name in ("context", "options", "decision", "consequences") if not record.said(name)]
-    if not record.status:
-        lacking.insert(0, "status")
+    lenient = "warning" if record.is_madr else None
+    lacking = [name for name in ("context", "options", "decision") if not record.said(name)]
     if lacking:
         report.add("ADR001", path, record.title_line, f"{path.name} lacks {', '.join(lacking)}.")
+    lacking = [name for name in ("status", "consequences") if not (record.status if name == "status" else record.said(name))]
+    if lacking:
+        report.add("ADR001", path, record.title_line, f"{path.name} lacks {', '.join(lacking)}.", severity=lenient)
     if record.status and record.status not in STATUS:
-        report.add("ADR005", path, record.status_line, f"{record.status!r} is no status.")
+        report.add("ADR005", path, record.status_line, f"{record.status!r} is no status.", severity=lenient)
     unheard = [name for name in ("thesis", "antithesis", "synthesis") if len(record.said(name).split()) < 3]
     if unheard:
         line = next((record.parts[n].line for n in unheard if n in record.parts), record.title_line)
-        report.add("ADR002", path, line, f"{path.name} has no {', '.join(unheard)}.")
+        report.add("ADR002", path, line, f"{path.name} has no {', '.join(unheard)}.", severity=lenient)
     options = record.parts.get("options")
     if options and record.said("options") and max(options.items, options.headings) < 2:
         report.add("ADR007", path, options.line, f"{path.name} names fewer than two options.")
