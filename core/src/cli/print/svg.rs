@@ -227,9 +227,14 @@ fn way_width(node: &Drawn) -> f64 {
     node.way.as_ref().map_or(0.0, way_text_width)
 }
 
-/// An upper guess: letters beyond Latin may be twice as wide.
+/// An upper guess: capitals are wider, and letters beyond Latin may be twice as wide.
 fn text_width(text: &str, letter: f64) -> f64 {
-    text.chars().map(|c| if c < '\u{1100}' { letter } else { letter * 1.9 }).sum()
+    let width = |c: char| match c {
+        '\u{1100}'.. => 1.9,
+        c if c.is_uppercase() => 1.22,
+        _ => 1.0,
+    };
+    text.chars().map(width).sum::<f64>() * letter
 }
 
 fn share(weight: Option<f32>, whole: Option<f32>) -> f64 {
