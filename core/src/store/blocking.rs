@@ -20,8 +20,8 @@ use crate::registry::{ModelRef, ModelVersion};
 use crate::serve::{self, Fetched, PlanBuilder, Score, Scores};
 
 use super::{
-    Builder, Error, ErrorKind, FeatureSet, Features, Key, KnownAt, Maintained, Record, Timestamp, Upserted,
-    View, WriteOptions,
+    Builder, Erased, Error, ErrorKind, FeatureSet, Features, Key, KnownAt, Maintained, Record, Timestamp,
+    Upserted, View, WriteOptions,
 };
 
 /// How long the end of a failed call waits for its query to be cancelled at the server.
@@ -179,6 +179,18 @@ impl FeatureStore {
     /// As [`FeatureStore::maintain`](super::FeatureStore::maintain).
     pub fn maintain(&self, view: &View) -> Result<Maintained, Error> {
         self.run(async |store| store.maintain(view).await)
+    }
+
+    /// Erases every row of some keys of `view`, online and in its history.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::erase`](super::FeatureStore::erase).
+    pub fn erase<K: Into<Key>>(
+        &self,
+        view: &View,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Erased, Error> {
+        self.run(async |store| store.erase(view, keys).await)
     }
 
     /// Writes `view`.

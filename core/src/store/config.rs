@@ -54,6 +54,7 @@ pub struct Builder {
     pub(crate) config: Result<tokio_postgres::Config, &'static str>,
     pub(crate) schema: String,
     pub(crate) pool: usize,
+    pub(crate) in_flight: Option<usize>,
     pub(crate) deadlines: Deadlines,
     pub(crate) root_certificates: Option<PathBuf>,
 }
@@ -80,6 +81,7 @@ impl Builder {
             config: Ok(config),
             schema: "cenote".to_owned(),
             pool: 8,
+            in_flight: None,
             deadlines: Deadlines::default(),
             root_certificates: None,
         }
@@ -96,6 +98,14 @@ impl Builder {
     #[must_use]
     pub fn pool(mut self, connections: usize) -> Self {
         self.pool = connections;
+        self
+    }
+
+    /// How many calls may be under way, those that wait for a connection among them; at more, a call is refused with `Overloaded`
+    /// at once. 64 a connection if not set.
+    #[must_use]
+    pub fn in_flight(mut self, calls: usize) -> Self {
+        self.in_flight = Some(calls);
         self
     }
 
@@ -154,7 +164,8 @@ impl Builder {
         }
         config.connect_timeout(self.deadlines.connect);
         let tls = self.tls(&mut config)?;
-        let pool = Pool::new(config, tls, self.pool, self.deadlines)?;
+        let in_flight = self.in_flight.unwrap_or(64 * self.pool);
+        let pool = Pool::new(config, tls, self.pool, in_flight, self.deadlines)?;
         Ok(FeatureStore::new(pool, std::mem::take(&mut self.schema)))
     }
 

@@ -94,6 +94,18 @@ pub enum ErrorKind {
         /// How long it was given.
         after: Duration,
     },
+    /// More calls are under way than the store allows.
+    #[error("more than {limit} calls are under way")]
+    Overloaded {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The server could not be reached several times; it is left alone for a while.
+    #[error("the server could not be reached; it is tried again in {} ms", retry_in.as_millis())]
+    CircuitOpen {
+        /// When to come again.
+        retry_in: Duration,
+    },
     /// The server cannot be reached, or the connection broke.
     #[error("connection lost while {step}")]
     Connection {

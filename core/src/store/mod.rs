@@ -23,9 +23,11 @@
 
 mod asof;
 pub mod blocking;
+mod breaker;
 mod cells;
 mod config;
 mod ddl;
+mod erase;
 mod error;
 mod features;
 mod history;
@@ -45,6 +47,7 @@ pub use asof::{AsOf, KnownAt};
 pub use cells::Record;
 pub use config::{Builder, Deadlines};
 pub use ddl::Migration;
+pub use erase::Erased;
 pub use error::{Error, ErrorKind, Step};
 pub use features::{FeatureColumn, FeatureSet, FeatureValues, Features, Status};
 pub use history::Maintained;

@@ -19,6 +19,7 @@ use tokio_postgres::types::{ToSql, Type as PgType};
 use tokio_postgres::{Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::breaker::{Breaker, InFlight, Place};
 use super::config::Deadlines;
 use super::error::{Error, ErrorKind, Step};
 
@@ -61,6 +62,8 @@ pub(crate) struct Pool {
     tls: MakeRustlsConnect,
     deadlines: Deadlines,
     abandoned: Arc<Abandoned>,
+    breaker: Breaker,
+    in_flight: InFlight,
 }
 
 /// Connections whose caller went away and whose query is being cancelled.
@@ -85,6 +88,7 @@ impl Pool {
         config: tokio_postgres::Config,
         tls: MakeRustlsConnect,
         size: usize,
+        in_flight: usize,
         deadlines: Deadlines,
     ) -> Result<Self, Error> {
         let manager = Manager::from_config(
@@ -103,7 +107,14 @@ impl Pool {
             }))
             .build()
             .map_err(|_| Error::config("the pool cannot be built"))?;
-        Ok(Self { inner, tls, deadlines, abandoned: Arc::default() })
+        Ok(Self {
+            inner,
+            tls,
+            deadlines,
+            abandoned: Arc::default(),
+            breaker: Breaker::default(),
+            in_flight: InFlight::new(in_flight),
+        })
     }
 
     pub(crate) fn deadlines(&self) -> &Deadlines {
@@ -153,14 +164,37 @@ impl Pool {
     }
 
     /// A connection for this caller alone. Dropping the future leaves nothing behind.
+    ///
+    /// # Errors
+    /// If too many calls are under way, the server could not be reached of late, or not now, or a step took too long.
     pub(crate) async fn lease(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
+        let place = self.in_flight.enter()?;
+        if self.inner.status().available == 0 {
+            self.breaker.admit()?;
+        }
         let left = deadline.left();
         let timeouts = Timeouts {
             wait: Some(self.deadlines.wait.min(left)),
             create: Some(self.deadlines.connect.min(left)),
             recycle: Some(self.deadlines.connect.min(left)),
         };
-        let object = self.inner.timeout_get(&timeouts).await.map_err(|error| match error {
+        match self.inner.timeout_get(&timeouts).await {
+            Ok(object) => {
+                self.breaker.succeeded();
+                let (busy, broken) = (AtomicBool::new(false), AtomicBool::new(false));
+                Ok(Lease { pool: self, object: Some(object), busy, broken, _place: place })
+            }
+            Err(error) => {
+                if matches!(error, PoolError::Timeout(TimeoutType::Create) | PoolError::Backend(_)) {
+                    self.breaker.failed();
+                }
+                Err(self.refused(error, deadline))
+            }
+        }
+    }
+
+    fn refused(&self, error: PoolError, deadline: Deadline) -> Error {
+        match error {
             PoolError::Timeout(kind) => {
                 let (step, limit) = match kind {
                     TimeoutType::Wait => (Step::Wait, self.deadlines.wait),
@@ -174,8 +208,7 @@ impl Pool {
             PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
                 Error::config("the pool was built without a runtime")
             }
-        })?;
-        Ok(Lease { pool: self, object: Some(object), busy: AtomicBool::new(false) })
+        }
     }
 
     /// Reads: the whole answer of one statement, within the deadline of a read. Tried again on another connection where this one
@@ -274,6 +307,9 @@ pub(crate) struct Lease<'p> {
     object: Option<Object>,
     /// Whether the server owes an answer, or a transaction is open.
     busy: AtomicBool,
+    /// Whether the connection is lost, though its own task may not yet have noticed.
+    broken: AtomicBool,
+    _place: Place<'p>,
 }
 
 impl Lease<'_> {
@@ -298,7 +334,13 @@ impl Lease<'_> {
             .await
             .map_err(|_| ErrorKind::Deadline { step, after: deadline.length })?;
         self.busy.store(open, Ordering::Relaxed);
-        outcome.map_err(|error| Error::database(step, error))
+        outcome.map_err(|error| {
+            let error = Error::database(step, error);
+            if error.is_transient() {
+                self.broken.store(true, Ordering::Relaxed);
+            }
+            error
+        })
     }
 
     /// The statement, prepared on this connection once, its answer's types checked against the view.
@@ -359,6 +401,10 @@ impl Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let Some(object) = self.object.take() else { return };
+        if self.broken.load(Ordering::Relaxed) {
+            drop(Object::take(object));
+            return;
+        }
         if !self.busy.load(Ordering::Relaxed) {
             return;
         }

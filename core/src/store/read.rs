@@ -231,7 +231,7 @@ impl Reader {
         let mut rows = Vec::with_capacity(distinct.len());
         let mut scratch = Vec::new();
         for some in distinct.chunks(KEYS_A_STATEMENT) {
-            let lists = self.key_lists(some);
+            let lists = key_lists(&self.view, some);
             let lists: Vec<_> = lists.iter().map(|list| Encoded(Some(list))).collect();
             let parameters: Vec<_> = lists.iter().map(|list| list as &(dyn ToSql + Sync)).collect();
             for row in self.store.pool().read(&self.many, &parameters).await? {
@@ -248,20 +248,20 @@ impl Reader {
         let row_of_key = place_of_key.into_iter().map(|place| row_of_place[place]).collect();
         Ok(FoundRows { rows, row_of_key, first: self.view.keys().len() })
     }
+}
 
-    /// One array a key column.
-    fn key_lists(&self, keys: &[EncodedKey]) -> Vec<BytesMut> {
-        let count = i32::try_from(keys.len()).expect("a statement has fewer keys");
-        let lists = self.view.keys().iter().enumerate().map(|(index, column)| {
-            let mut list = BytesMut::new();
-            wire::begin_array(column.ty, count, &mut list);
-            for key in keys {
-                list.extend_from_slice(key.field_with_length(index));
-            }
-            list
-        });
-        lists.collect()
-    }
+/// One array a key column.
+pub(crate) fn key_lists(view: &View, keys: &[EncodedKey]) -> Vec<BytesMut> {
+    let count = i32::try_from(keys.len()).expect("a statement has fewer keys");
+    let lists = view.keys().iter().enumerate().map(|(index, column)| {
+        let mut list = BytesMut::new();
+        wire::begin_array(column.ty, count, &mut list);
+        for key in keys {
+            list.extend_from_slice(key.field_with_length(index));
+        }
+        list
+    });
+    lists.collect()
 }
 
 /// The rows of an answer, in the order of the keys.

@@ -82,13 +82,18 @@ fn a_deadline_frees_the_server_and_a_dead_connection_is_replaced() {
     assert_eq!(reader.get(1).unwrap().status, Status::Fresh);
     // Between two calls nobody reads the news that the server has hung up.
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'blocking_faults'";
+    let alive = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'blocking_faults'";
+    let ended = || {
+        runtime.block_on(admin.query_one(kill, &[])).unwrap();
+        while runtime.block_on(admin.query_one(alive, &[])).unwrap().get::<_, i64>(0) > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
     for _ in 0..5 {
-        assert_eq!(runtime.block_on(admin.query_one(kill, &[])).unwrap().get::<_, i64>(0), 1);
-        std::thread::sleep(Duration::from_millis(20));
+        ended();
         assert_eq!(reader.get(1).unwrap().status, Status::Fresh);
     }
-    runtime.block_on(admin.query_one(kill, &[])).unwrap();
-    std::thread::sleep(Duration::from_millis(20));
+    ended();
     let done = store.writer(&view()).upsert(&rows(2..5), WriteOptions::default()).unwrap();
     assert_eq!((done.inserted, done.stale), (2, 1));
 }

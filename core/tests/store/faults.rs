@@ -356,3 +356,48 @@ async fn a_closed_store_refuses_and_lets_go() {
         tokio::time::sleep(ms(5)).await;
     }
 }
+
+#[tokio::test]
+async fn more_calls_than_allowed_are_refused_at_once() {
+    let setup = Setup::new().await;
+    let store = setup.builder().pool(1).in_flight(3).connect().await.unwrap();
+    let reader = store.reader(&view());
+    let lock = setup.lock_table().await;
+    let calls: Vec<_> = (0..3)
+        .map(|id| {
+            let reader = reader.clone();
+            tokio::spawn(async move { reader.get(id).await })
+        })
+        .collect();
+    tokio::time::sleep(ms(50)).await;
+    let start = Instant::now();
+    assert!(matches!(reader.get(3).await.unwrap_err().kind(), ErrorKind::Overloaded { limit: 3 }));
+    assert!(start.elapsed() < ms(50));
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    reads(&reader).await;
+}
+
+#[tokio::test]
+async fn a_server_that_went_away_is_left_alone_and_found_again() {
+    let setup = Setup::new().await;
+    let proxy = Proxy::to(server::server().port).await;
+    let store = setup.builder_on(proxy.port).pool(2).connect().await.unwrap();
+    let reader = store.reader(&view());
+    reads(&reader).await;
+    proxy.set(Mode::Cut);
+    let mut refused = false;
+    for _ in 0..20 {
+        refused |= matches!(reader.get(1).await.unwrap_err().kind(), ErrorKind::CircuitOpen { .. });
+    }
+    assert!(refused, "twenty failures did not open the circuit");
+    proxy.set(Mode::Pass);
+    let start = Instant::now();
+    while reader.get(1).await.is_err() {
+        assert!(start.elapsed() < Duration::from_secs(10), "the server is not found again");
+        tokio::time::sleep(ms(20)).await;
+    }
+    reads(&reader).await;
+}

@@ -182,6 +182,23 @@ async fn a_history_grows_with_its_view() {
     assert_eq!(past.get(1i64, at(2)).await.unwrap().get("y"), Some(&Value::Null));
 }
 
+#[tokio::test]
+async fn an_erased_entity_is_gone_everywhere() {
+    let store = server::builder().connect().await.unwrap();
+    let view = view();
+    store.apply(&view).await.unwrap();
+    let rows: Vec<_> = (0..30i64).map(|row| Record::new(row % 3, at(row), [row as f64])).collect();
+    store.writer(&view).upsert(&rows).await.unwrap();
+    let erased = store.erase(&view, [1i64, 1, 77]).await.unwrap();
+    assert_eq!((erased.online, erased.history), (1, 10));
+    let past = store.as_of(&view).unwrap().known_at(KnownAt::Any);
+    assert_eq!(store.reader(&view).get(1i64).await.unwrap().status, Status::Missing);
+    assert_eq!(past.get(1i64, at(99)).await.unwrap().status, Status::Missing);
+    assert_eq!(store.reader(&view).get(2i64).await.unwrap().status, Status::Fresh);
+    assert_eq!(past.get(2i64, at(99)).await.unwrap().event_ts, Some(at(29)));
+    assert_eq!(store.erase(&view, [1i64]).await.unwrap(), Default::default());
+}
+
 /// A small generator, the same numbers at every run.
 struct Dice(u64);
 

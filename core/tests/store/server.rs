@@ -111,11 +111,13 @@ fn answers(port: u16) -> bool {
     stream.write_all(&message).and_then(|()| stream.read_exact(&mut first)).is_ok() && first == *b"R"
 }
 
-fn binaries() -> PathBuf {
+pub(crate) fn binaries() -> PathBuf {
     let has_server = |folder: &Path| folder.join("postgres").is_file() && folder.join("initdb").is_file();
     let path = std::env::var_os("PATH").unwrap_or_default();
     if let Some(folder) = std::env::split_paths(&path).find(|folder| has_server(folder)) {
-        return folder;
+        // A link may stand there alone; the other programs stand beside the server.
+        let server = std::fs::canonicalize(folder.join("postgres")).unwrap_or_default();
+        return server.parent().map_or(folder, Path::to_owned);
     }
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
