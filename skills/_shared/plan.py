@@ -143,7 +143,7 @@ def read(text: str) -> Plan:
                     task.steps.append(Step(line, match[2].strip(), match[1] != " "))
             elif task is None and decision is None and not section:
                 header(plan, said)
-            elif section.startswith("constraints") and said:
+            elif section.endswith("constraints") and said:
                 plan.header["Constraints"] = said
             elif section.startswith("jobs") and said:
                 plan.jobs.append((line, " ".join(said.split())))

@@ -37,7 +37,7 @@ KEYS = frozenset({"skill", "views", "depends", "files", "consumes", "produces", 
 PLACEHOLDERS = tuple(
     re.compile(pattern, re.I)
     for pattern in (
-        r"\b(TBD|TODO|FIXME|XXX)\b",
+        r"(?-i:\b(TBD|TODO|FIXME|XXX)\b)",
         r"\bimplement(ed)? later\b",
         r"\bfill in (the )?details\b",
         r"\badd (the )?appropriate (error handling|validation|tests|logging)\b",
