@@ -26,9 +26,10 @@ SETTLE = 0.02  # seconds of quiet before each turn
 class Plan:
     """How long to measure."""
 
-    rounds: int = 4
+    rounds: int = 3
     sample_seconds: float = 0.1
-    cell_seconds: float = 5.0  # a cell is not begun again once it has taken so long
+    cell_seconds: float = 3.0  # a cell is not begun again once it has taken so long
+    longest: float = 20.0  # a batch that takes one thread longer is not given to more threads
     warm_seconds: float = 1.0
     rows: int = 100_000
     check_rows: int = 2000
@@ -46,12 +47,14 @@ class Outcome:
     shapes: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def note(self, work: str, who: str, text: str, diff: float | None = None, tolerance: float | None = None) -> None:
-        """Says what became of a contestant in a work."""
-        self.notes.append({
+        """Says, once, what became of a contestant in a work."""
+        line: dict[str, object] = {
             "work": work, "who": who, "note": text,
             "max_difference": "" if diff is None else f"{diff:.3g}",
             "tolerance": "" if tolerance is None else f"{tolerance:.3g}",
-        })  # fmt: skip
+        }  # fmt: skip
+        if line not in self.notes:
+            self.notes.append(line)
 
     def rows(self, pick: str = "min") -> list[dict[str, object]]:
         """The lines of `peers.csv`, of the least (`min`) or the middle (`median`) of the samples."""
@@ -99,10 +102,10 @@ class Stage:
             self.drop(contestant)
 
 
-def _seconds(answer: str) -> tuple[float, float]:
-    """(seconds spent, seconds a row) of a worker's answer to `time` or `load`."""
+def _seconds_each(answer: str) -> float:
+    """Seconds a row (or a load) of a worker's answer to `time` or `load`."""
     nanoseconds, rows = map(float, answer.split())
-    return nanoseconds / 1e9, nanoseconds / 1e9 / rows
+    return nanoseconds / 1e9 / rows
 
 
 def _time_work(ready: Ready, stage: Stage, batches: list[int], only: list[str], plan: Plan, outcome: Outcome) -> None:
@@ -132,9 +135,11 @@ def _time_work(ready: Ready, stage: Stage, batches: list[int], only: list[str], 
         for batch in batches:
             for contestant, process in able:
                 cell = (contestant.who, batch)
-                if spent[cell] > plan.cell_seconds:
+                alone = outcome.samples.get((work.name, contestant.who, 1, batch), [0.0])
+                if spent[cell] > plan.cell_seconds or (threads > 1 and min(alone) * batch > plan.longest):
                     continue
                 time.sleep(SETTLE)
+                began = time.perf_counter()
                 try:
                     if work.group == "load":
                         answer = process.ask("load", plan.sample_seconds)
@@ -144,13 +149,12 @@ def _time_work(ready: Ready, stage: Stage, batches: list[int], only: list[str], 
                     outcome.note(work.name, contestant.who, f"batch {batch}, {threads} threads: {reason}")
                     spent[cell] = float("inf")
                     continue
-                took, each = _seconds(answer)
-                spent[cell] += took
-                outcome.samples[work.name, contestant.who, threads, batch].append(each)
+                spent[cell] += time.perf_counter() - began
+                outcome.samples[work.name, contestant.who, threads, batch].append(_seconds_each(answer))
 
 
-def run(chosen: list[Work], only: list[str], plan: Plan) -> Outcome:
-    """Measures the works, all contestants of a work in turn."""
+def run(chosen: list[Work], only: list[str], plan: Plan, folder: Path) -> None:
+    """Measures the works, all contestants of a work in turn, and writes to `folder` after each."""
     outcome = Outcome()
     stages = [Stage(1), Stage(plan.two_threads)]
     try:
@@ -165,10 +169,10 @@ def run(chosen: list[Work], only: list[str], plan: Plan) -> Outcome:
                     _time_work(ready, stage, wanted, only, plan, outcome)
             print(report.table(outcome.rows(), work.name), flush=True)
             print(f"    {time.perf_counter() - start:.0f} s", file=sys.stderr)
+            save(outcome, plan, folder)
     finally:
         for stage in stages:
             stage.close()
-    return outcome
 
 
 def _write_csv(path: Path, columns: tuple[str, ...], lines: list[dict[str, object]]) -> None:
@@ -179,13 +183,12 @@ def _write_csv(path: Path, columns: tuple[str, ...], lines: list[dict[str, objec
 
 
 def save(outcome: Outcome, plan: Plan, folder: Path) -> None:
-    """Writes the CSV files, the method and the plots."""
+    """Writes the CSV files and the method."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(folder / "peers.csv", COLUMNS, outcome.rows())
     _write_csv(folder / "peers_median.csv", COLUMNS, outcome.rows("median"))
     _write_csv(folder / "peers_notes.csv", ("work", "who", "note", "max_difference", "tolerance"), outcome.notes)
     (folder / "peers_method.md").write_text(method.describe(outcome, plan))
-    report.plots(folder / "peers.csv", folder)
 
 
 def main() -> None:
@@ -205,7 +208,7 @@ def main() -> None:
         return
     plan, only, names = Plan(rounds=arguments.rounds), arguments.who, arguments.work
     if arguments.quick:
-        plan = Plan(1, 0.01, 1.0, 0.1, 1000, 200, 1000)
+        plan = Plan(1, 0.01, 1.0, 20.0, 0.1, 1000, 200, 1000)
         only = only or list(QUICK)
         names = names or ["gbm_500x6_numeric", "gbm_500x6_flights", "glm_highcard"]
         arguments.out = train.CACHE / "quick" if arguments.out == RESULTS else arguments.out
@@ -217,8 +220,8 @@ def main() -> None:
     compile_java()
     if not rust().exists():
         print(f"{rust()} is not built: cenote's Rust figures are left out", file=sys.stderr)
-    outcome = run(chosen, only, plan)
-    save(outcome, plan, arguments.out)
+    run(chosen, only, plan, arguments.out)
+    report.plots(arguments.out / "peers.csv", arguments.out)
     print(f"written to {arguments.out}", file=sys.stderr)
 
 

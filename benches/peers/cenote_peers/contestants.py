@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import os
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -173,6 +174,7 @@ def build(contestant: Contestant, ready: Ready) -> Path:
     wanted = hashlib.sha256(ready.mojo.read_bytes() + sources + bytes([ready.nan_rows])).hexdigest()
     if not (path.exists() and stamp.exists() and stamp.read_text() == wanted):
         start = time.perf_counter()
+        shutil.rmtree(path, ignore_errors=True)  # YDF's is a folder, and it adds to one that is there
         engine.build(ready.forest, ready.nan_rows, path)
         stamp.write_text(wanted)
         print(f"    {contestant.who}: forest handed over in {time.perf_counter() - start:.1f} s", file=sys.stderr)

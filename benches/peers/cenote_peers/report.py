@@ -9,7 +9,12 @@ from typing import Any
 OURS = "#0b7a75"
 OURS_PYTHON = "#6bb5b1"
 THEIRS = "#9aa1a9"
-CURVES = ("#c1553b", "#3d6fb4", "#8a5ba6", "#b98a2e", "#5c8a3a", "#8c564b", "#7f7f7f", "#c2589b", "#2f2f2f", "#4fa3c7")
+# One colour a peer in every plot; whoever is not here is grey.
+CURVES = {
+    "onedal": "#c1553b", "xgboost": "#3d6fb4", "ydf": "#8a5ba6", "ydf_engine": "#c2589b", "onnxruntime": "#b98a2e",
+    "tl2cgen": "#5c8a3a", "lightgbm": "#4fa3c7", "treelite_gtil": "#8c564b", "genmodel": "#2f2f2f",
+    "catboost_oblivious": "#9aa1a9",
+}  # fmt: skip
 
 
 def table(rows: Sequence[dict[str, object]], work: str) -> str:
@@ -44,7 +49,7 @@ def _save(figure: Any, folder: Path, name: str) -> None:
 
 
 def _bars(frame: Any, plt: Any, folder: Path, name: str, works: Sequence[str], unit: str, label: str) -> None:
-    """Horizontal bars, log scale, one panel a work, one thread at the work's largest batch."""
+    """Horizontal bars, one panel a work, one thread at the work's largest batch; in brackets, times cenote's."""
     works = [work for work in works if (frame["work"] == work).any()]
     if not works:
         return
@@ -57,9 +62,13 @@ def _bars(frame: Any, plt: Any, folder: Path, name: str, works: Sequence[str], u
         one = frame[(frame["work"] == work) & (frame["threads"] == 1)]
         one = one[one["batch"] == one["batch"].max()].sort_values(unit, ascending=False)
         drawn = axis.barh(one["who"], one[unit], color=[_colour(who) for who in one["who"]])
-        axis.bar_label(drawn, [f"{value:.3g}" for value in one[unit]], padding=3, fontsize=8)
-        axis.set_xscale("log")
-        axis.set_xlim(one[unit].min() / 2, one[unit].max() * 3)
+        ours = one.loc[one["who"] == "cenote", unit]
+        times = one[unit] / ours.iloc[0] if len(ours) else one[unit] * float("nan")
+        labels = [
+            f"{value:.3g}" + (f"  ({k:.3g} x)" if k > 1 else "") for value, k in zip(one[unit], times, strict=True)
+        ]
+        axis.bar_label(drawn, labels, padding=3, fontsize=8)
+        axis.set_xlim(0, one[unit].max() * 1.25)
         axis.set_title(f"{work}, batch {one['batch'].max():,}", loc="left", fontsize=10)
         axis.set_xlabel(label, fontsize=8)
         axis.tick_params(labelsize=8)
@@ -70,13 +79,12 @@ def _bars(frame: Any, plt: Any, folder: Path, name: str, works: Sequence[str], u
 
 def _curves(axis: Any, frame: Any, x: str, unit: str) -> None:
     order = frame.groupby("who")[unit].min().sort_values().index
-    palette = iter(CURVES * 2)
     for who in order:
         one = frame[frame["who"] == who].sort_values(x)
         ours = who.startswith("cenote")
         axis.plot(
             one[x], one[unit], marker="o", markersize=3.5, label=who, linewidth=2.6 if ours else 1.2,
-            color=_colour(who) if ours else next(palette), zorder=3 if ours else 2,
+            color=_colour(who) if ours else CURVES.get(who, THEIRS), zorder=3 if ours else 2,
         )  # fmt: skip
     axis.set_yscale("log")
     axis.grid(axis="y", which="major", linewidth=0.4)
@@ -97,13 +105,11 @@ def plots(table_path: Path, folder: Path) -> None:
         "gbm_500x6_numeric", "gbm_1000x8_numeric", "drf_100x20_numeric", "gbm_500x6_flights", "gbm_multinomial_10",
         "glm_highcard",
     ]  # fmt: skip
-    one = "one thread, nanoseconds a row a tree, log scale (shorter is better)"
+    one = "one thread, nanoseconds a row a tree (shorter is better)"
     _bars(frame, plt, folder, "peers_bars", main, "ns_per_row_tree", one)
-    _bars(frame, plt, folder, "peers_one_row", ["one_row_500x6"], "us_per_row", "microseconds a row, log scale")
-    _bars(
-        frame, plt, folder, "peers_pandas", ["pandas_100k"], "us_per_row", "one thread, microseconds a row, log scale"
-    )
-    _bars(frame, plt, folder, "peers_load", ["load"], "us_per_row", "microseconds a load, log scale")
+    _bars(frame, plt, folder, "peers_one_row", ["one_row_500x6"], "us_per_row", "microseconds a row")
+    _bars(frame, plt, folder, "peers_pandas", ["pandas_100k"], "us_per_row", "one thread, microseconds a row")
+    _bars(frame, plt, folder, "peers_load", ["load"], "us_per_row", "microseconds a load")
     zoo = sorted(work for work in frame["work"].unique() if work.startswith("zoo_"))
     _bars(frame, plt, folder, "peers_zoo", zoo, "ns_per_row_tree", one)
 

@@ -46,10 +46,10 @@ WORKS: tuple[Work, ...] = (
     Work("one_row_500x6", "gbm_500x6_numeric", "row", (1,), ()),
     Work("pandas_100k", "pandas_100k", "frame", (1, 1000, 100_000), (100_000,)),
     Work("load", "drf_100x20_numeric", "load", (1,), ()),
-    *(Work(f"depth_{d:02d}", f"gbm_100x{d}_numeric", "trees", (100_000,), ()) for d in DEPTHS),
+    *(Work(f"depth_{d:02d}", f"gbm_100x{d}_numeric", "trees", (10_000,), ()) for d in DEPTHS),
 )
 ZOO_WORKS: tuple[Work, ...] = tuple(
-    Work(f"zoo_{case}", f"zoo:{case}", "glm" if case.startswith("glm") else "trees", (1000, 100_000), (100_000,))
+    Work(f"zoo_{case}", f"zoo:{case}", "glm" if case.startswith("glm") else "trees", (100_000,), ())
     for case in ZOO_CASES
 )
 

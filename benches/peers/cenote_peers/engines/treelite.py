@@ -103,14 +103,14 @@ class Tl2cgen(Engine):
     name = "tl2cgen"
     package = "tl2cgen"
     suffix = ".so"
-    max_nodes = 450_000
+    max_nodes = 100_000
 
     def build(self, forest: Forest, nan_rows: bool, path: Path) -> None:
         import tl2cgen
 
         nodes = sum(len(tree) for _, tree in forest.flat())
         if nodes > self.max_nodes:
-            raise CannotHold(f"{nodes} nodes: the C compiler would need over ten minutes (limit {self.max_nodes})")
+            raise CannotHold(f"{nodes} nodes: the C compiler would be at it for many minutes (limit {self.max_nodes})")
         if shutil.which("gcc") is None:
             raise CannotHold("no C compiler (gcc) on this machine")
         tl2cgen.export_lib(
