@@ -170,7 +170,9 @@ def build(contestant: Contestant, ready: Ready) -> Path:
     kept = engine.name.removesuffix("_pandas").removesuffix("_engine")
     path = ready.folder / f"{kept}{engine.suffix}"
     stamp = ready.folder / f"{kept}.stamp"
-    sources = b"".join(Path(inspect.getfile(kind)).read_bytes() for kind in type(engine).__mro__[:-1])
+    sources = b"".join(
+        Path(source).read_bytes() for source in sorted({*map(inspect.getfile, type(engine).__mro__[:-1])})
+    )
     wanted = hashlib.sha256(ready.mojo.read_bytes() + sources + bytes([ready.nan_rows])).hexdigest()
     if not (path.exists() and stamp.exists() and stamp.read_text() == wanted):
         start = time.perf_counter()
