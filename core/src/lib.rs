@@ -18,6 +18,7 @@ pub mod serve;
 pub mod store;
 
 pub use cenote_mojo as mojo;
+pub use compile::{EngineOptions, EngineReport};
 pub use error::{Error, ErrorKind};
 pub use input::{Batch, Cell, Row};
 pub use model::{BoundRow, LeafAssignment, MissingColumns, Model, Policy, PredictOptions};

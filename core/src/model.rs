@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use cenote_mojo::{Artifact, Category, Domain, Limits, Manifest, MojoVersion, Schema};
 
-use crate::compile::FlatForest;
+use crate::compile::{EngineOptions, EngineReport, FlatForest, report};
 use crate::error::{Error, ErrorKind};
 use crate::explain::leaves::Leaves;
 use crate::explain::staged;
@@ -138,7 +138,16 @@ impl Model {
     /// # Errors
     /// If its algorithm is not supported.
     pub fn from_artifact(artifact: Artifact) -> Result<Self, Error> {
-        let scorer = Scorer::new(&artifact)?;
+        Self::from_artifact_with(artifact, &EngineOptions::from_env())
+    }
+
+    /// [`from_artifact`](Self::from_artifact), compiled for an engine and an instruction set of the caller's: for tests and
+    /// benchmarks; every one of them gives the same numbers.
+    ///
+    /// # Errors
+    /// As [`from_artifact`](Self::from_artifact).
+    pub fn from_artifact_with(artifact: Artifact, engines: &EngineOptions) -> Result<Self, Error> {
+        let scorer = Scorer::new(&artifact, engines)?;
         let encoder = Encoder::new(&artifact.schema);
         let outputs = Outputs::new(&artifact);
         Ok(Self { inner: Arc::new(Inner { artifact, encoder, scorer, outputs, trees: OnceLock::new() }) })
@@ -193,6 +202,14 @@ impl Model {
     /// The name of the engine that scores batches, as benchmarks report it.
     pub fn engine(&self) -> &'static str {
         self.inner.scorer.engine()
+    }
+
+    /// Every engine for forests, whether it fits the model, and which one scores its batches; empty for a model without
+    /// trees. Compiles the model once more for each engine.
+    pub fn engines(&self) -> Vec<EngineReport> {
+        let forest = forest(self.artifact());
+        let report = |forest| report(forest, self.schema(), &EngineOptions::from_env(), self.engine());
+        forest.map_or_else(|_| Vec::new(), report)
     }
 
     /// Scores a batch with the default options.

@@ -1,7 +1,7 @@
 //! Which engine scores a forest: by its shape, the size of the batch and the processor, or as the environment says.
 //!
-//! `CENOTE_ISA` names an instruction set (`avx512`, `avx2`, `portable`), `CENOTE_ENGINE` an engine (`masks`, `waves`,
-//! `flat`). What does not fit the forest or the processor is passed over.
+//! Masks come first: they fit forests of at most 10 levels. Waves take deeper ones; the plain walk takes what has no codes
+//! (MOJO 1.00 and 1.10, sets of numbers, more than 65,534 thresholds or levels of a column) and rows that have none.
 
 use cenote_mojo::Schema;
 use cenote_mojo::algo::Forest;
@@ -14,6 +14,42 @@ use crate::kernels::Isa;
 /// Below this many rows a batch is taken a row at a time: a tile of 64 costs about as much as 20 rows.
 const SMALL: usize = 20;
 
+/// Which engine and instruction set a forest is compiled for. What is `None`, does not fit the forest, or is not there on
+/// this processor, is chosen by the forest's shape and the processor.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineOptions {
+    /// `masks`, `waves` or `flat`.
+    pub engine: Option<String>,
+    /// `avx512`, `avx2` or `portable`.
+    pub isa: Option<String>,
+}
+
+impl EngineOptions {
+    /// What the variables `CENOTE_ENGINE` and `CENOTE_ISA` name.
+    pub fn from_env() -> Self {
+        Self { engine: std::env::var("CENOTE_ENGINE").ok(), isa: std::env::var("CENOTE_ISA").ok() }
+    }
+
+    fn isa(&self) -> Isa {
+        self.isa.as_deref().and_then(Isa::named).unwrap_or_else(Isa::detect)
+    }
+}
+
+/// One engine, as a model could use it on this processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineReport {
+    /// The engine's name.
+    pub engine: &'static str,
+    /// The instruction set that it would use.
+    pub isa: &'static str,
+    /// Whether it fits the model.
+    pub fits: bool,
+    /// Whether it scores the model's batches.
+    pub chosen: bool,
+}
+
 /// The engines of one forest: the plain one, which fits every forest and row, and one for batches.
 #[derive(Debug)]
 pub(crate) struct Engines {
@@ -21,26 +57,47 @@ pub(crate) struct Engines {
     batch: Option<Box<dyn Quantised>>,
 }
 
+/// Compiles the batch engine called `name`.
+fn batch_engine(name: &str, forest: &Forest, schema: &Schema, isa: Isa) -> Option<Box<dyn Quantised>> {
+    match name {
+        "masks" => Some(Box::new(Masks::new(forest, schema, isa).ok()?)),
+        "waves" => Some(Box::new(Waves::new(forest, schema, isa).ok()?)),
+        _ => None,
+    }
+}
+
 impl Engines {
-    /// Compiles `forest` for `isa`; for the batch engine called `only`, if one is named.
+    /// Compiles `forest` for `isa`; for the engine called `only`, if one is named.
     pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa, only: Option<&str>) -> Self {
-        let wanted = |name: &str| only.is_none_or(|only| only == name);
-        let masks =
-            || Masks::new(forest, schema, isa).ok().map(|engine| Box::new(engine) as Box<dyn Quantised>);
-        let waves =
-            || Waves::new(forest, schema, isa).ok().map(|engine| Box::new(engine) as Box<dyn Quantised>);
-        // The portable kernel asks tests one row after another: a walk is faster.
-        let masks_fit = wanted("masks") && (only.is_some() || isa != Isa::Portable);
-        let batch = masks_fit.then(masks).flatten().or_else(|| wanted("waves").then(waves).flatten());
+        let names: &[&str] = match (only, isa) {
+            (Some(only), _) => &[only],
+            // The portable kernel of masks asks tests one row after another: a walk is faster.
+            (None, Isa::Portable) => &["waves"],
+            (None, _) => &["masks", "waves"],
+        };
+        let batch = names.iter().find_map(|name| batch_engine(name, forest, schema, isa));
         Self { flat: FlatForest::new(forest, schema), batch }
     }
 }
 
 /// The engine for a forest.
-pub(crate) fn engine(forest: &Forest, schema: &Schema) -> Box<dyn Engine> {
-    let setting = |name: &str| std::env::var(name).ok();
-    let isa = setting("CENOTE_ISA").and_then(|name| Isa::named(&name)).unwrap_or_else(Isa::detect);
-    Box::new(Engines::new(forest, schema, isa, setting("CENOTE_ENGINE").as_deref()))
+pub(crate) fn engine(forest: &Forest, schema: &Schema, options: &EngineOptions) -> Box<dyn Engine> {
+    Box::new(Engines::new(forest, schema, options.isa(), options.engine.as_deref()))
+}
+
+/// Every engine, and which of them fit `forest`; `chosen` is the name of the one in use.
+pub(crate) fn report(
+    forest: &Forest,
+    schema: &Schema,
+    options: &EngineOptions,
+    chosen: &str,
+) -> Vec<EngineReport> {
+    let isa = options.isa();
+    let report = |engine: &'static str| {
+        let fits = engine == "flat" || batch_engine(engine, forest, schema, isa).is_some();
+        EngineReport { engine, isa: isa.name(), fits, chosen: engine == chosen }
+    };
+    ["masks", "waves", "flat"].map(report).to_vec()
 }
 
 impl Engine for Engines {

@@ -10,7 +10,8 @@ mod question;
 mod tests;
 mod waves;
 
-pub(crate) use choice::engine;
+pub use choice::{EngineOptions, EngineReport};
+pub(crate) use choice::{engine, report};
 pub(crate) use flat::FlatForest;
 
 /// A block of raw features, by column: `columns[feature][row]`, `NaN` where missing, level codes as numbers.

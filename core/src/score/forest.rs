@@ -10,7 +10,7 @@ use cenote_mojo::{Artifact, Body, Category};
 use super::blocks::Slice;
 use super::exp::exp;
 use super::{Refusal, calibrate, java, label, link, put};
-use crate::compile::{self, Block, Engine, FlatForest};
+use crate::compile::{self, Block, Engine, EngineOptions, FlatForest};
 use crate::error::{Error, ErrorKind};
 
 /// A forest ready to score.
@@ -54,11 +54,11 @@ enum Rule {
 }
 
 impl ForestScorer {
-    pub(crate) fn new(artifact: &Artifact) -> Result<Self, Error> {
+    pub(crate) fn new(artifact: &Artifact, options: &EngineOptions) -> Result<Self, Error> {
         let forest = forest(artifact)?;
         let guard = (forest.rules == TreeRules::V100).then(|| FlatForest::new(forest, &artifact.schema));
         Ok(Self {
-            engine: compile::engine(forest, &artifact.schema),
+            engine: compile::engine(forest, &artifact.schema, options),
             guard,
             finish: Finish::new(artifact)?,
             sums: forest.trees_per_group,

@@ -14,7 +14,7 @@ pub(crate) mod link;
 
 use cenote_mojo::{Artifact, Body};
 
-use crate::compile::Block;
+use crate::compile::{Block, EngineOptions};
 use crate::error::{Error, ErrorKind};
 use blocks::Slice;
 use forest::ForestScorer;
@@ -47,9 +47,11 @@ pub(crate) enum Scorer {
 }
 
 impl Scorer {
-    pub(crate) fn new(artifact: &Artifact) -> Result<Self, Error> {
+    pub(crate) fn new(artifact: &Artifact, options: &EngineOptions) -> Result<Self, Error> {
         match &artifact.body {
-            Body::Gbm(_) | Body::Drf(_) => Ok(Scorer::Forest(Box::new(ForestScorer::new(artifact)?))),
+            Body::Gbm(_) | Body::Drf(_) => {
+                Ok(Scorer::Forest(Box::new(ForestScorer::new(artifact, options)?)))
+            }
             Body::Glm(glm) => Ok(Scorer::Glm(GlmScorer::new(artifact, glm))),
             _ => Err(ErrorKind::Unsupported {
                 operation: "scoring",
