@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -351,7 +352,11 @@ def load(report: Report, targets: Iterable[str | Path], exclude: Iterable[str] =
                 warnings.simplefilter("ignore")
                 tree = ast.parse(text, filename=str(path))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            report.skip(path, f"not Python 3: {error.__class__.__name__}: {error}")
+            running = ".".join(map(str, sys.version_info[:2]))
+            report.skip(
+                path,
+                f"not Python {running} (for newer syntax, run this script by that Python): {error.__class__.__name__}: {error}",
+            )
             continue
         report.scanned += 1
         modules.append(Module(path, text, tree, _dotted(path, targets)))

@@ -187,6 +187,7 @@ class State:
         self.indexes: dict[str, tuple[Path, Op]] = {}
         self.foreign: set[tuple[str, str]] = set()
         self.queries: list[tuple[Path, Op]] = []
+        self.added: set[tuple[str, str]] = set()  # columns of the migration at hand
 
     def apply(self, migration: Migration) -> None:
         report, path = self.report, migration.path
@@ -197,6 +198,7 @@ class State:
         for line in migration.formatted:
             report.add("MIG017", path, line)
         fresh: set[str] = set()
+        self.added.clear()
         in_transaction = migration.revision is not None
         warned = False
         changes = [op for op in migration.ops if op.kind != "filter"]
@@ -234,6 +236,7 @@ class State:
                 self.create(path, op)
             case "add_column" if live:
                 column = op.columns[0]
+                self.added.add((op.table, column.name))
                 if not column.nullable and column.default is None:
                     report.add(
                         "MIG006",
@@ -259,7 +262,15 @@ class State:
             case "add_fk" | "add_check":
                 self.foreign |= {(op.table, n) for n in op.names} if op.kind == "add_fk" else set()
                 if live and "not_valid" not in op.flags:
-                    report.add("MIG007", path, op.line, f"{op.table} is scanned under a lock to validate the constraint.")
+                    empty = bool(op.names) and all((op.table, n) in self.added for n in op.names)
+                    what = "whose column is new and empty, is still scanned" if empty else "is scanned"
+                    report.add(
+                        "MIG007",
+                        path,
+                        op.line,
+                        f"{op.table} {what} under a lock to validate the constraint.",
+                        severity="warning" if empty else None,
+                    )
             case "alter_type" if live and "widening" not in op.flags:
                 if op.detail in ("json", "generic json"):
                     report.add("MIG001", path, op.line, f"{op.table}.{op.names[0]} becomes json.")

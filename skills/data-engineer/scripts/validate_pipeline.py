@@ -39,6 +39,10 @@ RULES = (
 )  # fmt: skip
 TOOL = Tool("validate_pipeline", "1.0.0", __doc__ or "", RULES)
 SECRET = re.compile(r"(?:password|passwd|secret|token|api_?key|access_key|private_key)$", re.I)
+# Words that stand where a value will: `password`, `api_key`, `session_token (used for ...)`, `your_token`.
+PLACEHOLDER = re.compile(
+    r"(?:your|my)?[-_ ]?[a-z_-]*(?:password|passwd|token|key|secret|credentials?)(?:\s.*)?|change.?me|example|x+|\*+", re.I
+)
 IO = (
     "requests.",
     "pd.read_",
@@ -194,6 +198,7 @@ def literal(report: Report, path: Path, line: int, name: str, value: str) -> Non
     if (
         SECRET.search(name)
         and value
+        and not PLACEHOLDER.fullmatch(value)
         and not re.fullmatch(r"[A-Z][A-Z0-9_]*|\s*\{\{.*\}\}\s*|<.*>|\$\{?\w+\}?", value)
         and len(value) >= 4
     ):

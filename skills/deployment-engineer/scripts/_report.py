@@ -187,6 +187,8 @@ def files(report: Report, targets: Iterable[str | Path], patterns: Iterable[str]
                 names[:] = sorted(n for n in names if n not in PRUNED and not _fits(os.path.join(folder, n), root, unwanted))
                 for entry in sorted(entries):
                     path = Path(folder, entry)
+                    if path.is_symlink() and not path.exists():
+                        continue  # a link to nothing holds nothing
                     if any(fnmatch.fnmatch(entry, p) for p in wanted) and not _fits(path, root, unwanted):
                         yield path
         else:

@@ -28,7 +28,7 @@ RULES = (
     Rule("DKR010", "warning", "COPY . without a .dockerignore", "Add .dockerignore (.git, .env, tests, caches), or copy named paths."),
     Rule("DKR011", "warning", "packages without versions, or their caches kept", "pip install --no-cache-dir -r requirements.txt with pins; apt-get install --no-install-recommends, then rm -rf /var/lib/apt/lists/*."),
     Rule("DKR012", "warning", "a port that should not be served", "Serve the API on a port over 1024, and databases in images of their own."),
-    Rule("DKR014", "error", "a JVM without a bound by the container's memory", "ENV JAVA_TOOL_OPTIONS=-XX:MaxRAMPercentage=60."),
+    Rule("DKR014", "warning", "a JVM without a bound by the container's memory", "ENV JAVA_TOOL_OPTIONS=-XX:MaxRAMPercentage=60."),
     Rule("DKR015", "warning", "the application's files belong to the user that runs it", "COPY without --chown: root owns the code, the user reads it."),
     Rule("DKR016", "error", "BuildKit cannot parse this", "Mend the line named."),
 )  # fmt: skip

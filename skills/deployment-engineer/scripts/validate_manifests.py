@@ -71,7 +71,13 @@ def check(args: argparse.Namespace, report: Report) -> None:
                     at = child(container.raw, "environment").at(key) if document.kind == "compose" else container.line
                     report.add("MAN010", document.path, at or container.line, f"{container.name}: {key} is written in the file.")
             _name, tag = image_name(container.image)
-            if container.image and "@" not in container.image and "$" not in container.image and tag in ("", "latest"):
+            if (
+                container.image
+                and "build" not in container.raw
+                and "@" not in container.image
+                and "$" not in container.image
+                and tag in ("", "latest")
+            ):
                 report.add("MAN007", document.path, container.raw.at("image"), f"{container.name}: {container.image}.")
     workloads = [d for d in found if d.kind in SERVING_KINDS]
     if workloads and len({d.kind for d in found}) > 2 and not any(d.kind == "NetworkPolicy" for d in found):

@@ -102,8 +102,15 @@ def one_file(report: Report, scan: Any, kinds: dict[str, str], path: Path) -> No
     report.scanned += 1
     text = raw.decode("utf-8", "replace")
     name = path.name
-    if name in CREDENTIALS and (CREDENTIALS[name] is None or str(CREDENTIALS[name]) in text) and text.strip():
-        report.add("KEY011", path, 0, f"{name} holds credentials.")
+    if name in CREDENTIALS and text.strip():
+        word = CREDENTIALS[name]
+        held = [
+            line
+            for line in text.splitlines()
+            if word is None or (word in line and not re.search(re.escape(word) + r"\s*[=:]?\s*[\"']?(\$|<|\{\{)", line))
+        ]
+        if [line for line in held if line.strip() and not line.lstrip().startswith("#")]:
+            report.add("KEY011", path, 0, f"{name} holds credentials.", severity="warning" if staged(path) else None)
     if (name == ".env" or name.startswith(".env.")) and not name.endswith((".example", ".sample", ".template", ".dist")):
         environment(report, path, text)
     told: set[tuple[int, str]] = set()
@@ -125,6 +132,14 @@ def one_file(report: Report, scan: Any, kinds: dict[str, str], path: Path) -> No
                     evidence=redacted(secret.secret_value or ""),
                     severity="warning" if testing and rule != "KEY008" else "info" if testing else None,
                 )
+
+
+def staged(path: Path) -> bool:
+    """Whether a file is a test, an example or a text, where a secret is most often made up."""
+    return any("test" in part or part in ("docs", "examples", "fixtures") for part in path.parts) or path.suffix in (
+        ".md",
+        ".rst",
+    )
 
 
 def worth(rule: str, value: str, line: str, path: Path) -> bool:
