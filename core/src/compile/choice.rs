@@ -31,7 +31,8 @@ impl EngineOptions {
         Self { engine: std::env::var("CENOTE_ENGINE").ok(), isa: std::env::var("CENOTE_ISA").ok() }
     }
 
-    fn isa(&self) -> Isa {
+    /// The instruction set to use.
+    pub(crate) fn isa(&self) -> Isa {
         self.isa.as_deref().and_then(Isa::named).unwrap_or_else(Isa::detect)
     }
 }

@@ -32,6 +32,7 @@ pub(crate) fn row(
     let (classes, groups) = flat.grid();
     let mut sums = vec![0.0; classes];
     let mut values = vec![0.0; finish.values()];
+    let mut labels = vec![0; usize::from(finish.has_labels())];
     for group in 0..groups {
         for (class, sum) in sums.iter_mut().enumerate() {
             if let Some(root) = flat.root(class * groups + group) {
@@ -40,7 +41,13 @@ pub(crate) fn row(
         }
         values.fill(0.0);
         values[..classes].copy_from_slice(&sums);
-        finish.unify(&mut values, 0.0, hash)?;
+        let mut refused = None;
+        finish.unify(&mut values, 1, None, &mut labels, |_| hash(), &mut |_, refusal| {
+            refused.get_or_insert(refusal);
+        });
+        if let Some(refusal) = refused {
+            return Err(refusal);
+        }
         for (class, value) in values.iter().enumerate().take(classes) {
             put(group * classes + class, *value);
         }

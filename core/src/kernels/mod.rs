@@ -13,6 +13,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod cpu;
+mod linear;
 mod portable;
 mod rows;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod waves_avx512;
 use std::ops::Range;
 
 pub(crate) use cpu::Isa;
+pub(crate) use linear::{Products, Slots, TERMS};
 pub(crate) use rows::RowData;
 pub(crate) use waves::WaveScratch;
 

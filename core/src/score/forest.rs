@@ -9,7 +9,7 @@ use cenote_mojo::{Artifact, Body, Category};
 
 use super::blocks::Slice;
 use super::exp::exp;
-use super::{Refusal, calibrate, java, label, link, put};
+use super::{Refusal, add_offsets, calibrate, label, link, write};
 use crate::compile::{self, Block, Engine, EngineOptions, FlatForest};
 use crate::error::{Error, ErrorKind};
 
@@ -81,23 +81,20 @@ impl ForestScorer {
         refuse: &mut dyn FnMut(usize, Refusal),
     ) {
         let Block { columns, rows } = *block;
-        let mut sums = vec![0.0; self.sums * rows];
-        self.engine.sums(block, &mut sums);
-        let mut numbers = vec![0.0; self.finish.numbers()];
-        for row in 0..rows {
-            let outcome = self.guard(|column| columns[column][row]).and_then(|()| {
-                numbers.fill(0.0);
-                for (class, number) in numbers.iter_mut().enumerate().take(self.sums) {
-                    *number = sums[class * rows + row];
+        let mut numbers = vec![0.0; self.finish.numbers() * rows];
+        let mut labels = vec![0; if self.finish.has_labels() { rows } else { 0 }];
+        if self.guard.is_some() {
+            let feature = |row: usize| move |column: usize| columns[column][row];
+            for row in 0..rows {
+                if let Err(refusal) = self.guard(feature(row)) {
+                    refuse(row, refusal);
                 }
-                let hash = || columns.iter().fold(0, |hash, column| hash ^ label::hash_of(column[row]));
-                self.finish.numbers_and_label(&mut numbers, offset.map_or(0.0, |offset| offset[row]), hash)
-            });
-            match outcome {
-                Ok(label) => put(out, row, label, &numbers),
-                Err(refusal) => refuse(row, refusal),
             }
         }
+        self.engine.sums(block, &mut numbers[..self.sums * rows]);
+        let hash = |row: usize| columns.iter().fold(0, |hash, column| hash ^ label::hash_of(column[row]));
+        self.finish.numbers_and_labels(&mut numbers, rows, offset, &mut labels, hash, refuse);
+        write(out, 0, rows, &labels, &numbers);
     }
 
     pub(crate) fn score_row(
@@ -109,8 +106,14 @@ impl ForestScorer {
         self.guard(|column| row[column])?;
         out.fill(0.0);
         self.engine.row_sums(row, &mut out[..self.sums]);
-        let hash = || row.iter().fold(0, |hash, feature| hash ^ label::hash_of(*feature));
-        self.finish.numbers_and_label(out, offset, hash)
+        let hash = |_| row.iter().fold(0, |hash, feature| hash ^ label::hash_of(*feature));
+        let mut label = [0];
+        let label = &mut label[..usize::from(self.finish.has_labels())];
+        let mut refused = None;
+        self.finish.numbers_and_labels(out, 1, Some(&[offset]), label, hash, &mut |_, refusal| {
+            refused.get_or_insert(refusal);
+        });
+        refused.map_or(Ok(label.first().copied()), Err)
     }
 
     fn guard(&self, feature: impl Fn(usize) -> f64 + Copy) -> Result<(), Refusal> {
@@ -194,100 +197,154 @@ impl Finish {
         self.values() + if self.calibration.is_some() { 2 } else { 0 }
     }
 
-    /// From the sums in the front of `numbers`, zeros behind them, to all numbers and the label.
-    fn numbers_and_label(
-        &self,
-        numbers: &mut [f64],
-        offset: f64,
-        hash: impl FnOnce() -> i64,
-    ) -> Result<Option<u32>, Refusal> {
-        let (values, calibrated) = numbers.split_at_mut(self.values());
-        let label = self.unify(values, offset, hash)?;
-        if let (Some(calibration), [first, second]) = (&self.calibration, calibrated) {
-            let p = calibrate::second_class(calibration, values[0], values[1])?;
-            (*first, *second) = (1.0 - p, p);
-        }
-        Ok(label)
+    /// Whether a row has a label.
+    pub(crate) fn has_labels(&self) -> bool {
+        self.classes > 0
     }
 
-    /// From the sums in the front of `values`, zeros behind them, to the prediction, or the probabilities and the label.
+    /// From the sums in the front of `numbers`, zeros behind them, to all numbers and the labels. Numbers stand in columns
+    /// of `rows`, one after the other; `hash` gives what seeds the draw among equal classes of a row.
+    fn numbers_and_labels(
+        &self,
+        numbers: &mut [f64],
+        rows: usize,
+        offsets: Option<&[f64]>,
+        labels: &mut [u32],
+        hash: impl Fn(usize) -> i64,
+        refuse: &mut dyn FnMut(usize, Refusal),
+    ) {
+        let (values, calibrated) = numbers.split_at_mut(self.values() * rows);
+        self.unify(values, rows, offsets, labels, hash, refuse);
+        let Some(calibration) = &self.calibration else { return };
+        let ((first, second), of_class) = (calibrated.split_at_mut(rows), values.split_at(rows));
+        for row in 0..rows {
+            match calibrate::second_class(calibration, of_class.0[row], of_class.1[row]) {
+                Ok(p) => (first[row], second[row]) = (1.0 - p, p),
+                Err(refusal) => refuse(row, refusal),
+            }
+        }
+    }
+
+    /// From the sums in the front of `values`, zeros behind them, to the prediction, or the probabilities and the labels.
+    /// Values stand in columns of `rows`, one after the other.
     pub(crate) fn unify(
         &self,
         values: &mut [f64],
-        offset: f64,
-        hash: impl FnOnce() -> i64,
-    ) -> Result<Option<u32>, Refusal> {
+        rows: usize,
+        offsets: Option<&[f64]>,
+        labels: &mut [u32],
+        hash: impl Fn(usize) -> i64,
+        refuse: &mut dyn FnMut(usize, Refusal),
+    ) {
+        let two = self.values() == 2;
+        let (first, rest) = values.split_at_mut(rows);
+        let through = |link: Link, init_f: f64, sums: &mut [f64]| {
+            sums.iter_mut().for_each(|sum| *sum += init_f);
+            add_offsets(sums, offsets);
+            link::gbm_inverses(link, sums);
+        };
         match self.rule {
             Rule::GbmBinary { link, init_f } => {
-                let second = link::gbm_inverse(link, values[0] + init_f + offset);
-                values[1] = second;
-                values[0] = 1.0 - second;
+                through(link, init_f, first);
+                rest.copy_from_slice(first);
+                first.iter_mut().for_each(|value| *value = 1.0 - *value);
             }
             Rule::GbmSoftmax { init_f } => {
-                if let [first, second] = values {
-                    *first += init_f + offset;
-                    *second = -*first;
+                if two {
+                    for (row, (first, second)) in first.iter_mut().zip(rest).enumerate() {
+                        *first += init_f + offsets.map_or(0.0, |offsets| offsets[row]);
+                        *second = -*first;
+                    }
                 }
-                rescale(values);
+                rescale(values, rows);
             }
-            Rule::GbmSingle { link, init_f } if self.classes == 0 => {
-                values[0] = link::gbm_inverse(link, values[0] + init_f + offset);
-                return Ok(None);
-            }
+            Rule::GbmSingle { link, init_f } if self.classes == 0 => return through(link, init_f, first),
             // A custom distribution of two classes: H2O's scorer takes the response for the label's index.
             Rule::GbmSingle { link, init_f } => {
-                let index = link::gbm_inverse(link, 0.0 + init_f + offset) as i32;
-                return match u32::try_from(index) {
-                    Ok(label) if (label as usize) < self.classes => Ok(Some(label)),
-                    _ => Err(Refusal::index(i64::from(index), self.classes)),
-                };
+                for (row, label) in labels.iter_mut().enumerate() {
+                    let offset = offsets.map_or(0.0, |offsets| offsets[row]);
+                    let index = link::gbm_inverse(link, 0.0 + init_f + offset) as i32;
+                    match u32::try_from(index) {
+                        Ok(found) if (found as usize) < self.classes => *label = found,
+                        _ => refuse(row, Refusal::index(i64::from(index), self.classes)),
+                    }
+                }
+                return;
             }
-            Rule::DrfMean { groups } => {
-                values[0] /= groups;
-                return Ok(None);
-            }
+            Rule::DrfMean { groups } => return first.iter_mut().for_each(|sum| *sum /= groups),
             Rule::DrfBinary { groups } => {
-                values[0] /= groups;
-                values[1] = 1.0 - values[0];
-            }
-            Rule::DrfVotes => {
-                let sum = values.iter().fold(0.0, |sum, value| sum + value);
-                if sum > 0.0 {
-                    values.iter_mut().for_each(|value| *value /= sum);
+                for (first, second) in first.iter_mut().zip(rest) {
+                    *first /= groups;
+                    *second = 1.0 - *first;
                 }
             }
+            Rule::DrfVotes => normalise(values, rows, None),
         }
         if let Some(balance) = &self.balance {
-            correct(values, balance);
+            normalise(values, rows, Some(balance));
         }
-        if let [_, second] = values {
-            return Ok(Some(label::of_two(*second, self.threshold)));
+        if two {
+            for (label, second) in labels.iter_mut().zip(&values[rows..]) {
+                *label = label::of_two(*second, self.threshold);
+            }
+            return;
         }
-        label::of_many(values, self.priors.as_deref(), hash).map(Some)
+        for (row, label) in labels.iter_mut().enumerate() {
+            match label::of_many(values, rows, row, self.priors.as_deref(), || hash(row)) {
+                Ok(found) => *label = found,
+                Err(refusal) => refuse(row, refusal),
+            }
+        }
     }
 }
+
+/// Rows that are taken at once where a row's classes are summed.
+const LANES: usize = 8;
 
 /// Exponentials that sum to 1, each of the distance to the greatest.
-fn rescale(values: &mut [f64]) {
-    let greatest = values.iter().fold(f64::NEG_INFINITY, |greatest, value| java::max(greatest, *value));
-    let mut sum = 0.0;
-    for value in &mut *values {
-        *value = exp(*value - greatest);
-        sum += *value;
+fn rescale(values: &mut [f64], rows: usize) {
+    for from in (0..rows).step_by(LANES) {
+        let lanes = from..rows.min(from + LANES);
+        let (mut greatest, mut sums) = ([f64::NEG_INFINITY; LANES], [0.0; LANES]);
+        for class in values.chunks_exact(rows) {
+            for (greatest, value) in greatest.iter_mut().zip(&class[lanes.clone()]) {
+                // NaN stays; which of two zeros it is does not matter.
+                *greatest = if *value > *greatest || value.is_nan() { *value } else { *greatest };
+            }
+        }
+        for class in values.chunks_exact_mut(rows) {
+            for ((value, greatest), sum) in class[lanes.clone()].iter_mut().zip(greatest).zip(&mut sums) {
+                *value = exp(*value - greatest);
+                *sum += *value;
+            }
+        }
+        for class in values.chunks_exact_mut(rows) {
+            class[lanes.clone()].iter_mut().zip(sums).for_each(|(value, sum)| *value /= sum);
+        }
     }
-    values.iter_mut().for_each(|value| *value /= sum);
 }
 
-/// Undoes the balancing of classes in the probabilities.
-fn correct(values: &mut [f64], balance: &[(f64, f64)]) {
-    let mut sum = 0.0;
-    for (value, (before, after)) in values.iter_mut().zip(balance) {
-        if *before != 0.0 && *after != 0.0 {
-            *value *= before / after;
+/// Divides each row's values by their sum, where that is above 0, after the balancing of classes is undone if it was done.
+fn normalise(values: &mut [f64], rows: usize, balance: Option<&[(f64, f64)]>) {
+    for from in (0..rows).step_by(LANES) {
+        let lanes = from..rows.min(from + LANES);
+        let mut sums = [0.0; LANES];
+        for (number, class) in values.chunks_exact_mut(rows).enumerate() {
+            let factor = match balance.and_then(|balance| balance.get(number)) {
+                Some((before, after)) if *before != 0.0 && *after != 0.0 => Some(before / after),
+                _ => None,
+            };
+            for (value, sum) in class[lanes.clone()].iter_mut().zip(&mut sums) {
+                if let Some(factor) = factor {
+                    *value *= factor;
+                }
+                *sum += *value;
+            }
         }
-        sum += *value;
-    }
-    if sum > 0.0 {
-        values.iter_mut().for_each(|value| *value /= sum);
+        for class in values.chunks_exact_mut(rows) {
+            for (value, sum) in class[lanes.clone()].iter_mut().zip(sums) {
+                *value = if sum > 0.0 { *value / sum } else { *value };
+            }
+        }
     }
 }

@@ -9,13 +9,20 @@ use cenote_mojo::{Artifact, Category};
 
 use super::blocks::Slice;
 use super::exp::exp;
-use super::link::glm_inverse;
-use super::{Refusal, put};
+use super::link::glm_inverses;
+use super::{Refusal, add_offsets, write};
 use crate::compile::Block;
+use crate::kernels::{Isa, Products, Slots, TERMS};
+
+/// Sums that are held at once, over all predictors: with the columns they are added from they stay in the first cache.
+const SUMS: usize = 2048;
+/// The most rows that are taken at once.
+const MOST_ROWS: usize = 1024;
 
 /// A GLM ready to score.
 #[derive(Debug)]
 pub(crate) struct GlmScorer {
+    isa: Isa,
     kind: GlmKind,
     /// Whether the answer is two classes of which `kind` gives the second's probability.
     threshold: f64,
@@ -39,6 +46,17 @@ struct Factor {
     missing: f64,
     /// 1 if level 0 has no coefficient.
     skipped: i32,
+    /// What each code adds, if no code stops a row.
+    table: Option<Table>,
+}
+
+/// What the codes of a column add to each predictor.
+#[derive(Debug)]
+struct Table {
+    slots: Slots,
+    /// How many slots a predictor has.
+    width: usize,
+    values: Box<[f64]>,
 }
 
 /// A numeric column.
@@ -51,7 +69,7 @@ struct Term {
 }
 
 impl GlmScorer {
-    pub(crate) fn new(artifact: &Artifact, glm: &Glm) -> Self {
+    pub(crate) fn new(artifact: &Artifact, glm: &Glm, isa: Isa) -> Self {
         let classes = artifact.manifest.n_classes;
         let (numbers, predictors, run) = match glm.kind {
             GlmKind::Single { binomial, .. } => (if binomial { 2 } else { 1 }, 1, glm.beta.len()),
@@ -61,11 +79,16 @@ impl GlmScorer {
         let impute = |values: Option<f64>| values.filter(|_| glm.mean_imputation).unwrap_or(f64::NAN);
         let bounds = |at: usize| glm.cat_offsets.get(at).copied().unwrap_or_default();
         let factors = (0..glm.cats)
-            .map(|at| Factor {
-                begin: bounds(at),
-                end: bounds(at + 1),
-                missing: impute(glm.cat_modes.get(at).map(|mode| f64::from(*mode))),
-                skipped: i32::from(!glm.use_all_factor_levels),
+            .map(|at| {
+                let mut factor = Factor {
+                    begin: bounds(at),
+                    end: bounds(at + 1),
+                    missing: impute(glm.cat_modes.get(at).map(|mode| f64::from(*mode))),
+                    skipped: i32::from(!glm.use_all_factor_levels),
+                    table: None,
+                };
+                factor.table = Table::new(&factor, predictors, run, &glm.beta);
+                factor
             })
             .collect();
         let first = bounds(glm.cats) as usize;
@@ -85,6 +108,7 @@ impl GlmScorer {
             .collect();
         debug_assert!(artifact.manifest.category != Category::Regression || numbers == 1);
         Self {
+            isa,
             kind: glm.kind.clone(),
             threshold: artifact.manifest.default_threshold,
             numbers,
@@ -103,43 +127,76 @@ impl GlmScorer {
         out: &mut [Slice<'_>],
         refuse: &mut dyn FnMut(usize, Refusal),
     ) {
-        let Block { columns, rows } = *block;
-        let mut sums = vec![0.0; self.predictors * rows];
-        let mut refused = vec![false; rows];
-        for (predictor, sums) in sums.chunks_mut(rows.max(1)).enumerate() {
-            let beta = predictor * self.run;
-            for (factor, column) in self.factors.iter().zip(columns) {
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    match factor.coefficient(column[row], beta, &self.beta) {
-                        Ok(Some(coefficient)) => *sum += coefficient,
-                        Ok(None) => {}
-                        Err(refusal) => {
-                            if !std::mem::replace(&mut refused[row], true) {
-                                refuse(row, refusal);
-                            }
-                        }
-                    }
+        let most = (SUMS / self.predictors).clamp(64, MOST_ROWS).min(block.rows);
+        let mut numbers = vec![0.0; self.numbers * most];
+        let mut labels = vec![0; if self.has_labels() { most } else { 0 }];
+        let mut found = vec![0; most];
+        let mut odd = vec![0; most];
+        for from in (0..block.rows).step_by(most.max(1)) {
+            let rows = most.min(block.rows - from);
+            let numbers = &mut numbers[..self.numbers * rows];
+            let labels = &mut labels[..if self.has_labels() { rows } else { 0 }];
+            let odd = &mut odd[..rows];
+            self.predictors(block, from, numbers, &mut found[..rows], odd);
+            let offsets = offset.map(|offset| &offset[from..from + rows]);
+            self.finish(numbers, rows, offsets, labels, &mut |row, refusal| {
+                if odd[row] == 0 {
+                    refuse(from + row, refusal);
+                }
+            });
+            write(out, from, rows, labels, numbers);
+            for row in (0..rows).filter(|row| odd[*row] != 0).map(|row| from + row) {
+                let features: Vec<f64> = block.columns.iter().map(|column| column[row]).collect();
+                let mut numbers = vec![0.0; self.numbers];
+                match self.score_row(&features, offset.map_or(0.0, |offset| offset[row]), &mut numbers) {
+                    Ok(label) => write(out, row, 1, label.as_slice(), &numbers),
+                    Err(refusal) => refuse(row, refusal),
                 }
             }
-            for term in &self.terms {
-                let coefficient = self.beta[beta + term.coefficient];
-                for (sum, value) in sums.iter_mut().zip(columns[term.column]) {
-                    *sum += coefficient * term.imputed(*value);
+        }
+    }
+
+    /// Writes the linear predictors of the rows from `from` on, as many as `odd`, one predictor after the other. The rows
+    /// that are marked odd have values that are no code, or stop the row.
+    fn predictors(
+        &self,
+        block: &Block<'_>,
+        from: usize,
+        sums: &mut [f64],
+        found: &mut [u32],
+        odd: &mut [u8],
+    ) {
+        let rows = odd.len();
+        sums.fill(0.0);
+        odd.fill(0);
+        for (factor, column) in self.factors.iter().zip(block.columns) {
+            let Some(table) = &factor.table else {
+                odd.fill(1);
+                continue;
+            };
+            self.isa.slots(table.slots, &column[from..from + rows], found, odd);
+            for (sums, values) in sums.chunks_exact_mut(rows).zip(table.values.chunks_exact(table.width)) {
+                for (sum, slot) in sums.iter_mut().zip(&*found) {
+                    *sum += values[*slot as usize];
                 }
             }
-            let intercept = self.beta[beta + self.run - 1];
+        }
+        let (fours, rest) = self.terms.as_chunks::<TERMS>();
+        for (predictor, sums) in sums.chunks_exact_mut(rows).enumerate().take(self.predictors) {
+            let beta = &self.beta[predictor * self.run..][..self.run];
+            for terms in fours {
+                self.isa.add_products(&products(terms, beta, block, from), sums);
+            }
+            for term in rest.as_chunks::<1>().0 {
+                self.isa.add_products(&products(term, beta, block, from), sums);
+            }
+            let intercept = beta[self.run - 1];
             sums.iter_mut().for_each(|sum| *sum += intercept);
         }
-        let mut numbers = vec![0.0; self.numbers];
-        for row in (0..rows).filter(|row| !refused[*row]) {
-            for (predictor, number) in numbers.iter_mut().enumerate().take(self.predictors) {
-                *number = sums[predictor * rows + row];
-            }
-            match self.finish(&mut numbers, offset.map_or(0.0, |offset| offset[row])) {
-                Ok(label) => put(out, row, label, &numbers),
-                Err(refusal) => refuse(row, refusal),
-            }
-        }
+    }
+
+    fn has_labels(&self) -> bool {
+        !matches!(self.kind, GlmKind::Single { binomial: false, .. })
     }
 
     pub(crate) fn score_row(
@@ -161,26 +218,86 @@ impl GlmScorer {
             }
             *sum += self.beta[beta + self.run - 1];
         }
-        self.finish(out, offset)
+        let mut label = [0];
+        let label = &mut label[..usize::from(self.has_labels())];
+        let mut refused = None;
+        self.finish(out, 1, Some(&[offset]), label, &mut |_, refusal| refused = Some(refusal));
+        refused.map_or(Ok(label.first().copied()), Err)
     }
 
-    /// From the linear predictors in the front of `numbers` to the numbers and the label.
-    fn finish(&self, numbers: &mut [f64], offset: f64) -> Result<Option<u32>, Refusal> {
+    /// From the linear predictors in the front of `numbers`, one column of `rows` after the other, to the columns of
+    /// numbers and the labels.
+    fn finish(
+        &self,
+        numbers: &mut [f64],
+        rows: usize,
+        offsets: Option<&[f64]>,
+        labels: &mut [u32],
+        refuse: &mut dyn FnMut(usize, Refusal),
+    ) {
         match self.kind {
             GlmKind::Single { link, binomial, tweedie_link_power } => {
-                let mean = glm_inverse(link, tweedie_link_power, numbers[0] + offset);
-                if !binomial {
-                    numbers[0] = mean;
-                    return Ok(None);
+                let (first, second) = numbers.split_at_mut(rows);
+                add_offsets(first, offsets);
+                glm_inverses(link, tweedie_link_power, first);
+                if binomial {
+                    second.copy_from_slice(first);
+                    for ((first, mean), label) in first.iter_mut().zip(second).zip(labels) {
+                        *first = 1.0 - *mean;
+                        *label = u32::from(*mean >= self.threshold);
+                    }
                 }
-                numbers[0] = 1.0 - mean;
-                numbers[1] = mean;
-                Ok(Some(u32::from(mean >= self.threshold)))
             }
             // H2O's multinomial scorer takes no offset.
-            GlmKind::Multinomial => Ok(Some(softmax(numbers))),
-            GlmKind::Ordinal => ordinal(numbers, offset).map(Some),
+            GlmKind::Multinomial => softmax(numbers, rows, labels),
+            GlmKind::Ordinal => {
+                let predictors = numbers.len() - rows;
+                for values in numbers[..predictors].chunks_exact_mut(rows) {
+                    add_offsets(values, offsets);
+                }
+                ordinal(numbers, rows, labels, refuse);
+            }
         }
+    }
+}
+
+/// The products that `terms` stand for, from the row `from` on.
+fn products<'b, const N: usize>(
+    terms: &[Term; N],
+    beta: &[f64],
+    block: &Block<'b>,
+    from: usize,
+) -> Products<'b, N> {
+    Products {
+        columns: terms.each_ref().map(|term| &block.columns[term.column][from..]),
+        coefficients: terms.each_ref().map(|term| beta[term.coefficient]),
+        missing: terms.each_ref().map(|term| term.missing),
+    }
+}
+
+impl Table {
+    /// What [`Factor::coefficient`] says of each code; `None` if it stops a row at one.
+    fn new(factor: &Factor, predictors: usize, run: usize, beta: &[f64]) -> Option<Self> {
+        // Adding this changes no sum, as adding 0 would -0.
+        let nothing = -0.0;
+        let beyond = u32::try_from(factor.end - factor.begin + factor.skipped).ok()?;
+        let missing = factor.coefficient(f64::NAN, 0, beta).is_ok().then_some(beyond + 1);
+        let width = beyond as usize + 1 + usize::from(missing.is_some());
+        let mut values = Vec::with_capacity(predictors * width);
+        for predictor in 0..predictors {
+            let added = |value: f64| {
+                let coefficient = factor.coefficient(value, predictor * run, beta);
+                coefficient.map(|coefficient| coefficient.unwrap_or(nothing)).ok()
+            };
+            for code in 0..beyond {
+                values.push(added(f64::from(code))?);
+            }
+            values.push(nothing);
+            if missing.is_some() {
+                values.push(added(f64::NAN)?);
+            }
+        }
+        Some(Self { slots: Slots { beyond, missing }, width, values: values.into() })
     }
 }
 
@@ -221,42 +338,54 @@ impl Term {
 }
 
 /// Exponentials that sum to 1, each of the distance to the greatest or to 0; the label is the first of the greatest.
-fn softmax(values: &mut [f64]) -> u32 {
-    let greatest =
-        values.iter().fold(0.0, |greatest, value| if *value > greatest { *value } else { greatest });
-    let mut sum = 0.0;
-    for value in &mut *values {
-        *value = exp(*value - greatest);
-        sum += *value;
-    }
-    let scale = 1.0 / sum;
-    let (mut label, mut most) = (0, 0.0);
-    for (class, value) in values.iter_mut().enumerate() {
-        *value *= scale;
-        if *value > most {
-            most = *value;
-            label = class as u32;
+fn softmax(values: &mut [f64], rows: usize, labels: &mut [u32]) {
+    const LANES: usize = 8;
+    for (from, labels) in (0..rows).step_by(LANES).zip(labels.chunks_mut(LANES)) {
+        let lanes = from..from + labels.len();
+        let (mut greatest, mut sums, mut most) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        for class in values.chunks_exact(rows) {
+            for (greatest, value) in greatest.iter_mut().zip(&class[lanes.clone()]) {
+                *greatest = if *value > *greatest { *value } else { *greatest };
+            }
+        }
+        for class in values.chunks_exact_mut(rows) {
+            for ((value, greatest), sum) in class[lanes.clone()].iter_mut().zip(greatest).zip(&mut sums) {
+                *value = exp(*value - greatest);
+                *sum += *value;
+            }
+        }
+        let scales = sums.map(|sum| 1.0 / sum);
+        labels.fill(0);
+        for (number, class) in values.chunks_exact_mut(rows).enumerate() {
+            let lanes = class[lanes.clone()].iter_mut().zip(scales);
+            for ((value, scale), (most, label)) in lanes.zip(most.iter_mut().zip(&mut *labels)) {
+                *value *= scale;
+                *label = if *value > *most { number as u32 } else { *label };
+                *most = if *value > *most { *value } else { *most };
+            }
         }
     }
-    label
 }
 
 /// Differences of cumulative logits; the label is the first of the greatest that is above 0, and without one H2O throws.
-fn ordinal(values: &mut [f64], offset: f64) -> Result<u32, Refusal> {
-    let classes = values.len();
-    let mut below = 0.0;
-    for value in &mut values[..classes - 1] {
-        let up_to = 1.0 / (1.0 + exp(-(*value + offset)));
-        *value = up_to - below;
-        below = up_to;
-    }
-    values[classes - 1] = 1.0 - below;
-    let (mut label, mut most) = (None, 0.0);
-    for (class, value) in values.iter().enumerate() {
-        if *value > most {
-            most = *value;
-            label = Some(class as u32);
+fn ordinal(values: &mut [f64], rows: usize, labels: &mut [u32], refuse: &mut dyn FnMut(usize, Refusal)) {
+    let classes = values.len() / rows;
+    for (row, label) in labels.iter_mut().enumerate() {
+        let mut below = 0.0;
+        let (mut found, mut most) = (None, 0.0);
+        for class in 0..classes {
+            let value = &mut values[class * rows + row];
+            let up_to = if class + 1 < classes { 1.0 / (1.0 + exp(-*value)) } else { 1.0 };
+            *value = up_to - below;
+            below = up_to;
+            if *value > most {
+                most = *value;
+                found = Some(class as u32);
+            }
+        }
+        match found {
+            Some(class) => *label = class,
+            None => refuse(row, Refusal::index(-1, classes)),
         }
     }
-    label.ok_or_else(|| Refusal::index(-1, classes))
 }

@@ -13,22 +13,28 @@ pub(crate) fn of_two(second: f64, threshold: f64) -> u32 {
 
 /// The label of the most probable of many classes. A tie is broken at random, weighted by the classes' prior shares,
 /// with a generator that the row's own bits seed: `hash` gives that seed.
+///
+/// `classes` are columns of `rows` probabilities each, one column after the other.
 pub(crate) fn of_many(
-    probabilities: &[f64],
+    classes: &[f64],
+    rows: usize,
+    row: usize,
     priors: Option<&[f64]>,
     hash: impl FnOnce() -> i64,
 ) -> Result<u32, Refusal> {
     let mut best = 0;
+    let mut most = classes[row];
     let mut ties = 0;
-    for (class, probability) in probabilities.iter().enumerate().skip(1) {
-        if probabilities[best] < *probability {
-            best = class;
-            ties = 0;
-        } else if probabilities[best] == *probability {
-            ties += 1;
-        }
+    for (class, column) in classes.chunks_exact(rows).enumerate().skip(1) {
+        let probability = column[row];
+        ties = if most < probability { 0 } else { ties + i32::from(most == probability) };
+        (best, most) = if most < probability { (class, probability) } else { (best, most) };
     }
-    if ties == 0 { Ok(best as u32) } else { break_tie(probabilities, priors, best, ties, hash()) }
+    if ties == 0 {
+        return Ok(best as u32);
+    }
+    let probabilities: Vec<f64> = classes.chunks_exact(rows).map(|column| column[row]).collect();
+    break_tie(&probabilities, priors, best, ties, hash())
 }
 
 #[cold]
@@ -97,21 +103,21 @@ mod tests {
 
     #[test]
     fn a_clear_lead_needs_no_draw() {
-        assert_eq!(of_many(&[0.2, 0.5, 0.3], None, || unreachable!()), Ok(1));
-        assert_eq!(of_many(&[f64::NAN, 0.5, 0.3], None, || unreachable!()), Ok(0));
+        assert_eq!(of_many(&[0.2, 0.5, 0.3], 1, 0, None, || unreachable!()), Ok(1));
+        assert_eq!(of_many(&[f64::NAN, 0.5, 0.3], 1, 0, None, || unreachable!()), Ok(0));
     }
 
     #[test]
     fn a_tie_without_priors_is_broken_by_the_hash() {
-        assert_eq!(of_many(&[0.5, 0.5], None, || 0), Ok(0));
-        assert_eq!(of_many(&[0.5, 0.5], None, || 1), Ok(1));
-        assert_eq!(of_many(&[0.2, 0.4, 0.4], None, || 3), Ok(2));
+        assert_eq!(of_many(&[0.5, 0.5], 1, 0, None, || 0), Ok(0));
+        assert_eq!(of_many(&[0.5, 0.5], 1, 0, None, || 1), Ok(1));
+        assert_eq!(of_many(&[0.2, 0.4, 0.4], 1, 0, None, || 3), Ok(2));
     }
 
     /// The draw for seed 0 is 0.73: past class 0's share of 0.4 / 0.6, though class 0 is not even in the lead.
     #[test]
     fn a_tie_is_drawn_by_prior_shares_with_class_0_always_among_the_tied() {
-        assert_eq!(of_many(&[0.2, 0.4, 0.4], Some(&[0.4, 0.4, 0.2]), || 0), Ok(2));
-        assert_eq!(of_many(&[0.2, 0.4, 0.4], Some(&[0.8, 0.0, 0.2]), || 0), Ok(0));
+        assert_eq!(of_many(&[0.2, 0.4, 0.4], 1, 0, Some(&[0.4, 0.4, 0.2]), || 0), Ok(2));
+        assert_eq!(of_many(&[0.2, 0.4, 0.4], 1, 0, Some(&[0.8, 0.0, 0.2]), || 0), Ok(0));
     }
 }

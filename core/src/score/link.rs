@@ -7,6 +7,16 @@ use cenote_mojo::algo::Link;
 use super::exp::exp;
 use super::java;
 
+/// [`gbm_inverse`] of each.
+pub(crate) fn gbm_inverses(link: Link, values: &mut [f64]) {
+    // The frequent ones by loops of their own.
+    match link {
+        Link::Logit => values.iter_mut().for_each(|value| *value = gbm_inverse(Link::Logit, *value)),
+        Link::Log => values.iter_mut().for_each(|value| *value = gbm_inverse(Link::Log, *value)),
+        link => values.iter_mut().for_each(|value| *value = gbm_inverse(link, *value)),
+    }
+}
+
 /// The inverse link of a GBM, whose exponential stops at 1e19.
 #[inline]
 pub(crate) fn gbm_inverse(link: Link, f: f64) -> f64 {
@@ -18,6 +28,15 @@ pub(crate) fn gbm_inverse(link: Link, f: f64) -> f64 {
         // Both bounds are -1e-5 in H2O.
         Link::Inverse => 1.0 / if f < 0.0 { java::min(-1e-5, f) } else { java::max(-1e-5, f) },
         _ => f,
+    }
+}
+
+/// [`glm_inverse`] of each.
+pub(crate) fn glm_inverses(link: Link, power: f64, values: &mut [f64]) {
+    match link {
+        Link::Logit => values.iter_mut().for_each(|value| *value = logistic(*value)),
+        Link::Log => values.iter_mut().for_each(|value| *value = exp(*value)),
+        link => values.iter_mut().for_each(|value| *value = glm_inverse(link, power, *value)),
     }
 }
 

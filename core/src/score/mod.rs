@@ -52,7 +52,7 @@ impl Scorer {
             Body::Gbm(_) | Body::Drf(_) => {
                 Ok(Scorer::Forest(Box::new(ForestScorer::new(artifact, options)?)))
             }
-            Body::Glm(glm) => Ok(Scorer::Glm(GlmScorer::new(artifact, glm))),
+            Body::Glm(glm) => Ok(Scorer::Glm(GlmScorer::new(artifact, glm, options.isa()))),
             _ => Err(ErrorKind::Unsupported {
                 operation: "scoring",
                 algorithm: artifact.manifest.algorithm.clone(),
@@ -105,22 +105,26 @@ impl Scorer {
     }
 }
 
-/// Distributes a row's label and numbers over the columns of a block.
-fn put(out: &mut [Slice<'_>], row: usize, label: Option<u32>, numbers: &[f64]) {
-    let mut numbers = numbers.iter();
+/// Writes labels, if the model has some, and columns of numbers, one after the other, to the rows from `from` on.
+fn write(out: &mut [Slice<'_>], from: usize, rows: usize, labels: &[u32], numbers: &[f64]) {
+    let mut numbers = numbers.chunks_exact(rows.max(1));
     for slice in out {
         match slice {
             Slice::Number(values) => {
-                if let Some(number) = numbers.next() {
-                    values[row] = *number;
+                if let Some(numbers) = numbers.next() {
+                    values[from..from + rows].copy_from_slice(numbers);
                 }
             }
-            Slice::Code(codes) => {
-                if let Some(label) = label {
-                    codes[row] = label;
-                }
-            }
-            Slice::Integer(_) => {}
+            Slice::Code(codes) if !labels.is_empty() => codes[from..from + rows].copy_from_slice(labels),
+            Slice::Code(_) | Slice::Integer(_) => {}
         }
+    }
+}
+
+/// Adds the offsets, or Java's 0.
+fn add_offsets(values: &mut [f64], offsets: Option<&[f64]>) {
+    match offsets {
+        Some(offsets) => values.iter_mut().zip(offsets).for_each(|(value, offset)| *value += offset),
+        None => values.iter_mut().for_each(|value| *value += 0.0),
     }
 }
