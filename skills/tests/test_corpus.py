@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from support import run
 
 CORPUS = Path(os.environ.get("SKILLS_CORPUS", "/nonexistent"))

@@ -190,17 +190,22 @@ def golden(report: Report, path: Path, model: Any, inputs: Path, outputs: Path, 
     except cenote.CenoteError as error:
         report.add("MOJO017", path, 0, f"the golden rows cannot be scored: {error}")
         return
-    missing = [c for c in model.output_names if c not in wanted[0]]
+    # H2O's frames name a probability by its label (or p0, p1); scorers of the Java wrapper write p_<label>.
+    columns = {c: next((n for n in (c, f"p_{c}", f"p_{c[1:]}") if n in wanted[0]), None) for c in model.output_names}
+    missing = [c for c, found in columns.items() if found is None]
     if missing:
         raise Unusable(f"{outputs} has no column {missing[0]!r}; the model answers {', '.join(model.output_names)}")
     wrong = 0
     for number, (prediction, row) in enumerate(zip(got, wanted, strict=True), 1):
         for name in model.output_names:
-            if not same(prediction[name], row[name], tolerance):
+            if not same(prediction[name], row[columns[name] or name], tolerance):
                 wrong += 1
                 if wrong <= 3:
                     report.add(
-                        "MOJO017", path, 0, f"golden row {number}: {name} is {prediction[name]!r}, expected {row[name]!r}."
+                        "MOJO017",
+                        path,
+                        0,
+                        f"golden row {number}: {name} is {prediction[name]!r}, expected {row[columns[name] or name]!r}.",
                     )
     report.data[path.name]["golden"] = {"rows": len(rows), "different": wrong}
 
