@@ -3,6 +3,7 @@
 //! In flow the `[columns]` and `[domains]` sections and the encoding keys; out flows [`Schema`]. Columns stand in
 //! the order of `model.ini`, so that index `i` here is index `i` of the `double[]` that H2O's scorer reads.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The levels of a categorical column, in H2O's order: the code of a level is its index.
@@ -87,5 +88,64 @@ impl Schema {
             Some(original) => &original.columns,
             None => &self.features,
         }
+    }
+
+    /// The names of input columns that the model reads but that a caller's table cannot be asked for; H2O takes them as
+    /// missing, and so may a scorer without being told to. Two kinds of file have such names:
+    ///
+    /// - A MOJO before 1.40 does not say how its categorical columns were encoded. It names what the encoding made:
+    ///   `x.Eigen`; `x.a`, `x.b` and `x.missing(NA)`; `x:0` and `x:1`.
+    /// - A column whose name begins with `#` is a comment to H2O's reader (`ModelMojoReader.parseModelInfo`). The names after
+    ///   it move up by one, the last is lost, and none of them can be relied on.
+    pub fn unsuppliable(&self) -> HashSet<&str> {
+        let names: HashSet<&str> = self.input_columns().iter().map(|column| column.name.as_str()).collect();
+        if names.contains("") || self.response.as_ref().is_some_and(|response| response.name.is_empty()) {
+            return names;
+        }
+        if self.original.is_some() {
+            return HashSet::new();
+        }
+        let made = |name: &&str| {
+            let one_hot = name
+                .match_indices('.')
+                .any(|(at, _)| names.contains(format!("{}.missing(NA)", &name[..at]).as_str()));
+            let bit = name.rsplit_once(':').is_some_and(|(column, bit)| {
+                bit.parse::<u32>().is_ok()
+                    && [0, 1].iter().all(|k| names.contains(format!("{column}:{k}").as_str()))
+            });
+            name.ends_with(".Eigen") || one_hot || bit
+        };
+        names.iter().copied().filter(made).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(names: &[&str], response: &str) -> Schema {
+        let columns = names.iter().map(|name| Column { name: (*name).to_owned(), domain: None });
+        Schema {
+            features: columns.collect(),
+            response: Some(Response { name: response.to_owned(), domain: None }),
+            offset_column: None,
+            fold_column: None,
+            encoding: CategoricalEncoding::Enum,
+            original: None,
+        }
+    }
+
+    #[test]
+    fn what_an_undescribed_encoding_made_is_not_the_callers() {
+        let old = schema(&["a.Eigen", "b.x", "b.missing(NA)", "c:0", "c:1", "d.x", "e:1", "f"], "y");
+        let mut made: Vec<&str> = old.unsuppliable().into_iter().collect();
+        made.sort_unstable();
+        assert_eq!(made, ["a.Eigen", "b.missing(NA)", "b.x", "c:0", "c:1"]);
+    }
+
+    #[test]
+    fn names_that_moved_up_cannot_be_relied_on() {
+        assert_eq!(schema(&["a", "b"], "").unsuppliable().len(), 2);
+        assert!(schema(&["a", "b"], "y").unsuppliable().is_empty());
     }
 }

@@ -90,6 +90,8 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Encoder {
     inputs: Vec<Input>,
+    /// Which of them a caller must supply.
+    required: Vec<bool>,
     places: HashMap<Box<str>, Place>,
     offset: Option<Box<str>>,
     features: usize,
@@ -141,14 +143,16 @@ impl Encoder {
         if let Some(name) = &offset {
             places.entry(name.clone()).or_default().offset = true;
         }
-        Self { inputs, places, offset, features }
+        let unsuppliable = schema.unsuppliable();
+        let required = inputs.iter().map(|input| !unsuppliable.contains(&*input.name)).collect();
+        Self { inputs, required, places, offset, features }
     }
 
     /// The names that a caller must supply.
     pub(crate) fn required(&self) -> impl Iterator<Item = &str> {
-        let inputs = self.inputs.iter().enumerate();
-        let inputs =
-            inputs.filter(|(at, input)| self.place(&input.name).is_some_and(|p| p.input == Some(*at)));
+        let inputs = self.inputs.iter().enumerate().filter(|(at, input)| {
+            self.required[*at] && self.place(&input.name).is_some_and(|place| place.input == Some(*at))
+        });
         let offset = self.offset().filter(|name| self.place(name).is_some_and(|place| place.input.is_none()));
         inputs.map(|(_, input)| &*input.name).chain(offset)
     }
