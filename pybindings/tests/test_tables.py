@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import math
 from typing import Any, Literal
 
@@ -243,6 +244,14 @@ def test_dict_of_arrays_gives_arrays(iris: Case, numbers: np.ndarray, answers: n
     found = iris.model.predict({name: numbers[:, ix] for ix, name in enumerate(iris.model.feature_names)})
     assert all(isinstance(column, np.ndarray) for column in found.values())
     np.testing.assert_array_equal(found[iris.model.output_names[1]], answers[:, 1])
+
+
+def test_dict_of_any_sequences(iris: Case) -> None:
+    names = iris.model.feature_names
+    expected = iris.model.predict({name: [0.0, 1.0] for name in names})
+    for column in ((0, 1), range(2), array.array("d", [0, 1]), pl.Series([0, 1]), pd.Series([0, 1]), pa.array([0, 1]),
+                   pa.chunked_array([[0], [1]]), pd.Series([0, 1], dtype="int64[pyarrow]")):
+        assert iris.model.predict({**dict.fromkeys(names, [0.0, 1.0]), names[0]: column}) == expected
 
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool", "float16", "float32"]

@@ -7,7 +7,7 @@ use cenote::{Cell, Row};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PySequence, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PySequence, PyString};
 
 use super::arrow::ArrowColumn;
 use super::objects::{Object, Objects};
@@ -39,7 +39,11 @@ pub(crate) fn is_row(dict: &Bound<'_, PyDict>, wanted: &Wanted) -> PyResult<bool
 
 /// Whether a value of a dict is a column and not a cell.
 fn is_many(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if value.is_none() || value.is_instance_of::<PyString>() {
+    if value.is_none()
+        || value.is_instance_of::<PyString>()
+        || value.is_instance_of::<PyBytes>()
+        || value.is_instance_of::<PyByteArray>()
+    {
         return Ok(false);
     }
     let py = value.py();
@@ -47,8 +51,7 @@ fn is_many(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     if let Some(shape) = value.getattr_opt(intern!(py, "shape"))? {
         return Ok(shape.len().is_ok_and(|dimensions| dimensions > 0));
     }
-    Ok(value.is_instance_of::<PyList>()
-        || value.is_instance_of::<PyTuple>()
+    Ok(value.cast::<PySequence>().is_ok()
         || value.hasattr(intern!(py, "__arrow_c_array__"))?
         || value.hasattr(intern!(py, "__arrow_c_stream__"))?)
 }
