@@ -154,7 +154,7 @@ pub(crate) fn store(py: Python<'_>, error: &store::Error) -> PyErr {
             });
         }
         ErrorKind::Deadline { .. } => Class::StoreTimeout,
-        ErrorKind::Connection { .. } => Class::StoreConnection,
+        ErrorKind::Connection { .. } | ErrorKind::CircuitOpen { .. } => Class::StoreConnection,
         ErrorKind::Config { .. }
         | ErrorKind::View { .. }
         | ErrorKind::Key { .. }
