@@ -67,6 +67,12 @@ test-examples: wheel ## runs every example, the demo among them
 	$(BIN)/pip install -q --disable-pip-version-check -r examples/python/requirements.txt -r examples/demo/requirements.txt
 	$(BIN)/python examples/run_all.py --rust target/release
 
+.PHONY: test-skills
+test-skills: wheel ## the agent skills: their format, scripts and templates
+	$(PYTHON) -m venv target/venv-skills
+	target/venv-skills/bin/pip install -q --disable-pip-version-check -r skills/requirements-test.txt target/wheels/cenote-*.whl
+	cd skills && ../target/venv-skills/bin/python -m pytest -q -n 2 tests
+
 .PHONY: demo
 demo: system wheel ## features from PostgreSQL by key, scored by an H2O model, checked against H2O's own values
 	$(CARGO) build -q --release -p cenote-examples --bin demo
