@@ -137,7 +137,14 @@ fn inspect_tells_programs_what_a_model_is() {
     assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9 && shares.is_sorted_by(|a, b| a >= b));
     assert!(report["offset_column"].is_null() && report["coefficients"].is_null());
 
-    let glm = json(&["inspect", &Case::new("glm_offset_gamma").model(), "--json"]);
+    assert!(report["engines"].is_null());
+    let report = json(&["inspect", &Case::new("gbm_bits32").model(), "--json", "--engines"]);
+    let engines = report["engines"].as_array().unwrap();
+    let chosen = engines.iter().filter(|engine| engine["chosen"] == true).count();
+    assert_eq!((chosen, engines.last().unwrap()["fits"].as_bool()), (1, Some(true)));
+
+    let glm = json(&["inspect", &Case::new("glm_offset_gamma").model(), "--json", "--engines"]);
+    assert_eq!(glm["engines"], serde_json::json!([]));
     assert_eq!(glm["offset_column"], "off");
     assert_eq!(glm["distribution"], "gamma");
     assert!(glm["trees"].is_null());

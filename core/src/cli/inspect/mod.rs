@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::names;
 use super::open_archive;
+use crate::{EngineReport, Model};
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
@@ -24,6 +25,9 @@ pub(crate) struct InspectArgs {
     /// Print JSON, whose keys stay as they are from release to release
     #[arg(long)]
     json: bool,
+    /// Compile the model, and say which engines fit it on this processor and which one scores its batches
+    #[arg(long)]
+    engines: bool,
 }
 
 /// All there is to say of a model: the JSON of `cenote inspect --json`. Keys are added, never changed; what a model
@@ -67,6 +71,27 @@ struct Report<'a> {
     metrics: AllMetrics,
     /// Greatest first.
     variable_importances: Option<Vec<Importance<'a>>>,
+    /// Only if asked for; empty for a model without trees.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engines: Option<Vec<Engine>>,
+}
+
+/// A way to score the model's trees.
+#[derive(Debug, Serialize)]
+struct Engine {
+    engine: &'static str,
+    /// The instruction set that it would use.
+    isa: &'static str,
+    /// Whether it fits the model.
+    fits: bool,
+    /// Whether it scores the model's batches.
+    chosen: bool,
+}
+
+impl From<EngineReport> for Engine {
+    fn from(EngineReport { engine, isa, fits, chosen, .. }: EngineReport) -> Self {
+        Self { engine, isa, fits, chosen }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -127,7 +152,11 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let mut archive = open_archive(&args.mojo)?;
     let artifact = archive.artifact()?;
     let metadata = archive.metadata()?;
-    let report = Report::new(&artifact, metadata.as_ref(), file_bytes(&args.mojo)?);
+    let mut report = Report::new(&artifact, metadata.as_ref(), file_bytes(&args.mojo)?);
+    if args.engines {
+        let model = Model::from_artifact(artifact.clone())?;
+        report.engines = Some(model.engines().into_iter().map(Engine::from).collect());
+    }
     let mut out = io::BufWriter::new(io::stdout().lock());
     if args.json {
         serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
@@ -204,6 +233,7 @@ impl<'a> Report<'a> {
                     all.iter().map(importance).collect()
                 },
             ),
+            engines: None,
         }
     }
 }

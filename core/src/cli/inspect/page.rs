@@ -71,6 +71,14 @@ pub(super) fn write(report: &Report<'_>, out: &mut impl Write) -> io::Result<()>
     if let Some(importances) = &report.variable_importances {
         write_importances(importances, out)?;
     }
+    if let Some(engines) = &report.engines {
+        let says = |answer: bool| if answer { "yes" } else { "no" }.to_owned();
+        let engine = |one: &super::Engine| {
+            vec![one.engine.to_owned(), one.isa.to_owned(), says(one.fits), says(one.chosen)]
+        };
+        let rows: Vec<_> = engines.iter().map(engine).collect();
+        table("engines for batches", &["engine", "instructions", "fits", "chosen"], &rows, &[], out)?;
+    }
     Ok(())
 }
 
