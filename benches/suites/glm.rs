@@ -96,7 +96,7 @@ impl Table {
         };
         for (at, column) in features.iter().enumerate() {
             // One cell of twenty is missing.
-            let mut missing = || next(state) % 20 == 0;
+            let mut missing = || next(state).is_multiple_of(20);
             let gaps: Vec<bool> = (0..ROWS).map(|_| missing()).collect();
             let values: Vec<f64> = match &column.domain {
                 Some(domain) => {
