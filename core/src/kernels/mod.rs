@@ -44,6 +44,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features.
             Isa::Avx512(_) => unsafe { avx512::ranks(table, values, codes) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features.
+            Isa::Avx2(_) => unsafe { avx2::ranks(table, values, codes) },
             _ => portable::ranks(table, values, codes),
         }
     }
@@ -58,6 +61,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
             Isa::Avx512(_) if table.len() > 3 => unsafe { avx512::look_up(codes, table, bytes) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx2(_) if table.len() > 3 => unsafe { avx2::look_up(codes, table, bytes) },
             _ => portable::look_up(codes, table, bytes),
         }
     }
