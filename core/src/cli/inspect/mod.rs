@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use cenote::{EngineReport, Model};
 use cenote_mojo::algo::{Calibration, Forest, Node, Tree};
 use cenote_mojo::{Artifact, Body, CategoricalEncoding, Column, Metadata, Metrics};
 use clap::Args;
@@ -15,7 +16,6 @@ use serde_json::{Map, Value};
 
 use super::names;
 use super::open_archive;
-use crate::{EngineReport, Model};
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
