@@ -53,6 +53,7 @@ WHEEL = next(c for c in ARRAYS if c.who == "cenote_python")
 # In `load`, oneDAL is not there: daal4py has no file of its own and converts XGBoost's, which takes seconds.
 GROUPS: dict[str, tuple[Contestant, ...]] = {
     "trees": (RUST, *ARRAYS, SCORE0),
+    "depth": (RUST, *(c for c in ARRAYS if c.who not in ("catboost_oblivious", "tl2cgen")), SCORE0),
     "row": (RUST, *ARRAYS, SCORE0, EASY),
     "glm": (RUST, WHEEL, Contestant("numpy", NumpyGlm.name), SCORE0, EASY),
     "frame": (*FRAMES, SCORE0, EASY),

@@ -31,7 +31,7 @@ class Work:
 
     name: str
     model: str
-    group: str = "trees"  # trees, row, glm, frame, load
+    group: str = "trees"  # trees, depth, row, glm, frame, load
     one_thread: tuple[int, ...] = BATCHES
     all_threads: tuple[int, ...] = (1000, 100_000)
 
@@ -46,7 +46,7 @@ WORKS: tuple[Work, ...] = (
     Work("one_row_500x6", "gbm_500x6_numeric", "row", (1,), ()),
     Work("pandas_100k", "pandas_100k", "frame", (1, 1000, 100_000), (100_000,)),
     Work("load", "drf_100x20_numeric", "load", (1,), ()),
-    *(Work(f"depth_{d:02d}", f"gbm_100x{d}_numeric", "trees", (10_000,), ()) for d in DEPTHS),
+    *(Work(f"depth_{d:02d}", f"gbm_100x{d}_numeric", "depth", (10_000,), ()) for d in DEPTHS),
 )
 ZOO_WORKS: tuple[Work, ...] = tuple(
     Work(f"zoo_{case}", f"zoo:{case}", "glm" if case.startswith("glm") else "trees", (100_000,), ())
