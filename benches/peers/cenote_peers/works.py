@@ -44,9 +44,9 @@ WORKS: tuple[Work, ...] = (
     Work("gbm_multinomial_10", "gbm_multinomial_10"),
     Work("glm_highcard", "glm_highcard", "glm"),
     Work("one_row_500x6", "gbm_500x6_numeric", "row", (1,), ()),
-    Work("pandas_100k", "pandas_100k", "frame", (1, 1000, 100_000), (100_000,)),
     Work("load", "drf_100x20_numeric", "load", (1,), ()),
     *(Work(f"depth_{d:02d}", f"gbm_100x{d}_numeric", "depth", (10_000,), ()) for d in DEPTHS),
+    Work("pandas_100k", "pandas_100k", "frame", (1, 1000, 100_000), (100_000,)),
 )
 ZOO_WORKS: tuple[Work, ...] = tuple(
     Work(f"zoo_{case}", f"zoo:{case}", "glm" if case.startswith("glm") else "trees", (100_000,), ())
