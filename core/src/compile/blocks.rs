@@ -35,6 +35,11 @@ struct ByteColumn {
     table: Box<[u8]>,
 }
 
+/// What blocks may take beside [`NODE_BYTES`] for each node: a small file must not make large tables.
+const FREE_BYTES: usize = 64 << 20;
+/// What a node may make blocks take.
+const NODE_BYTES: usize = 64;
+
 /// Trees that share byte columns.
 #[derive(Debug)]
 pub(super) struct TreeBlock {
@@ -114,17 +119,23 @@ pub(super) fn blocks<'a>(
 ) -> Result<Vec<TreeBlock>, Unfit> {
     let mut blocks = Vec::new();
     let mut plan = Plan::default();
+    let mut budget = FREE_BYTES;
+    let mut end = |plan: Plan<'_>| {
+        let nodes: usize = plan.trees.iter().map(|(_, tree, _)| tree.nodes.len()).sum();
+        budget = (budget + nodes * NODE_BYTES).checked_sub(plan.bytes(sources)).ok_or(Unfit::TooLarge)?;
+        Ok(plan.build(sources))
+    };
     for (class, tree) in trees {
         if plan.add(sources, class, tree)? {
             continue;
         }
-        blocks.push(std::mem::take(&mut plan).build(sources));
+        blocks.push(end(std::mem::take(&mut plan))?);
         if !plan.add(sources, class, tree)? {
             return Err(Unfit::TooLarge);
         }
     }
     if !plan.trees.is_empty() {
-        blocks.push(plan.build(sources));
+        blocks.push(end(plan)?);
     }
     Ok(blocks)
 }
@@ -176,6 +187,18 @@ impl<'a> Plan<'a> {
         self.columns.extend(asked);
         self.trees.push((class, tree, depth));
         Ok(true)
+    }
+
+    /// Bytes that the block will take in tables, answers to sets, and heaps.
+    fn bytes(&self, sources: &Sources) -> usize {
+        let codes = |source: u16| sources.list()[usize::from(source)].missing() + 1;
+        let tables = self.columns.keys().map(|key| match key {
+            Bytes::Rank { source, .. } | Bytes::Slot { source } => codes(*source),
+            Bytes::Planes { .. } => 0,
+        });
+        let sets = self.sets.iter().map(|(source, tests)| codes(*source) * tests.div_ceil(64) * 8);
+        let heaps = self.trees.iter().map(|(.., depth)| 6 << depth.max(&6));
+        tables.chain(sets).chain(heaps).sum()
     }
 
     fn build(self, sources: &Sources) -> TreeBlock {

@@ -53,6 +53,9 @@ impl WaveNode {
     }
 }
 
+/// Words of sets, 64 MiB: a small file must not make large tables.
+const MAX_SET_WORDS: usize = 16 << 20;
+
 /// Trees over one set of code columns.
 #[derive(Debug, Clone)]
 pub(crate) struct WaveForest {
@@ -148,7 +151,8 @@ impl WaveForestBuilder {
         }
     }
 
-    /// A set of codes of `column`, by the answer for each; `None` if there are more sets than a node can name.
+    /// A set of codes of `column`, by the answer for each; `None` if there are more sets than a node can name, or they
+    /// take more memory than they should.
     pub(crate) fn set(&mut self, column: u16, answers: impl Iterator<Item = bool>) -> Option<u16> {
         let mut words = vec![0u32; self.codes[usize::from(column)].div_ceil(32)];
         for (code, right) in answers.enumerate() {
@@ -160,7 +164,7 @@ impl WaveForestBuilder {
         if let Some(set) = self.set_of.get(&key) {
             return Some(*set);
         }
-        let set = u16::try_from(next).ok()?;
+        let set = u16::try_from(next).ok().filter(|_| forest.set_bits.len() < MAX_SET_WORDS)?;
         forest.set_starts.push(forest.set_bits.len() as u32);
         forest.set_bits.extend_from_slice(&key.1);
         self.set_columns.push(column);
