@@ -63,9 +63,10 @@ test-python: wheel ## the wheel's tests and its stubs
 
 .PHONY: test-examples
 test-examples: wheel ## runs every example, the demo among them
-	$(CARGO) build -q --release -p cenote-examples
+	$(CARGO) build -q -p cenote-examples
 	$(BIN)/pip install -q --disable-pip-version-check -r examples/python/requirements.txt -r examples/demo/requirements.txt
-	$(BIN)/python examples/run_all.py --rust target/release
+	$(BIN)/python examples/run_all.py --rust target/debug
+	$(BIN)/python examples/demo/demo.py --rust target/debug/demo
 
 .PHONY: test-skills
 test-skills: wheel ## the agent skills: their format, scripts and templates
