@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import statistics
 import sys
 import time
@@ -34,7 +35,7 @@ class Plan:
     rows: int = 100_000
     check_rows: int = 2000
     largest_batch: int = 100_000
-    two_threads: int = 2
+    all_threads: int = os.cpu_count() or 1
 
 
 @dataclass
@@ -156,7 +157,7 @@ def _time_work(ready: Ready, stage: Stage, batches: list[int], only: list[str], 
 def run(chosen: list[Work], only: list[str], plan: Plan, folder: Path) -> None:
     """Measures the works, all contestants of a work in turn, and writes to `folder` after each."""
     outcome = Outcome()
-    stages = [Stage(1), Stage(plan.two_threads)]
+    stages = [Stage(1), Stage(plan.all_threads)]
     try:
         for work in chosen:
             start = time.perf_counter()
@@ -197,6 +198,9 @@ def main() -> None:
     parser.add_argument("--work", action="append", default=[], metavar="NAME", help="only this work; may be repeated")
     parser.add_argument("--who", action="append", default=[], metavar="NAME", help="only this runtime; may be repeated")
     parser.add_argument("--rounds", type=int, default=Plan.rounds, help="turns each cell gets (default %(default)s)")
+    parser.add_argument(
+        "--threads", type=int, default=Plan.all_threads, help="beside one thread (default %(default)s; 1: no others)"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the files go (default benches/results)")
     parser.add_argument(
         "--quick", action="store_true", help="one round, few peers, small batches: does it work at all?"
@@ -206,7 +210,8 @@ def main() -> None:
     if arguments.plots_only:
         report.plots(arguments.out / "peers.csv", arguments.out)
         return
-    plan, only, names = Plan(rounds=arguments.rounds), arguments.who, arguments.work
+    plan = Plan(rounds=arguments.rounds, all_threads=arguments.threads)
+    only, names = arguments.who, arguments.work
     if arguments.quick:
         plan = Plan(1, 0.01, 1.0, 20.0, 0.1, 1000, 200, 1000)
         only = only or list(QUICK)
