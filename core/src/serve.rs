@@ -5,10 +5,15 @@
 //! The invariant: only the columns that the model reads are fetched, by one query; and scoring never awaits: one row is scored
 //! where the answer arrives, many are moved off the runtime's threads by one function here.
 
+mod counters;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use cenote_mojo::Column;
+
+use counters::Tally;
+pub use counters::{Counters, InputCounters};
 
 use crate::input::{Batch, Cell, Row, Values};
 use crate::model::{BoundRow, Model, PredictOptions};
@@ -87,6 +92,7 @@ struct Plan {
     inputs: Vec<Input>,
     on_missing: OnMissing,
     on_stale: OnStale,
+    tally: Tally,
 }
 
 /// Binds a model to a view; see [`FeatureStore::plan`].
@@ -217,7 +223,9 @@ impl PlanBuilder {
         let reader = self.store.reader_of(&self.view, fetched.iter().map(String::as_str))?;
         let names: Vec<&str> = inputs.iter().map(|input| &*input.name).collect();
         let row = self.model.bind(&names, &PredictOptions::default())?;
-        let plan = Plan { row, inputs, on_missing: self.on_missing, on_stale: self.on_stale };
+        let tally = Tally::new(schema.input_columns().iter().chain(&offset));
+        let (on_missing, on_stale) = (self.on_missing, self.on_stale);
+        let plan = Plan { row, inputs, on_missing, on_stale, tally };
         Ok(ScorePlan { inner: Arc::new(plan), reader })
     }
 
@@ -283,6 +291,12 @@ impl ScorePlan {
         self.reader.view()
     }
 
+    /// What the plan and its clones have seen: missing and stale keys; missing values and unseen levels of the inputs that are
+    /// stored.
+    pub fn counters(&self) -> Counters {
+        self.inner.tally.read()
+    }
+
     /// The same plan on another store of the same tables.
     pub(crate) fn on(&self, store: &FeatureStore) -> Self {
         Self { inner: Arc::clone(&self.inner), reader: self.reader.on(store) }
@@ -320,9 +334,11 @@ impl ScorePlan {
             }
             None => (Status::Missing, None),
         };
+        let tally = &self.inner.tally;
+        tally.key(status);
         let usable = self.usable(0, status)?;
         let mut failed = None;
-        let cells = self.inner.inputs.iter().map(|input| {
+        let cells = self.inner.inputs.iter().enumerate().map(|(place, input)| {
             let cell = match input.source {
                 Source::Key(index) => Ok(key_cell(&key.values()[index])),
                 Source::Feature(index) => match &row {
@@ -332,10 +348,14 @@ impl ScorePlan {
                 Source::Request => request.get(&input.name).ok_or_else(|| self.unrequested()),
                 Source::Absent => Ok(Cell::Missing),
             };
-            cell.unwrap_or_else(|error| {
+            let cell = cell.unwrap_or_else(|error| {
                 failed = Some(error);
                 Cell::Missing
-            })
+            });
+            if matches!(input.source, Source::Key(_) | Source::Feature(_)) {
+                tally.cell(place, cell);
+            }
+            cell
         });
         let model = self.model();
         let mut features = vec![f64::NAN; model.n_features()];
@@ -375,10 +395,22 @@ impl ScorePlan {
         let (mut status, mut usable) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
         for event in found.event_ts()? {
             let known = event.map_or(Status::Missing, |event| Status::of(event, now, ttl));
+            self.inner.tally.key(known);
             usable.push(self.usable(status.len(), known)?);
             status.push(known);
         }
         let features = self.reader.feature_set(&found, status, |row| usable[row])?;
+        for (place, input) in self.inner.inputs.iter().enumerate() {
+            for (row, key) in keys.iter().enumerate() {
+                match input.source {
+                    Source::Key(index) => self.inner.tally.cell(place, key_cell(&key.values()[index])),
+                    Source::Feature(index) => {
+                        self.inner.tally.cell(place, features.columns[index].cell(row));
+                    }
+                    Source::Request | Source::Absent => {}
+                }
+            }
+        }
         Ok(Fetched { plan: self.clone(), keys, features })
     }
 

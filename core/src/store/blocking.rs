@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use crate::input::{Batch, Row};
 use crate::model::Model;
 use crate::registry::{ModelRef, ModelVersion};
-use crate::serve::{self, Fetched, PlanBuilder, Score, Scores};
+use crate::serve::{self, Counters, Fetched, PlanBuilder, Score, Scores};
 
 use super::{
     Builder, Erased, Error, ErrorKind, FeatureSet, Features, Key, KnownAt, Maintained, Record, Timestamp,
@@ -457,6 +457,11 @@ impl ScorePlan {
     /// The view that it is bound to.
     pub fn view(&self) -> &View {
         self.plan.view()
+    }
+
+    /// What the plan and its clones have seen.
+    pub fn counters(&self) -> Counters {
+        self.plan.counters()
     }
 
     /// Fetches the features of `key` and scores them.

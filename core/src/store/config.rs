@@ -48,6 +48,18 @@ impl Default for Deadlines {
     }
 }
 
+/// How statements go to the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StatementMode {
+    /// Prepared once a connection; sent with each call from the moment that prepared ones get lost, as they do behind a pooler
+    /// that gives each transaction another connection (pgbouncer in transaction mode).
+    #[default]
+    Auto,
+    /// Sent with each call: for such a pooler, known beforehand.
+    Unnamed,
+}
+
 /// Settings of a [`FeatureStore`]; [`connect`](Self::connect) makes one.
 #[derive(Clone)]
 pub struct Builder {
@@ -55,6 +67,7 @@ pub struct Builder {
     pub(crate) schema: String,
     pub(crate) pool: usize,
     pub(crate) in_flight: Option<usize>,
+    pub(crate) statement_mode: StatementMode,
     pub(crate) deadlines: Deadlines,
     pub(crate) root_certificates: Option<PathBuf>,
 }
@@ -82,6 +95,7 @@ impl Builder {
             schema: "cenote".to_owned(),
             pool: 8,
             in_flight: None,
+            statement_mode: StatementMode::default(),
             deadlines: Deadlines::default(),
             root_certificates: None,
         }
@@ -106,6 +120,13 @@ impl Builder {
     #[must_use]
     pub fn in_flight(mut self, calls: usize) -> Self {
         self.in_flight = Some(calls);
+        self
+    }
+
+    /// How statements go to the server.
+    #[must_use]
+    pub fn statement_mode(mut self, mode: StatementMode) -> Self {
+        self.statement_mode = mode;
         self
     }
 
@@ -165,7 +186,8 @@ impl Builder {
         config.connect_timeout(self.deadlines.connect);
         let tls = self.tls(&mut config)?;
         let in_flight = self.in_flight.unwrap_or(64 * self.pool);
-        let pool = Pool::new(config, tls, self.pool, in_flight, self.deadlines)?;
+        let unnamed = self.statement_mode == StatementMode::Unnamed;
+        let pool = Pool::new(config, tls, self.pool, in_flight, unnamed, self.deadlines)?;
         Ok(FeatureStore::new(pool, std::mem::take(&mut self.schema)))
     }
 

@@ -323,11 +323,9 @@ async fn catalogue(store: &FeatureStore, table: &str, lease: &Lease<'_>) -> Resu
             .to_vec(),
     };
     let deadline = Deadline::after(store.pool().deadlines().migrate);
-    let statement = lease.prepare(&query, deadline).await?;
     let (schema, table) = (Encoded(Some(store.schema().as_bytes())), Encoded(Some(table.as_bytes())));
     let parameters: [&(dyn ToSql + Sync); 2] = [&schema, &table];
-    let rows = lease.client().query(&statement, &parameters);
-    let rows = lease.during(Step::Migrate, deadline, rows).await?;
+    let rows = lease.query(Step::Migrate, &query, &parameters, deadline).await?;
     let rows = rows.iter().map(|row| {
         let text_at = |index| Ok::<_, Error>(text(cell(row, index)?.unwrap_or_default())?.to_owned());
         let key = cell(row, 3)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, i16::from_be_bytes);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::input::{Batch, Offsets, Primitive, Text, Validity, Values};
+use crate::input::{Batch, Cell, Offsets, Primitive, Text, Validity, Values};
 
 use super::error::Error;
 use super::value::{Date, Timestamp, Type, Value};
@@ -250,6 +250,25 @@ impl FeatureColumn {
             FeatureValues::Numeric { offsets, data } => Value::Numeric(text_at(offsets, data, row).into()),
             FeatureValues::Json { offsets, data } => Value::Json(text_at(offsets, data, row).into()),
             FeatureValues::List(column) => column[row].clone(),
+        }
+    }
+
+    /// The cell of row `row` as one of a model's row.
+    pub(crate) fn cell(&self, row: usize) -> Cell<'_> {
+        if !self.is_present(row) {
+            return Cell::Missing;
+        }
+        match &self.values {
+            FeatureValues::Bool(column) => Cell::Bool(column[row]),
+            FeatureValues::I16(column) => Cell::Integer(column[row].into()),
+            FeatureValues::I32(column) => Cell::Integer(column[row].into()),
+            FeatureValues::I64(column) => Cell::Integer(column[row]),
+            FeatureValues::F32(column) => Cell::Number(column[row].into()),
+            FeatureValues::F64(column) => Cell::Number(column[row]),
+            FeatureValues::Text { offsets, data } | FeatureValues::Numeric { offsets, data } => {
+                Cell::Text(text_at(offsets, data, row))
+            }
+            _ => Cell::Missing,
         }
     }
 

@@ -45,7 +45,7 @@ use std::time::Duration;
 
 pub use asof::{AsOf, KnownAt};
 pub use cells::Record;
-pub use config::{Builder, Deadlines};
+pub use config::{Builder, Deadlines, StatementMode};
 pub use ddl::Migration;
 pub use erase::Erased;
 pub use error::{Error, ErrorKind, Step};

@@ -64,6 +64,8 @@ pub(crate) struct Pool {
     abandoned: Arc<Abandoned>,
     breaker: Breaker,
     in_flight: InFlight,
+    /// Whether statements are sent with each call, not prepared: they were lost before.
+    unnamed: AtomicBool,
 }
 
 /// Connections whose caller went away and whose query is being cancelled.
@@ -89,6 +91,7 @@ impl Pool {
         tls: MakeRustlsConnect,
         size: usize,
         in_flight: usize,
+        unnamed: bool,
         deadlines: Deadlines,
     ) -> Result<Self, Error> {
         let manager = Manager::from_config(
@@ -114,6 +117,7 @@ impl Pool {
             abandoned: Arc::default(),
             breaker: Breaker::default(),
             in_flight: InFlight::new(in_flight),
+            unnamed: AtomicBool::new(unnamed),
         })
     }
 
@@ -139,7 +143,14 @@ impl Pool {
         let deadline = Deadline::after(self.deadlines.read);
         let lease = self.lease(deadline).await?;
         for query in queries {
-            lease.prepare(query, deadline).await?;
+            if self.unnamed.load(Ordering::Relaxed) {
+                // Their types are checked with each answer.
+                break;
+            }
+            match lease.prepare(query, deadline).await {
+                Err(error) if error.is_lost_statement() => self.unnamed.store(true, Ordering::Relaxed),
+                outcome => drop(outcome?),
+            }
         }
         Ok(())
     }
@@ -243,8 +254,7 @@ impl Pool {
         parameters: &[&(dyn ToSql + Sync)],
         deadline: Deadline,
     ) -> Result<Vec<Row>, Error> {
-        let statement = lease.prepare(query, deadline).await?;
-        let outcome = lease.during(Step::Read, deadline, lease.client().query(&statement, parameters)).await;
+        let outcome = lease.query(Step::Read, query, parameters, deadline).await;
         if let Err(error) = &outcome
             && error.is_outdated_plan()
         {
@@ -298,6 +308,14 @@ impl Error {
         matches!(self.kind(), ErrorKind::Database { sqlstate, .. }
             if sqlstate == SqlState::FEATURE_NOT_SUPPORTED.code())
     }
+
+    /// Whether a prepared statement was not there, or another's was: between us and the server stands a pooler that gives each
+    /// transaction another connection.
+    pub(crate) fn is_lost_statement(&self) -> bool {
+        let lost = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT];
+        matches!(self.kind(), ErrorKind::Database { sqlstate, .. }
+            if lost.iter().any(|lost| lost.code() == sqlstate))
+    }
 }
 
 /// A connection in use by one caller.
@@ -343,13 +361,43 @@ impl Lease<'_> {
         })
     }
 
+    /// The answer of a statement: prepared on this connection once, or unnamed where prepared ones have been lost before.
+    pub(crate) async fn query(
+        &self,
+        step: Step,
+        query: &Query,
+        parameters: &[&(dyn ToSql + Sync)],
+        deadline: Deadline,
+    ) -> Result<Vec<Row>, Error> {
+        if !self.pool.unnamed.load(Ordering::Relaxed) {
+            let outcome = async {
+                let statement = self.prepare(query, deadline).await?;
+                self.during(step, deadline, self.client().query(&statement, parameters)).await
+            };
+            let outcome = outcome.await;
+            if let Err(error) = &outcome
+                && error.is_lost_statement()
+            {
+                self.pool.unnamed.store(true, Ordering::Relaxed);
+                self.client().statement_cache.clear();
+            }
+            return outcome;
+        }
+        let typed: Vec<_> = parameters.iter().copied().zip(query.parameters.iter().cloned()).collect();
+        let rows = self.during(step, deadline, self.client().query_typed(&query.sql, &typed)).await?;
+        if let Some(row) = rows.first() {
+            super::wire::check_columns(&query.view, row.columns(), &query.columns)?;
+        }
+        Ok(rows)
+    }
+
     /// The statement, prepared on this connection once, its answer's types checked against the view.
     pub(crate) async fn prepare(&self, query: &Query, deadline: Deadline) -> Result<Statement, Error> {
         let mut again = true;
         loop {
             let prepared = self.client().prepare_typed_cached(&query.sql, &query.parameters);
             let statement = self.during(Step::Prepare, deadline, prepared).await?;
-            match super::wire::check_columns(&query.view, &statement, &query.columns) {
+            match super::wire::check_columns(&query.view, statement.columns(), &query.columns) {
                 Ok(()) => return Ok(statement),
                 // It may have been prepared before the tables were mended.
                 Err(drift) => {

@@ -321,10 +321,9 @@ pub(crate) fn as_cell(ty: Type, bytes: &[u8]) -> Result<Cell<'_>, Error> {
 /// Refuses an answer whose columns are not those that the view promised: `(name, type)` in order.
 pub(crate) fn check_columns(
     view: &str,
-    statement: &tokio_postgres::Statement,
+    columns: &[tokio_postgres::Column],
     expected: &[(String, PgType)],
 ) -> Result<(), Error> {
-    let columns = statement.columns();
     let fits = columns.len() == expected.len()
         && columns.iter().zip(expected).all(|(column, (_, ty))| column.type_() == ty);
     if fits {

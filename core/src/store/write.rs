@@ -138,6 +138,14 @@ impl Writer {
     }
 
     async fn write(&self, rows: &impl Rows, options: WriteOptions) -> Result<Upserted, Error> {
+        match self.write_once(rows, options).await {
+            // All was rolled back, and statements are unnamed from now on.
+            Err(error) if error.is_lost_statement() => self.write_once(rows, options).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn write_once(&self, rows: &impl Rows, options: WriteOptions) -> Result<Upserted, Error> {
         let known = match options.known {
             Known::Now => (None, false),
             Known::WithEvent => (None, true),
@@ -265,13 +273,11 @@ impl Writer {
         let with_event = [u8::from(known.1)];
         for entry in &chunk.entries {
             let deadline = self.deadline();
-            let statement = lease.prepare(&self.sql.one, deadline).await?;
             let mut fields: Vec<_> = entry.fields(&chunk.bytes).map(Encoded).collect();
             fields.push(Encoded(known.0.as_ref().map(<[u8; 8]>::as_slice)));
             fields.push(Encoded(Some(&with_event)));
             let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).collect();
-            let answer = lease.client().query(&statement, &parameters);
-            done.add(&lease.during(Step::Write, deadline, answer).await?)?;
+            done.add(&lease.query(Step::Write, &self.sql.one, &parameters, deadline).await?)?;
         }
         Ok(())
     }

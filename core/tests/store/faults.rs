@@ -6,7 +6,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use cenote::store::{
-    Deadlines, Error, ErrorKind, FeatureStore, Reader, Record, Status, Step, Timestamp, Type, Value, View,
+    Deadlines, Error, ErrorKind, FeatureStore, Reader, Record, StatementMode, Status, Step, Timestamp, Type,
+    Value, View,
 };
 
 use crate::proxy::{Mode, Proxy};
@@ -400,4 +401,29 @@ async fn a_server_that_went_away_is_left_alone_and_found_again() {
         tokio::time::sleep(ms(20)).await;
     }
     reads(&reader).await;
+}
+
+#[tokio::test]
+async fn statements_that_get_lost_are_sent_with_each_call() {
+    let setup = Setup::new().await;
+    // As behind a pooler in transaction mode: what was prepared is not there at the next call. Here every write forgets it.
+    let forget = format!(
+        "CREATE FUNCTION \"{0}\".forget() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN EXECUTE 'DEALLOCATE ALL'; RETURN NULL; END $$; \
+         CREATE TRIGGER forget AFTER INSERT ON \"{0}\".faulty_v1 EXECUTE FUNCTION \"{0}\".forget()",
+        setup.schema
+    );
+    setup.admin.batch_execute(&forget).await.unwrap();
+    for mode in [StatementMode::Auto, StatementMode::Unnamed] {
+        let store = setup.builder().pool(1).statement_mode(mode).connect().await.unwrap();
+        let (reader, writer) = (store.reader(&view()), store.writer(&view()));
+        for event in 1..5 {
+            reads(&reader).await;
+            let many: Vec<_> = (20..60).map(|id| row(id, event)).collect();
+            writer.upsert(&[row(5, event), row(6, event)]).await.unwrap();
+            writer.upsert(&many).await.unwrap();
+        }
+        store.verify(&view()).await.unwrap();
+        reads(&reader).await;
+    }
 }

@@ -245,6 +245,34 @@ async fn inputs_may_come_with_the_request_and_from_the_key() {
     assert!(fetched.score().is_err());
 }
 
+#[tokio::test]
+async fn what_passes_by_is_counted() {
+    let view = view();
+    let (store, model) = setup(&view).await;
+    let mut rows = records();
+    rows.truncate(3);
+    rows[0].event_ts = Timestamp::now() - Duration::from_secs(7200);
+    rows[1].values[0] = "XX".into();
+    rows[1].values[3] = Value::Null;
+    store.writer(&view).upsert(&rows).await.unwrap();
+    let plan = store.plan(&model, &view).build().await.unwrap();
+    for _ in 0..2 {
+        plan.score_many([1001i64, 1002, 1003, -1]).await.unwrap();
+    }
+    for key in [1001i64, 1002, 1003, -1] {
+        plan.score(key).await.unwrap();
+    }
+    let counters = plan.counters();
+    assert_eq!((counters.keys, counters.missing, counters.stale), (12, 3, 3));
+    let input = |name: &str| {
+        let input = counters.inputs.iter().find(|input| input.name == name).unwrap();
+        (input.absent, input.unseen)
+    };
+    assert_eq!(input("carrier"), (6, 3));
+    assert_eq!(input("dest"), (6, 0));
+    assert_eq!(input(columns()[3].0), (9, 0));
+}
+
 #[test]
 fn threads_score_without_a_runtime() {
     let store = cenote::store::blocking::FeatureStore::new(server::builder()).unwrap();
