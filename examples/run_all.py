@@ -90,7 +90,7 @@ def main() -> int:
     run(sys.executable, python / "pandas_frame.py", MODEL, ROWS, expect="Yes")
     with database() as url:
         run(built / "demo", expect="200 flights: every label is H2O's", CENOTE_DATABASE_URL=url)
-        run(built / "keys", expect="Yes", CENOTE_DATABASE_URL=url)
+        run(built / "keys", expect="flight 3: late with probability", CENOTE_DATABASE_URL=url)
         run(sys.executable, python / "keys_from_store.py", MODEL, ROWS, "flight_id", url, expect="No")
         service(url)
     return 0
