@@ -80,7 +80,7 @@ names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     keys=st.lists(st.sampled_from(["bool", "i16", "i32", "i64", "text", "timestamp"]), min_size=1, max_size=3),
     features=st.lists(st.sampled_from(sorted(SQL_TYPES)), min_size=1, max_size=6),
