@@ -68,11 +68,19 @@ test-examples: wheel ## runs every example, the demo among them
 	$(BIN)/python examples/run_all.py --rust target/debug
 	$(BIN)/python examples/demo/demo.py --rust target/debug/demo
 
+SKILLS := target/venv-skills
+
+$(SKILLS)/tools: skills/requirements-test.txt
+	$(PYTHON) -m venv $(SKILLS)
+	$(SKILLS)/bin/pip install -q --disable-pip-version-check -r skills/requirements-test.txt
+	touch $@
+
 .PHONY: test-skills
-test-skills: wheel ## the agent skills: their format, scripts and templates
-	$(PYTHON) -m venv target/venv-skills
-	target/venv-skills/bin/pip install -q --disable-pip-version-check -r skills/requirements-test.txt target/wheels/cenote-*.whl
-	cd skills && ../target/venv-skills/bin/python -m pytest -q -n 2 tests
+test-skills: wheel $(SKILLS)/tools ## the agent skills: format, every rule of every script, templates that run
+	$(SKILLS)/bin/pip install -q --disable-pip-version-check --force-reinstall --no-deps target/wheels/cenote-*.whl
+	$(SKILLS)/bin/ruff check skills
+	$(SKILLS)/bin/ruff format --check skills
+	$(SKILLS)/bin/python -m pytest -q -p no:cacheprovider skills/tests
 
 .PHONY: demo
 demo: system wheel ## features from PostgreSQL by key, scored by an H2O model, checked against H2O's own values
