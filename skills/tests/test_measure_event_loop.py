@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support import Run, run
+from support import SKILLS, Run, run, script
 
 for package in ("blockbuster", "fastapi"):
     pytest.importorskip(package)
@@ -141,3 +145,34 @@ def test_bad_usage(folder: Path, tmp_path: Path) -> None:
     assert measured(folder, "--request", "POST /good {").code == 2
     assert measured(folder, "--header", "nonsense").code == 2
     assert measured(folder, "--repeat", "0").code == 2
+
+
+def test_the_service_template_keeps_its_loop_free(tmp_path: Path) -> None:
+    """The real template, its start-up, its scoring route and its GraphQL-less health route, in a process of their own."""
+    for package in ("asyncpg", "limits", "strawberry", "jwt", "pydantic_settings", "prometheus_client"):
+        pytest.importorskip(package)
+    import jwt
+
+    shutil.copytree(SKILLS / "fastapi-pro/assets/app", tmp_path / "app")
+    (tmp_path / "model.zip").write_bytes(b"2")
+    (tmp_path / "served.py").write_text(
+        "from app.main import create_app\nfrom app.settings import Settings\n\n\nclass Model:\n    def __init__(self, data):\n        self.factor = float(data)\n\n"
+        "    def predict(self, data):\n        one = isinstance(data, dict)\n        rows = [{'predict': row['x'] * self.factor} for row in ([data] if one else data)]\n        return rows[0] if one else rows\n\n\n"
+        f"app = create_app(Settings(model_path={str(tmp_path / 'model.zip')!r}, jwt_key='k' * 40, rate_limit='100000/second', drain_seconds=0), Model)\n"
+    )
+    claims = {
+        "sub": "a",
+        "iss": "https://auth.example.com/",
+        "aud": "scoring-api",
+        "exp": time.time() + 600,
+        "scope": "score:read",
+    }
+    command = [
+        sys.executable, script("measure_event_loop"), "served:app", "--app-dir", tmp_path, "--threshold-ms", "400", "--format", "json",
+        "--request", "GET /health/live", "--request", 'POST /v1/score {"rows": [{"x": 1}, {"x": 2}]}',
+        "--header", "Authorization: Bearer " + jwt.encode(claims, "k" * 40, algorithm="HS256"),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    statuses = {label: entry["statuses"] for label, entry in json.loads(done.stdout)["data"]["requests"].items()}
+    assert statuses == {"GET /health/live": {"200": 50}, "POST /v1/score": {"200": 50}}
