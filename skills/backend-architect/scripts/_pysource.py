@@ -41,6 +41,7 @@ class Module:
         self.parents: dict[ast.AST, ast.AST] = {}
         self.scopes: dict[ast.AST, Scope] = {}
         self.type_checking: set[ast.AST] = set()
+        self._attributes: dict[ast.ClassDef, dict[str, list[ast.AST]]] = {}
         self._bind(tree, Scope(tree, None))
         self._busy: set[tuple[str, int]] = set()
 
@@ -238,22 +239,30 @@ class Module:
         if owner is None:
             return None
         found: set[str | None] = set()
-        for sub in ast.walk(owner):
-            if isinstance(sub, FUNCTIONS) and sub.name == node.attr and self.parents.get(sub) is owner:
+        for sub in self._members(owner).get(node.attr, ()):
+            if isinstance(sub, FUNCTIONS):
                 found.add(f"{self.dotted}.{self.path_of(sub)}")
-            if isinstance(sub, ast.Assign | ast.AnnAssign) and sub.value is not None:
-                for target in sub.targets if isinstance(sub, ast.Assign) else [sub.target]:
-                    if isinstance(target, ast.Attribute) and target.attr == node.attr and _is_self(target.value):
-                        if not (isinstance(sub.value, ast.Constant) and sub.value.value is None):
-                            found.add(self.qualify(sub.value, depth + 1))
-            if (
-                isinstance(sub, ast.AnnAssign)
-                and isinstance(sub.target, ast.Name)
-                and sub.target.id == node.attr
-                and sub.value is None
-            ):
+            elif isinstance(sub, ast.AnnAssign) and sub.value is None:
                 found.add(self.annotation(sub.annotation, depth + 1))
+            elif not (isinstance(sub.value, ast.Constant) and sub.value.value is None):  # type: ignore[attr-defined]
+                found.add(self.qualify(sub.value, depth + 1))  # type: ignore[attr-defined]
         return found.pop() if len(found) == 1 else None
+
+    def _members(self, owner: ast.ClassDef) -> dict[str, list[ast.AST]]:
+        """What defines each attribute of a class: methods, `self.x = ...`, and annotations without a value."""
+        if owner not in self._attributes:
+            members: dict[str, list[ast.AST]] = {}
+            for sub in ast.walk(owner):
+                if isinstance(sub, FUNCTIONS) and self.parents.get(sub) is owner:
+                    members.setdefault(sub.name, []).append(sub)
+                elif isinstance(sub, ast.Assign | ast.AnnAssign) and sub.value is not None:
+                    for target in sub.targets if isinstance(sub, ast.Assign) else [sub.target]:
+                        if isinstance(target, ast.Attribute) and _is_self(target.value):
+                            members.setdefault(target.attr, []).append(sub)
+                elif isinstance(sub, ast.AnnAssign) and isinstance(sub.target, ast.Name):
+                    members.setdefault(sub.target.id, []).append(sub)
+            self._attributes[owner] = members
+        return self._attributes[owner]
 
     def _canonical(self, name: str, depth: int) -> str:
         return (self.project.canonical(name, depth) if self.project else None) or name
