@@ -126,9 +126,10 @@ public final class Bench {
   }
 
   private String check(int n, String out) throws Exception {
-    int size = model.getPredsSize(), first = size > 1 ? 1 : 0; // a label goes before the probabilities
+    // A label goes before the probabilities; a regression has one number, whatever the array's length.
+    int first = model.nclasses() > 1 ? 1 : 0, size = model.nclasses() > 1 ? model.nclasses() + 1 : 1;
     ByteBuffer bytes = ByteBuffer.allocate(n * (size - first) * 8).order(ByteOrder.LITTLE_ENDIAN);
-    double[] predictions = new double[size];
+    double[] predictions = new double[model.getPredsSize()];
     for (int i = 0; i < n; i++) {
       model.score0(rows[i].clone(), predictions);
       for (int k = first; k < size; k++) bytes.putDouble(predictions[k]);

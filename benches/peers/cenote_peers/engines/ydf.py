@@ -144,13 +144,11 @@ class YdfEngine(Ydf):
     name = "ydf_engine"
     note = "by YDF's own benchmark: its C++ engine alone, rows already in its data set"
 
-    def build(self, forest: Forest, nan_rows: bool, path: Path) -> None:
-        widest = max(int((tree.kind == Split.LEAF).sum()) for _, tree in forest.flat())
-        if forest.n_classes > 1 or widest > 64:
-            raise CannotHold(
-                "its fast engine (QuickScorer) takes one class and 64 leaves a tree; `ydf` shows the other"
-            )
-        super().build(forest, nan_rows, path)
+    def load(self, path: Path, forest: Forest) -> None:
+        super().load(path, forest)
+        engines = self.model.list_compatible_engines()
+        if not any("QuickScorer" in engine for engine in engines):
+            raise CannotHold(f"only {', '.join(engines)} takes this forest: `ydf` shows it")
 
     def measure(self, batches: list[Any], seconds: float) -> tuple[float, int] | None:
         # It goes over all rows it is given several times whatever the duration, so that a few batches must do.
