@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ class CannotHold(Exception):
     """The runtime can't represent the forest; the message says why."""
 
 
-class Engine:
+class Engine(ABC):
     """One runtime. `build` is called once and its file kept; a worker then calls `load`, `form` and `predict`."""
 
     name: ClassVar[str]
@@ -34,13 +35,13 @@ class Engine:
     def build(self, forest: Forest, nan_rows: bool, path: Path) -> None:
         """Writes the runtime's own form of `forest` to `path`; `nan_rows` says whether rows hold missing values.
 
-        Raises `CannotHold`.
+        Not called for a runtime that has none of its own. Raises `CannotHold`.
         """
-        raise NotImplementedError
+        raise CannotHold(f"{self.name} has no form of its own to build")
 
+    @abstractmethod
     def load(self, path: Path, forest: Forest) -> None:
         """Reads what `build` wrote, with whatever else of `forest` the calls need."""
-        raise NotImplementedError
 
     def form(self, x: np.ndarray) -> Any:
         """The rows (float32, row-major, NaN where missing) as the runtime likes them best. Not timed."""
@@ -50,9 +51,9 @@ class Engine:
         """A batch of what `form` gave. Not timed."""
         return formed[start:stop]
 
+    @abstractmethod
     def predict(self, batch: Any) -> Any:
         """The call that is timed."""
-        raise NotImplementedError
 
     def margins(self, output: Any) -> np.ndarray:
         """What `predict` gave as sums, `[rows x classes]`, float64. Not timed."""
