@@ -31,8 +31,8 @@ pub(crate) use rows::RowData;
 pub(crate) use waves::WaveScratch;
 
 use crate::layout::{
-    BitRows, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, RankTable, RowForest, Sums, TILE, TILES, WAVE,
-    WaveForest,
+    BitRows, ByteTable, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, RankTable, RowForest, Sums, TILE,
+    TILES, WAVE, WaveForest,
 };
 
 impl Isa {
@@ -53,20 +53,26 @@ impl Isa {
         }
     }
 
-    /// The byte of each code: row `i`'s is `table[codes[i]]`. Other rows keep what they have.
+    /// The byte of each code: row `i`'s is `table[codes[i]]`. Other rows may get anything.
     ///
     /// # Panics
     /// If there are more codes than rows of a group, or a code has no byte.
-    pub(crate) fn look_up(self, codes: &[u16], table: &[u8], bytes: &mut [Line; TILES]) {
-        assert!(codes.len() <= GROUP && !table.is_empty());
-        match self {
+    pub(crate) fn look_up(self, codes: &[u16], table: &ByteTable, bytes: &mut [Line; TILES]) {
+        assert!(codes.len() <= GROUP);
+        let values = table.bytes();
+        match (self, table.runs()) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx512(_) if table.len() > 3 => unsafe { avx512::look_up(codes, table, bytes) },
+            (Isa::Avx512(_), Some(runs)) if codes.len() >= TILE => unsafe {
+                avx512::look_up_runs(codes, runs, values, bytes)
+            },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx2(_) if table.len() > 3 => unsafe { avx2::look_up(codes, table, bytes) },
-            _ => portable::look_up(codes, table, bytes),
+            (Isa::Avx512(_), _) if values.len() > 3 => unsafe { avx512::look_up(codes, values, bytes) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            (Isa::Avx2(_), _) if values.len() > 3 => unsafe { avx2::look_up(codes, values, bytes) },
+            _ => portable::look_up(codes, values, bytes),
         }
     }
 
