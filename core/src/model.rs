@@ -447,11 +447,11 @@ impl Outputs {
     fn columns(&self, rows: usize) -> Vec<OutputColumn> {
         let label = self.labels.iter().map(|domain| OutputColumn {
             name: PREDICT.to_owned(),
-            values: OutputValues::Label { codes: vec![OutputValues::NO_LABEL; rows], domain: domain.clone() },
+            values: OutputValues::Label { codes: vec![0; rows], domain: domain.clone() },
         });
         let numbers = self.numbers.iter().map(|name| OutputColumn {
             name: name.clone(),
-            values: OutputValues::Number(vec![f64::NAN; rows]),
+            values: OutputValues::Number(vec![0.0; rows]),
         });
         label.chain(numbers).collect()
     }
