@@ -369,6 +369,10 @@ impl Job<'_> {
         out.clear();
         out.resize(self.rows.len(), ABSENT);
         self.look_up(source, levels, count, out);
+        // Only a number stops a row then.
+        if self.policy == Policy::Convert && !input.overflows && !out.contains(&REFUSED) {
+            return;
+        }
         for (row, code) in self.rows.clone().zip(out.iter()) {
             if matches!(*code, UNSEEN | REFUSED) || input.overflows {
                 match input.check(*code, self.policy) {
@@ -462,8 +466,10 @@ impl Job<'_> {
             let found = Short::within(data, bounds[0].into(), bounds[1].into());
             *out = match found.and_then(|short| levels.short(short)) {
                 Some(code) => code,
-                // Long, unseen, missing, or no text at all.
-                None => texts.get(row).map_or(ABSENT, |text| levels.text(text).unwrap_or(UNSEEN)),
+                // Missing, or no text at all.
+                None if texts.get(row).is_none() => ABSENT,
+                None if found.is_some() => UNSEEN,
+                None => texts.get(row).and_then(|text| levels.text(text)).unwrap_or(UNSEEN),
             };
         }
         // What stands at a missing cell may read as a level.

@@ -146,10 +146,18 @@ impl Short {
 /// Short levels in an open-addressing table at most half full.
 #[derive(Debug)]
 struct ShortLevels {
-    /// As many as a power of two; a length of [`NOBODY`] where nobody is.
-    slots: Box<[(Short, u32)]>,
+    /// As many as a power of two.
+    slots: Box<[Slot]>,
     /// Keys of the hash, drawn anew for each table: a file can't know which levels would collide.
     keys: [u64; 2],
+}
+
+/// A level; nobody if the length is [`NOBODY`].
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    words: [u64; 2],
+    length: u32,
+    code: u32,
 }
 
 /// The length in an empty slot.
@@ -159,39 +167,46 @@ impl ShortLevels {
     /// A table of `entries`, each text once.
     fn new(entries: impl Iterator<Item = (Short, u32)> + Clone) -> Self {
         let random = RandomState::new();
-        let empty = (Short { words: [0; 2], length: NOBODY }, 0);
+        let empty = Slot { words: [0; 2], length: NOBODY, code: 0 };
         let mut table = Self {
             slots: vec![empty; (entries.clone().count() * 2).next_power_of_two()].into(),
             keys: [random.hash_one(0), random.hash_one(1)],
         };
-        for (text, code) in entries {
-            let slot = table.slot(text);
-            table.slots[slot] = (text, code);
+        for (Short { words, length }, code) in entries {
+            let mut at = table.home(Short { words, length });
+            while table.slots[at].length != NOBODY {
+                at = (at + 1) & (table.slots.len() - 1);
+            }
+            table.slots[at] = Slot { words, length, code };
         }
         table
     }
 
+    /// The code of `text`. There is an empty slot, so that the search ends.
     #[inline]
     fn get(&self, text: Short) -> Option<u32> {
-        let (found, code) = self.slots[self.slot(text)];
-        (found == text).then_some(code)
+        let mut at = self.home(text);
+        loop {
+            let Slot { words, length, code } = self.slots[at];
+            // One branch for the usual case: the words differ in no bit.
+            let differs = (words[0] ^ text.words[0]) | (words[1] ^ text.words[1]);
+            if differs | u64::from(length ^ text.length) == 0 {
+                return Some(code);
+            }
+            if length == NOBODY {
+                return None;
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
     }
 
-    /// Where `text` is, or would be. There is an empty slot, so that the search ends.
+    /// Where `text` is sought first.
     #[inline]
-    fn slot(&self, text: Short) -> usize {
+    fn home(&self, text: Short) -> usize {
         let low = text.words[0] ^ self.keys[0];
         let high = text.words[1] ^ u64::from(text.length) << 56 ^ self.keys[1];
         let product = u128::from(low) * u128::from(high);
-        let mut at = (product >> 64) as usize ^ product as usize;
-        loop {
-            at &= self.slots.len() - 1;
-            let (found, _) = self.slots[at];
-            if found == text || found.length == NOBODY {
-                return at;
-            }
-            at += 1;
-        }
+        ((product >> 64) as usize ^ product as usize) & (self.slots.len() - 1)
     }
 }
 
