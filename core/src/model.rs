@@ -492,10 +492,10 @@ impl Outputs {
             name: PREDICT.to_owned(),
             values: OutputValues::Label { codes: vec![0; rows], domain: domain.clone() },
         });
-        let numbers = self.numbers.iter().map(|name| OutputColumn {
-            name: name.clone(),
-            values: OutputValues::Number(vec![0.0; rows]),
-        });
+        let numbers = self
+            .numbers
+            .iter()
+            .map(|name| OutputColumn { name: name.clone(), values: OutputValues::Number(vec![0.0; rows]) });
         label.chain(numbers).collect()
     }
 }

@@ -233,12 +233,7 @@ impl<'b, 'a> BoundBatch<'b, 'a> {
 /// Rows of a matrix that are taken at a time: with many columns they still fit the first cache.
 const STRIDED_ROWS: usize = 64;
 
-fn source<'b, 'a>(
-    input: &Input,
-    policy: Policy,
-    values: &'b Values<'a>,
-    rows: usize,
-) -> Source<'b, 'a> {
+fn source<'b, 'a>(input: &Input, policy: Policy, values: &'b Values<'a>, rows: usize) -> Source<'b, 'a> {
     match (&input.kind, values) {
         (_, Values::Missing) => Source::Absent,
         (Kind::Number, Values::F64(column) | Values::Raw(column))

@@ -83,10 +83,7 @@ mod avx512 {
         let shifted = add(mul(x, set(STEPS_A_UNIT)), set(ROUND));
         let steps = _mm512_castpd_si512(shifted);
         let count = _mm512_sub_pd(shifted, set(ROUND));
-        let y = _mm512_sub_pd(
-            _mm512_sub_pd(x, mul(count, set(STEP_HEAD))),
-            mul(count, set(STEP_TAIL)),
-        );
+        let y = _mm512_sub_pd(_mm512_sub_pd(x, mul(count, set(STEP_HEAD))), mul(count, set(STEP_TAIL)));
         // Pairs: head and tail.
         let at = _mm512_slli_epi64::<1>(_mm512_and_si512(steps, _mm512_set1_epi64(63)));
         let table = POWERS.as_ptr().cast::<f64>();
@@ -171,10 +168,7 @@ mod avx2 {
         let shifted = add(mul(x, set(STEPS_A_UNIT)), set(ROUND));
         let steps = _mm256_castpd_si256(shifted);
         let count = _mm256_sub_pd(shifted, set(ROUND));
-        let y = _mm256_sub_pd(
-            _mm256_sub_pd(x, mul(count, set(STEP_HEAD))),
-            mul(count, set(STEP_TAIL)),
-        );
+        let y = _mm256_sub_pd(_mm256_sub_pd(x, mul(count, set(STEP_HEAD))), mul(count, set(STEP_TAIL)));
         // Pairs: head and tail.
         let at = _mm256_slli_epi64::<1>(_mm256_and_si256(steps, _mm256_set1_epi64x(63)));
         let table = POWERS.as_ptr().cast::<f64>();

@@ -230,10 +230,8 @@ mod avx2 {
             // The second operand is the answer where the first is NaN.
             let code = _mm256_min_pd(_mm256_max_pd(value, _mm256_setzero_pd()), beyond);
             let code = _mm256_blendv_pd(code, missing, is_missing);
-            let slot = _mm256_xor_si256(
-                _mm256_castpd_si256(_mm256_add_pd(code, whole)),
-                _mm256_castpd_si256(whole),
-            );
+            let slot =
+                _mm256_xor_si256(_mm256_castpd_si256(_mm256_add_pd(code, whole)), _mm256_castpd_si256(whole));
             for (predictor, table) in table.iter().enumerate() {
                 // SAFETY: a slot is at most `beyond`, or `missing`: within the table.
                 let added = unsafe { _mm256_i64gather_pd::<8>(table.as_ptr(), slot) };

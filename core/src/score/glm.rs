@@ -270,7 +270,10 @@ impl GlmScorer {
                 }
             }
             for class in values.chunks_exact_mut(rows) {
-                class[lanes.clone()].iter_mut().zip(greatest).for_each(|(value, greatest)| *value -= greatest);
+                class[lanes.clone()]
+                    .iter_mut()
+                    .zip(greatest)
+                    .for_each(|(value, greatest)| *value -= greatest);
             }
         }
         self.isa.exps(values);
