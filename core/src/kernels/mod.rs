@@ -13,6 +13,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod cpu;
+pub(crate) mod exp;
+mod exps;
 mod heap;
 mod linear;
 mod portable;
@@ -26,7 +28,7 @@ mod waves_avx512;
 use std::ops::Range;
 
 pub(crate) use cpu::Isa;
-pub(crate) use linear::{Products, Slots, TERMS};
+pub(crate) use linear::{Slots, Terms};
 pub(crate) use rows::RowData;
 pub(crate) use waves::WaveScratch;
 
