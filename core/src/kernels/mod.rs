@@ -220,27 +220,32 @@ impl Isa {
         }
     }
 
-    /// The leaf that one row falls into, in each tree from `first` on.
+    /// `sum` and, in order, the leaves that one row falls into in `trees`.
     ///
     /// # Panics
-    /// If there are not so many trees.
+    /// If there are no such trees.
     #[inline]
-    pub(crate) fn row_leaves(
+    pub(crate) fn row_sum(
         self,
         forest: &MaskForest,
         rows: &RowForest,
-        first: usize,
+        trees: Range<usize>,
         row: &RowData,
-        out: &mut [f32],
-    ) {
-        assert!(first + out.len() <= forest.trees().len().min(rows.trees()));
+        sum: f64,
+    ) -> f64 {
+        assert!(trees.end <= forest.trees().len().min(rows.trees()));
         match (self, rows.shallow()) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.
             (Isa::Avx512(_), Some(slots)) if rows.columns() <= 128 => unsafe {
-                avx512::row_leaves(forest, rows, slots, first, row, out)
+                avx512::row_sum(forest, rows, slots, trees, row, sum)
             },
-            _ => rows::leaves(forest, rows, first, row, out),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the trees are checked above.
+            (Isa::Avx2(_), Some(slots)) if rows.columns() <= avx2::MAX_ROW_COLUMNS => unsafe {
+                avx2::row_sum(forest, rows, slots, trees, row, sum)
+            },
+            _ => rows::sum(forest, rows, trees, row, sum),
         }
     }
 

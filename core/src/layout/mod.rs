@@ -14,5 +14,5 @@ pub(crate) use masks::{
     mask_forest,
 };
 pub(crate) use ranks::RankTable;
-pub(crate) use rows::{MAX_ROW_COLUMNS, RowForest};
+pub(crate) use rows::{Deposit, MAX_ROW_COLUMNS, MAX_ROW_PLANES, RowForest};
 pub(crate) use waves::{Step, WAVE, WaveForest, WaveForestBuilder, WaveNode};
