@@ -10,6 +10,7 @@ use crate::layout::{Line, MAX_DEPTH, MaskForest, MaskTree, Sums, TILE, TILES};
 
 impl Bits for __m512i {
     const WORDS: usize = 8;
+    const MANY: bool = true;
 
     #[inline(always)]
     fn none() -> Self {
@@ -54,6 +55,7 @@ struct Half(__m256i);
 
 impl Bits for Half {
     const WORDS: usize = 4;
+    const MANY: bool = true;
 
     #[inline(always)]
     fn none() -> Self {
