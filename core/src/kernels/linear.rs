@@ -4,8 +4,7 @@
 //! run after the other. A row's sum takes its terms in order, each product rounded before it is added, so that no width
 //! changes a bit.
 //!
-//! Rows are the lanes. The products are one body, of which the compiler makes the twins; the levels' tables are gathered by
-//! hand.
+//! Rows are the lanes. Four columns are read at a time, for four predictors at a time where there are so many.
 
 use super::Isa;
 
@@ -38,107 +37,83 @@ const WHOLE: f64 = (1_u64 << 52) as f64;
 /// the same place of a page, and then more than a set of that cache has ways push each other out.
 const PASS: usize = 4;
 
-/// Some columns of numbers and predictors.
-struct Pass<'a, const K: usize, const N: usize> {
+/// Some columns, and as many predictors as their sums are added to at once.
+struct Pass<'a, const N: usize> {
     columns: [&'a [f64]; N],
     missing: [f64; N],
-    coefficients: [[f64; N]; K],
+    coefficients: [[f64; N]; PASS],
 }
 
-impl<const K: usize, const N: usize> Pass<'_, K, N> {
-    /// Adds the products, `LANES` rows at a time, from the row `from` on; returns the first row not done.
-    #[inline(always)]
-    fn add<const LANES: usize>(&self, from: usize, rows: usize, sums: &mut [f64]) -> usize {
-        let mut from = from;
-        while from + LANES <= rows {
-            let mut added = [[0.0; LANES]; K];
-            for (predictor, added) in added.iter_mut().enumerate() {
-                added.copy_from_slice(&sums[predictor * rows + from..][..LANES]);
-            }
-            for (term, column) in self.columns.iter().enumerate() {
-                fetch_ahead::<LANES>(column, from);
-                let mut values = [0.0; LANES];
-                values.copy_from_slice(&column[from..from + LANES]);
-                for value in &mut values {
-                    *value = if value.is_nan() { self.missing[term] } else { *value };
-                }
-                for (added, coefficients) in added.iter_mut().zip(&self.coefficients) {
-                    for (sum, value) in added.iter_mut().zip(values) {
-                        *sum += coefficients[term] * value;
-                    }
-                }
-            }
-            for (predictor, added) in added.iter().enumerate() {
-                sums[predictor * rows + from..][..LANES].copy_from_slice(added);
-            }
-            from += LANES;
+impl<'a> Terms<'a> {
+    /// The columns from `first` on, for the predictors from `predictor` on; what is past the last predictor is 0.
+    fn pass<const N: usize>(&self, first: usize, predictor: usize, rows: usize) -> Pass<'a, N> {
+        Pass {
+            columns: std::array::from_fn(|at| &self.columns[first + at][..rows]),
+            missing: std::array::from_fn(|at| self.missing[first + at]),
+            coefficients: std::array::from_fn(|k| {
+                let coefficients = self.coefficients.get(predictor + k);
+                std::array::from_fn(|at| coefficients.map_or(0.0, |of| of[first + at]))
+            }),
         }
-        from
+    }
+}
+
+impl<const N: usize> Pass<'_, N> {
+    /// Adds the products of `K` predictors for the rows from `from` on.
+    fn add<const K: usize>(&self, from: usize, rows: usize, sums: &mut [f64]) {
+        for (at, coefficients) in self.coefficients.iter().take(K).enumerate() {
+            for (row, sum) in sums[at * rows..][..rows].iter_mut().enumerate().skip(from) {
+                for ((column, coefficient), missing) in
+                    self.columns.iter().zip(coefficients).zip(&self.missing)
+                {
+                    let value = if column[row].is_nan() { *missing } else { column[row] };
+                    *sum += coefficient * value;
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of all columns for all predictors, by what adds those of four columns or one for four predictors or
+/// one.
+macro_rules! add_terms {
+    ($terms:expr, $rows:expr, $sums:expr, $add:path) => {{
+        let (terms, rows, sums): (&Terms<'_>, usize, &mut [f64]) = ($terms, $rows, $sums);
+        let (columns, predictors) = (terms.columns.len(), terms.coefficients.len());
+        for first in (0..columns / PASS * PASS).step_by(PASS) {
+            for predictor in (0..predictors / PASS * PASS).step_by(PASS) {
+                $add(&terms.pass::<PASS>(first, predictor, rows), rows, PASS, &mut sums[predictor * rows..]);
+            }
+            for predictor in predictors / PASS * PASS..predictors {
+                $add(&terms.pass::<PASS>(first, predictor, rows), rows, 1, &mut sums[predictor * rows..]);
+            }
+        }
+        // Of the columns that are left, each is a pass of its own.
+        for first in columns / PASS * PASS..columns {
+            for predictor in 0..predictors {
+                terms.pass::<1>(first, predictor, rows).add::<1>(0, rows, &mut sums[predictor * rows..]);
+            }
+        }
+    }};
+}
+
+/// A pass in plain instructions.
+fn add_pass(pass: &Pass<'_, PASS>, rows: usize, predictors: usize, sums: &mut [f64]) {
+    match predictors {
+        PASS => pass.add::<PASS>(0, rows, sums),
+        _ => pass.add::<1>(0, rows, sums),
     }
 }
 
 /// Asks for the rows that stand a slice further: a caller's column goes on there, and is read from memory for the next run
 /// of rows. Nothing comes of an address where there is nothing.
 #[inline(always)]
-fn fetch_ahead<const ROWS: usize>(column: &[f64], from: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in (0..ROWS).step_by(8) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        let address = column.as_ptr().wrapping_add(column.len() + from + line);
-        // SAFETY: a prefetch reads nothing that a program could see, and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (column, from);
-}
-
-/// Adds the products of some columns for all predictors.
-#[inline(always)]
-fn add_some<const N: usize, const ONE: usize, const FOUR: usize>(
-    terms: &Terms<'_>,
-    first: usize,
-    rows: usize,
-    sums: &mut [f64],
-) {
-    fn pass<'a, const K: usize, const N: usize>(
-        terms: &Terms<'a>,
-        first: usize,
-        predictor: usize,
-    ) -> Pass<'a, K, N> {
-        Pass {
-            columns: std::array::from_fn(|at| terms.columns[first + at]),
-            missing: std::array::from_fn(|at| terms.missing[first + at]),
-            coefficients: std::array::from_fn(|k| {
-                std::array::from_fn(|at| terms.coefficients[predictor + k][first + at])
-            }),
-        }
-    }
-    let predictors = terms.coefficients.len();
-    let fours = predictors / 4 * 4;
-    for predictor in (0..fours).step_by(4) {
-        let pass: Pass<'_, 4, N> = pass(terms, first, predictor);
-        let sums = &mut sums[predictor * rows..];
-        let done = pass.add::<FOUR>(0, rows, sums);
-        pass.add::<1>(done, rows, sums);
-    }
-    for predictor in fours..predictors {
-        let pass: Pass<'_, 1, N> = pass(terms, first, predictor);
-        let sums = &mut sums[predictor * rows..];
-        let done = pass.add::<ONE>(0, rows, sums);
-        pass.add::<1>(done, rows, sums);
-    }
-}
-
-/// Adds the products of all columns for all predictors.
-#[inline(always)]
-fn add_all<const ONE: usize, const FOUR: usize>(terms: &Terms<'_>, rows: usize, sums: &mut [f64]) {
-    let whole = terms.columns.len() / PASS * PASS;
-    for first in (0..whole).step_by(PASS) {
-        add_some::<PASS, ONE, FOUR>(terms, first, rows, sums);
-    }
-    for first in whole..terms.columns.len() {
-        add_some::<1, ONE, FOUR>(terms, first, rows, sums);
-    }
+#[cfg(target_arch = "x86_64")]
+fn fetch_ahead(column: &[f64], from: usize) {
+    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+    let address = column.as_ptr().wrapping_add(column.len() + from);
+    // SAFETY: a prefetch reads nothing that a program could see, and never faults.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) };
 }
 
 /// The place of a value in its column's table, and whether it is a code or a missing value; some place in any case.
@@ -172,12 +147,56 @@ fn two_classes(second: &[f64], threshold: f64, first: &mut [f64], labels: &mut [
     }
 }
 
-/// The twins that differ in the instructions that the compiler may use, and in how many rows stay in registers.
+/// What the two wide sets share: the passes by hand, since the compiler keeps arrays of lanes in memory, and the rest as the
+/// compiler makes it.
 macro_rules! twins {
-    ($features:literal, $one:literal, $four:literal) => {
+    ($features:literal, $lanes:literal, $load:ident, $store:ident, $set:ident, $add:ident, $mul:ident) => {
         #[target_feature(enable = $features)]
-        pub(super) fn add_terms(terms: &super::Terms<'_>, rows: usize, sums: &mut [f64]) {
-            super::add_all::<$one, $four>(terms, rows, sums);
+        pub(super) fn add_terms(terms: &Terms<'_>, rows: usize, sums: &mut [f64]) {
+            super::add_terms!(terms, rows, sums, add_pass);
+        }
+
+        /// Adds the products of four columns for four predictors, or one.
+        #[target_feature(enable = $features)]
+        fn add_pass(pass: &Pass<'_, PASS>, rows: usize, predictors: usize, sums: &mut [f64]) {
+            assert!(
+                pass.columns.iter().all(|column| column.len() == rows) && sums.len() >= predictors * rows
+            );
+            let [a, b, c, d] = pass.columns.map(<[f64]>::as_ptr);
+            let missing = pass.missing.map(|missing| $set(missing));
+            let first = pass.coefficients[0].map(|coefficient| $set(coefficient));
+            let whole = rows / $lanes * $lanes;
+            for row in (0..whole).step_by($lanes) {
+                pass.columns.iter().for_each(|column| fetch_ahead(column, row));
+                // SAFETY: the rows from `row` on, as many as there are lanes, are below `rows`: all columns have them.
+                let a = imputed(unsafe { $load(a.add(row)) }, missing[0]);
+                // SAFETY: as above.
+                let b = imputed(unsafe { $load(b.add(row)) }, missing[1]);
+                // SAFETY: as above.
+                let c = imputed(unsafe { $load(c.add(row)) }, missing[2]);
+                // SAFETY: as above.
+                let d = imputed(unsafe { $load(d.add(row)) }, missing[3]);
+                let out = sums.as_mut_ptr();
+                // SAFETY: each predictor has as many sums as there are rows.
+                let sum = unsafe { $load(out.add(row)) };
+                let sum = $add($add(sum, $mul(first[0], a)), $mul(first[1], b));
+                let sum = $add($add(sum, $mul(first[2], c)), $mul(first[3], d));
+                // SAFETY: as above.
+                unsafe { $store(out.add(row), sum) };
+                for (predictor, of) in pass.coefficients.iter().enumerate().take(predictors).skip(1) {
+                    let at = predictor * rows + row;
+                    // SAFETY: as above.
+                    let sum = unsafe { $load(out.add(at)) };
+                    let sum = $add($add(sum, $mul($set(of[0]), a)), $mul($set(of[1]), b));
+                    let sum = $add($add(sum, $mul($set(of[2]), c)), $mul($set(of[3]), d));
+                    // SAFETY: as above.
+                    unsafe { $store(out.add(at), sum) };
+                }
+            }
+            match predictors {
+                PASS => pass.add::<PASS>(whole, rows, sums),
+                _ => pass.add::<1>(whole, rows, sums),
+            }
         }
 
         #[target_feature(enable = $features)]
@@ -186,14 +205,23 @@ macro_rules! twins {
         }
     };
 }
+#[cfg(target_arch = "x86_64")]
+use add_terms;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::*;
 
-    use super::{LARGE, Slots, WHOLE};
+    use super::{LARGE, PASS, Pass, Slots, Terms, WHOLE, fetch_ahead};
 
-    twins!("avx2", 16, 8);
+    twins!("avx2", 4, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_set1_pd, _mm256_add_pd, _mm256_mul_pd);
+
+    /// The values, `missing` in place of `NaN`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn imputed(values: __m256d, missing: __m256d) -> __m256d {
+        _mm256_blendv_pd(values, missing, _mm256_cmp_pd::<_CMP_UNORD_Q>(values, values))
+    }
 
     /// See [`super::Isa::add_levels`]; a table of a predictor is longer than every slot.
     #[target_feature(enable = "avx2")]
@@ -211,7 +239,7 @@ mod avx2 {
         let fours = values.as_chunks::<4>().0;
         for (at, four) in fours.iter().enumerate() {
             if at % 2 == 0 {
-                super::fetch_ahead::<8>(values, at * 4);
+                fetch_ahead(values, at * 4);
             }
             // SAFETY: four numbers can be read.
             let value = unsafe { _mm256_loadu_pd(four.as_ptr()) };
@@ -250,9 +278,24 @@ mod avx2 {
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{LARGE, Slots};
+    use super::{LARGE, PASS, Pass, Slots, Terms, fetch_ahead};
 
-    twins!("avx512f,avx512bw,avx512dq,avx512vl", 32, 16);
+    twins!(
+        "avx512f,avx512bw,avx512dq,avx512vl",
+        8,
+        _mm512_loadu_pd,
+        _mm512_storeu_pd,
+        _mm512_set1_pd,
+        _mm512_add_pd,
+        _mm512_mul_pd
+    );
+
+    /// The values, `missing` in place of `NaN`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn imputed(values: __m512d, missing: __m512d) -> __m512d {
+        _mm512_mask_mov_pd(values, _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(values, values), missing)
+    }
 
     /// See [`super::Isa::add_levels`]; a table of a predictor is longer than every slot.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
@@ -269,7 +312,7 @@ mod avx512 {
         let missing_fits = if slots.missing.is_some() { 0xff } else { 0 };
         let eights = values.as_chunks::<8>().0;
         for (at, (eight, odd)) in eights.iter().zip(&mut *odd).enumerate() {
-            super::fetch_ahead::<8>(values, at * 8);
+            fetch_ahead(values, at * 8);
             // SAFETY: eight numbers can be read.
             let value = unsafe { _mm512_loadu_pd(eight.as_ptr()) };
             let code = _mm512_cvttpd_epu32(value);
@@ -305,7 +348,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features.
             Isa::Avx2(_) => unsafe { avx2::add_terms(terms, rows, sums) },
-            _ => add_all::<4, 4>(terms, rows, sums),
+            _ => add_terms!(terms, rows, sums, add_pass),
         }
     }
 
