@@ -241,6 +241,7 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=Plan.all_threads, help="beside one thread (default %(default)s; 1: no others)"
     )
+    parser.add_argument("--rows", type=int, default=Plan.rows, help="and the largest batch (default %(default)s)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the files go (default benches/results)")
     parser.add_argument(
         "--quick", action="store_true", help="one round, few peers, small batches: does it work at all?"
@@ -250,7 +251,8 @@ def main() -> None:
     if arguments.plots_only:
         show(tables.Results.read(arguments.out / "peers.csv"), arguments.out)
         return
-    plan = Plan(rounds=arguments.rounds, all_threads=arguments.threads)
+    rows = arguments.rows
+    plan = Plan(rounds=arguments.rounds, rows=rows, largest_batch=rows, all_threads=arguments.threads)
     only, names = arguments.who, arguments.work
     if arguments.quick:
         plan = Plan(1, 0.01, 1.0, 20.0, 0.1, 1000, 200, 1000)
