@@ -107,8 +107,8 @@ def _command(engine: str, threads: int) -> list[str]:
 
 # A runtime chooses its instructions, threads and heap by itself: what the caller's shell says of them is not handed on.
 HANDICAPS = (
-    "OPENBLAS_", "MKL_", "OMP_", "KMP_", "GOMP_", "DAAL", "ONEDAL", "TBB_", "BLIS_", "NPY_", "ORT_", "XGBOOST_", "RAYON_",
-    "GLIBC_TUNABLES", "MALLOC_", "LD_PRELOAD", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CENOTE_ISA",
+    "OPENBLAS_", "MKL_", "OMP_", "KMP_", "GOMP_", "DAAL", "ONEDAL", "TBB_", "BLIS_", "NPY_", "ORT_", "XGBOOST_",
+    "RAYON_", "GLIBC_TUNABLES", "MALLOC_", "LD_PRELOAD", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CENOTE_ISA",
     "CENOTE_ENGINE",
 )  # fmt: skip
 
@@ -207,7 +207,7 @@ def _build_apart(engine: Engine, ready: Ready, path: Path) -> None:
     theirs.close()
     try:
         if not ours.poll(engine.build_seconds):
-            raise CannotHold(f"not handed over in {engine.build_seconds} s")
+            raise PeerError(f"not handed over in {engine.build_seconds:.0f} s")
         if failure := ours.recv():
             raise failure
     except EOFError:

@@ -1,6 +1,7 @@
 """`peers.csv` as pictures, each as PNG and SVG: bars by runtime, curves over rows a call and over depth.
 
-One colour a runtime throughout, cenote's in the foreground; a figure stands beside each bar, a name at the end of each curve.
+One colour a runtime throughout, cenote's in the foreground; a figure stands beside each bar, a name at the end of each
+curve.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def _bars(axis: Any, found: list[tuple[str, float]], unit: str, heading: str, su
         if ours and value > ours and not _is_ours(who):
             text += f"   {_times(value / ours)}"
         weight = "bold" if who == "cenote" else "normal"
-        axis.text(value, at, text, va="center", fontsize=9, fontweight=weight, color=OURS if who == "cenote" else "#222")
+        axis.text(
+            value, at, text, va="center", fontsize=9, fontweight=weight, color=OURS if who == "cenote" else "#222"
+        )
         if who == "cenote":
             axis.get_yticklabels()[at].set_fontweight("bold")
     # Room for the longest text to the right of the longest bar.
@@ -119,7 +122,9 @@ def _readme(results: Results, folder: Path) -> None:
     batch = max(results.batches("gbm_500x6_numeric", 1))
     _bars(axes[0], many, " ns", f"{batch:,} rows a call", "nanoseconds a row a tree, one thread; log scale")
     _bars(axes[1], one, " µs", "One row a call", "microseconds, one thread; log scale")
-    figure.suptitle("An H2O GBM of 500 trees of depth 6, 28 numeric columns", fontsize=11, x=0.01, ha="left", color="#444")
+    figure.suptitle(
+        "An H2O GBM of 500 trees of depth 6, 28 numeric columns", fontsize=11, x=0.01, ha="left", color="#444"
+    )
     figure.tight_layout(w_pad=2.5)
     _save(figure, folder, "peers_readme")
 

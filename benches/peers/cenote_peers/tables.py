@@ -166,10 +166,10 @@ def goals(results: Results) -> list[str]:
             f"{_times(java, load)} times ({LOAD_GENMODEL})"
         )
     said = (
-        "One thread, 100,000 rows a call, nanoseconds a row a tree. Like beside like: predictions with genmodel's, sums with"
-        " the sums that the native runtimes give."
+        "One thread, 100,000 rows a call, nanoseconds a row a tree. Like is set beside like: predictions beside genmodel's,",
+        "sums beside the sums that native runtimes give (oneDAL of many classes: predictions).",
     )
-    return [said, "", *lines, *([""] if others else []), *(f"- {line}" for line in others)]
+    return [*said, "", *lines, *([""] if others else []), *(f"- {line}" for line in others)]
 
 
 def _by_runtime(results: Results, threads: int) -> list[str]:
@@ -202,8 +202,8 @@ def table(results: Results) -> str:
     lines = [
         "# What `make peers` measured",
         "",
-        "Written by the run; [peers_method.md](peers_method.md) says when, on what machine and how. Nanoseconds a row a tree",
-        "unless a heading says otherwise; less is better.",
+        "Written by the run; [peers_method.md](peers_method.md) says when, on what machine and how. Nanoseconds a row",
+        "a tree unless a heading says otherwise; less is better.",
         "",
     ]
     if goal_lines := goals(results):
