@@ -108,8 +108,8 @@ def _command(engine: str, threads: int) -> list[str]:
 # A runtime chooses its instructions, threads and heap by itself: what the caller's shell says of them is not handed on.
 HANDICAPS = (
     "OPENBLAS_", "MKL_", "OMP_", "KMP_", "GOMP_", "DAAL", "ONEDAL", "TBB_", "BLIS_", "NPY_", "ORT_", "XGBOOST_",
-    "RAYON_", "GLIBC_TUNABLES", "MALLOC_", "LD_PRELOAD", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CENOTE_ISA",
-    "CENOTE_ENGINE",
+    "RAYON_", "GLIBC_TUNABLES", "MALLOC_", "LD_PRELOAD", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS",
+    "CENOTE_ISA", "CENOTE_ENGINE",
 )  # fmt: skip
 
 
