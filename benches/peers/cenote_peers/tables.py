@@ -166,8 +166,8 @@ def goals(results: Results) -> list[str]:
             f"{_times(java, load)} times ({LOAD_GENMODEL})"
         )
     said = (
-        "One thread, 100,000 rows a call, nanoseconds a row a tree. Like stands beside like: predictions and genmodel's,",
-        "sums and the sums that native runtimes give (oneDAL of many classes: predictions).",
+        "One thread, 100,000 rows a call, nanoseconds a row a tree. Like stands beside like: predictions and",
+        "genmodel's, sums and the sums that native runtimes give (oneDAL of many classes: predictions).",
     )
     return [*said, "", *lines, *([""] if others else []), *(f"- {line}" for line in others)]
 
