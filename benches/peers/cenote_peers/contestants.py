@@ -147,7 +147,7 @@ class Process:
     def ask(self, *words: object, patience: float = 300.0) -> str:
         """Sends a line and gives the answer.
 
-        Raises `PeerError` if the worker says so, ends, or takes longer than `patience` seconds.
+        Raises `CannotHold` if the worker says so, `PeerError` if it fails, ends, or takes over `patience` seconds.
         """
         process = self._process
         assert process.stdin is not None and process.stdout is not None
@@ -162,6 +162,8 @@ class Process:
         answer = self._line(patience)
         if answer.startswith("error "):
             raise PeerError(answer.removeprefix("error "))
+        if answer.startswith("cannot "):
+            raise CannotHold(answer.removeprefix("cannot "))
         return answer
 
     def _line(self, patience: float) -> str:

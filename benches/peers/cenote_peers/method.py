@@ -20,13 +20,14 @@ METHOD = """## Method
 Each runtime lives in a process of its own, opens the model and {plan.rows:,} rows, and is then called in turn with the
 others: each times one cell (runtime, batch size, threads) for {plan.sample_seconds} s, at least one whole batch, before
 any has its next turn. There are {plan.rounds} rounds; a cell that has taken {plan.cell_seconds:.0f} s in all has no
-further one. `peers.csv` holds the least of the rounds, `peers_median.csv` the middle. All works go first by one thread,
-then by {plan.all_threads}. A batch that would take over {plan.longest:.0f} s is not begun, and one that took one thread over
-{plan.longest_shared:.0f} s is not given to more. Java is warmed before. Threads are fixed by each runtime's own setting
-and by OMP_NUM_THREADS and RAYON_NUM_THREADS; whatever else the shell says of instructions, heaps and threads
-(OPENBLAS_CORETYPE and its like) is taken from everybody's environment. With one thread the time is the less of the
-clock's and the processor's (children's included), so that a busy machine does not count against whoever had the turn;
-with more it is the clock's, and means little unless the machine was quiet.
+further one. `peers.csv` holds the least of the rounds, `peers_median.csv` the middle. All works go first by one
+thread, then by {plan.all_threads}. A batch that would take over {plan.longest:.0f} s is not begun, and one that took
+one thread over {plan.longest_shared:.0f} s is not given to more. Java is warmed before.
+
+Threads are fixed by each runtime's own setting and by OMP_NUM_THREADS and RAYON_NUM_THREADS; whatever else the shell
+says of instructions, heaps and threads (OPENBLAS_CORETYPE and its like) is taken from everybody's environment. With one
+thread the time is the less of the clock's and the processor's (children's included), so that a busy machine does not
+count against whoever had the turn; with more it is the clock's, and means little unless the machine was quiet.
 
 The trees are those of the MOJO, handed over split by split by `cenote_peers/engines`; every number in the rows is a
 float32, so that nobody sees another value. Before the clock starts the outputs on {plan.check_rows:,} rows are compared

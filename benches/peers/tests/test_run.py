@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,6 +46,23 @@ def test_a_build_tells_why_it_failed(tmp_path: Path) -> None:
 def test_a_build_writes_its_file(tmp_path: Path) -> None:
     contestants._build_apart(builder(lambda _, __, path: path.write_text("trees")), READY, tmp_path / "x")
     assert (tmp_path / "x").read_text() == "trees"
+
+
+def test_what_a_runtime_cannot_hold_is_no_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(contestants, "CACHE", tmp_path)
+    says = """if True:
+        import sys
+        print("ready", flush=True)
+        for line, answer in zip(sys.stdin, ["cannot too deep", "error no memory"]):
+            print(answer, flush=True)
+    """
+    monkeypatch.setattr(contestants, "_command", lambda *_: [sys.executable, "-c", says])
+    process = contestants.Process(contestants.SCORE0, 1)
+    with pytest.raises(CannotHold, match="too deep"):
+        process.ask("open")
+    with pytest.raises(PeerError, match="no memory"):
+        process.ask("open")
+    process.close()
 
 
 def test_the_shell_does_not_slow_a_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
