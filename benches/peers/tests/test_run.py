@@ -123,7 +123,7 @@ def test_the_page_takes_the_table_over(tmp_path: Path) -> None:
         tables.fill(page, MEASURED)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert text.count("oneDAL") == 1
+    assert text.count("| oneDAL |") == 1
 
 
 def test_names_beside_curves_do_not_overlap() -> None:
