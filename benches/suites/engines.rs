@@ -3,7 +3,7 @@
 //! In flow committed and generated forests and rows by column; out flows what a whole `predict` takes on one thread, from
 //! borrowed columns of `f64` to predictions, by engine, instruction set, batch size, depth, trees, columns and classes:
 //! where criterion says `thrpt` stand nanoseconds of processor time a row a tree, so that rows a second are `1e9 / thrpt /
-//! trees`. `threads` and what follows it are by the wall's clock.
+//! trees`. `threads`, `load` and `encode` are by the wall's clock.
 
 mod clock;
 mod forests;
@@ -121,8 +121,8 @@ fn threads(criterion: &mut Criterion) {
     }
 }
 
-/// One row, from raw `f64` to the prediction, and opening.
-fn one_row_and_load(criterion: &mut Criterion) {
+/// One row, from raw `f64` to the prediction.
+fn one_row(criterion: &mut Criterion<ThreadClock>) {
     let mut group = criterion.benchmark_group("one_row");
     brief(&mut group);
     for name in ["gbm_500x6_numeric", "gbm_500x6_flights", "gbm_multinomial_10"] {
@@ -143,7 +143,10 @@ fn one_row_and_load(criterion: &mut Criterion) {
             });
         }
     }
-    group.finish();
+}
+
+/// Opening a model.
+fn load(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("load");
     group.sample_size(10);
     for name in ["gbm_500x6_numeric", "gbm_500x6_flights"] {
@@ -178,7 +181,7 @@ fn encode(criterion: &mut Criterion) {
 criterion_group! {
     name = forests_by_shape;
     config = Criterion::default().with_measurement(ThreadClock);
-    targets = engines, shapes
+    targets = engines, shapes, one_row
 }
-criterion_group!(whole, threads, one_row_and_load, encode);
+criterion_group!(whole, threads, load, encode);
 criterion_main!(forests_by_shape, whole);

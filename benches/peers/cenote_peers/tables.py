@@ -101,7 +101,7 @@ def _times(other: float | None, ours: float | None) -> str:
 
 
 def _markdown(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    rule = ["---", *["--:"] * (len(head) - 1)]
+    rule = ["---" if name == "which" or at == 0 else "--:" for at, name in enumerate(head)]
     return ["| " + " | ".join(line) + " |" for line in (head, rule, *body)]
 
 
@@ -119,7 +119,7 @@ def goals(results: Results) -> list[str]:
         body.append((
             title(goal.work), f"{number(sums)} ({goal.sums:g})", number(whole),
             f"{_times(genmodel, whole)} ({goal.genmodel:g})",
-            f"{_times(native[1], sums) if native else ''} ({goal.native:g})",
+            f"{_times(native[1], sums or whole) if native else ''} ({goal.native:g})",
             label(native[0]) if native else "",
         ))  # fmt: skip
     one = results.value(ONE_ROW.work, "cenote", 1, 1, "us_per_row")
@@ -224,4 +224,4 @@ def fill(page: Path, results: Results) -> None:
     text = page.read_text()
     before, rest = text.split(BEGIN, 1)
     _, after = rest.split(END, 1)
-    page.write_text("\n".join([before + BEGIN, *goals(results), END + after]))
+    page.write_text("\n".join([before + BEGIN, "", *goals(results), "", END + after]))
