@@ -99,11 +99,16 @@ fixtures: | $(BIN)/python ## makes golden cases anew with H2O and its Java score
 	$(BIN)/python fixtures/make_fixtures.py --out target/fixtures
 
 .PHONY: bench
-bench: ## the criterion suites
+bench: ## the criterion suites (under ten minutes once built)
 	$(CARGO) bench -p cenote-bench
 
+.PHONY: instructions
+instructions: ## counts instructions of the portable and AVX2 paths by valgrind; fails where they grew (UPDATE=1 keeps the new)
+	@command -v valgrind >/dev/null || { echo "no valgrind here (Debian: apt-get install valgrind)" >&2; exit 2; }
+	$(CARGO) bench -q -p cenote-bench --bench instructions -- $(if $(UPDATE),--update)
+
 .PHONY: peers
-peers: system ## cenote beside other runtimes on the same trees and rows, into benches/results (about a quarter of an hour)
+peers: system ## cenote beside other runtimes on the same trees and rows, into benches/results (up to 25 minutes)
 	$(PYTHON) benches/peers/run.py $(PEERS)
 
 .PHONY: test-peers

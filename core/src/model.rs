@@ -348,6 +348,23 @@ impl Model {
         Ok(BoundRow { model: self.clone(), policy: options.policy, places })
     }
 
+    /// What each class's trees sum to, in H2O's order and Java's bits, with nothing added and no link taken:
+    /// `[rows x trees a group]`, columns `C1`, `C2` ...
+    ///
+    /// # Errors
+    /// As [`predict_with`](Self::predict_with); also if the model has no trees.
+    pub fn tree_sums(&self, batch: &Batch<'_>, options: &PredictOptions) -> Result<Predictions, Error> {
+        let scorer = self.inner.scorer.forest().ok_or_else(|| self.unsupported("summing trees"))?;
+        let column = |class: usize| OutputColumn {
+            name: format!("C{}", class + 1),
+            values: OutputValues::Number(vec![f64::NAN; batch.rows()]),
+        };
+        let columns = (0..scorer.n_sums()).map(column).collect();
+        self.run(batch, options, self.inner.scorer.block_rows(), columns, |block, _, out, refuse| {
+            scorer.sums(block, out, refuse);
+        })
+    }
+
     /// The leaf of every tree that each row falls into: `[rows x trees]`, columns `T1.C1` ... for the trees that there
     /// are, class by class.
     ///

@@ -85,18 +85,29 @@ impl ForestScorer {
         let Block { columns, rows } = *block;
         let mut numbers = vec![0.0; self.finish.numbers() * rows];
         let mut labels = vec![0; if self.finish.has_labels() { rows } else { 0 }];
-        if self.guard.is_some() {
-            let feature = |row: usize| move |column: usize| columns[column][row];
-            for row in 0..rows {
-                if let Err(refusal) = self.guard(feature(row)) {
-                    refuse(row, refusal);
-                }
-            }
-        }
+        self.guard_block(block, refuse);
         self.engine.sums(block, &mut numbers[..self.sums * rows]);
         let hash = |row: usize| columns.iter().fold(0, |hash, column| hash ^ label::hash_of(column[row]));
         self.finish.numbers_and_labels(&mut numbers, rows, offset, &mut labels, hash, refuse);
         write(out, 0, rows, &labels, &numbers);
+    }
+
+    /// How many sums a row has: the trees of a group.
+    pub(crate) fn n_sums(&self) -> usize {
+        self.sums
+    }
+
+    /// The sums alone: nothing is added, no link taken.
+    pub(crate) fn sums(
+        &self,
+        block: &Block<'_>,
+        out: &mut [Slice<'_>],
+        refuse: &mut dyn FnMut(usize, Refusal),
+    ) {
+        let mut sums = vec![0.0; self.sums * block.rows];
+        self.guard_block(block, refuse);
+        self.engine.sums(block, &mut sums);
+        write(out, 0, block.rows, &[], &sums);
     }
 
     pub(crate) fn score_row(
@@ -116,6 +127,17 @@ impl ForestScorer {
             refused.get_or_insert(refusal);
         });
         refused.map_or(Ok(label.first().copied()), Err)
+    }
+
+    fn guard_block(&self, block: &Block<'_>, refuse: &mut dyn FnMut(usize, Refusal)) {
+        if self.guard.is_none() {
+            return;
+        }
+        for row in 0..block.rows {
+            if let Err(refusal) = self.guard(|column| block.columns[column][row]) {
+                refuse(row, refusal);
+            }
+        }
     }
 
     fn guard(&self, feature: impl Fn(usize) -> f64 + Copy) -> Result<(), Refusal> {

@@ -61,6 +61,14 @@ impl Scorer {
         }
     }
 
+    /// The scorer of a forest, if the model is one.
+    pub(crate) fn forest(&self) -> Option<&ForestScorer> {
+        match self {
+            Scorer::Forest(forest) => Some(forest),
+            Scorer::Glm(_) => None,
+        }
+    }
+
     /// The engine's name.
     pub(crate) fn engine(&self) -> &'static str {
         match self {
