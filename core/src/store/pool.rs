@@ -223,7 +223,8 @@ impl Pool {
     }
 
     /// Reads: the whole answer of one statement, within the deadline of a read. Tried again on another connection where this one
-    /// turned out dead or its backend was ended, and where a change of the tables made the prepared statement unusable.
+    /// turned out dead or its backend was ended, and where the prepared statement got lost or a change of the tables made it
+    /// unusable.
     ///
     /// Dropping the future cancels the statement at the server.
     pub(crate) async fn read(
@@ -240,7 +241,7 @@ impl Pool {
             };
             match self.read_once(&lease, query, parameters, deadline).await {
                 Err(error)
-                    if (error.is_transient() || error.is_outdated_plan())
+                    if (error.is_transient() || error.is_outdated_plan() || error.is_lost_statement())
                         && retries.another(Some(&lease)) => {}
                 outcome => return outcome,
             }
