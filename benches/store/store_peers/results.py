@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-PERCENTILES = (50, 90, 99)
+PERCENTILES = (10, 50, 90, 99)
 # Of a value that was measured in several rounds the best is kept, as the machine's other work can only slow it down.
 BEST = {"rows_per_s": max, "calls_per_s": max, "s": min}
 
