@@ -126,10 +126,8 @@ def goals(results: Results) -> str:
             ))
         ),
     ]  # fmt: skip
-    lines = [
-        "## Goals", "", "Latencies by their median, and by their tenth percentile, which other programs on the machine disturb less.", "",
-        "| work | measure | goal | found | p10 | |", "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    lines = ["## Goals", "", "Latencies by their median, and by their tenth percentile, which other programs disturb less.", ""]
+    lines += ["| work | measure | goal | found | p10 | |", "|---|---|---|---|---|---|"]
     for work, measure, given, sign, bound in table:
         found = given("p50_us") if callable(given) else given
         undisturbed = given("p10_us") if callable(given) else None
