@@ -242,6 +242,11 @@ impl Isa {
             },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.
+            (Isa::Avx512(_), None) if rows.columns() <= 128 => unsafe {
+                avx512::row_sum_deep(forest, rows, trees, row, sum)
+            },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the trees are checked above.
             (Isa::Avx2(_), Some(slots)) if rows.columns() <= avx2::MAX_ROW_COLUMNS => unsafe {
                 avx2::row_sum(forest, rows, slots, trees, row, sum)
             },
