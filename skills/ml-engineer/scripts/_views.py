@@ -14,10 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 TYPES = {"bool": "boolean", "i16": "smallint", "i32": "integer", "i64": "bigint", "f32": "real", "f64": "double precision",
-         "text": "text", "timestamp": "timestamp with time zone"}  # fmt: skip
+         "text": "text", "timestamp": "timestamp with time zone", "date": "date", "numeric": "numeric", "uuid": "uuid",
+         "json": "jsonb"}  # fmt: skip
+TYPES |= {f"{item}[]": f"{TYPES[item]}[]" for item in ("bool", "i16", "i32", "i64", "f32", "f64", "text")}
+KEY_TYPES = ("bool", "i16", "i32", "i64", "text", "timestamp", "date", "uuid")
 OWN = ("event_ts", "written_at", "extra")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
-FIELDS = {"name": str, "version": int, "keys": list, "features": list, "ttl_seconds": int, "description": str, "owner": str}
+FIELDS = {"name": str, "version": int, "keys": list, "features": list, "ttl_seconds": int, "history": dict, "description": str,
+          "owner": str}  # fmt: skip
+HISTORY_FIELDS = {"retention_days": int}
 KEY_FIELDS = {"name": str, "type": str}
 FEATURE_FIELDS = {"name": str, "type": str, "levels": list, "description": str}
 
@@ -52,6 +57,12 @@ def problems(view: Any) -> Iterator[Problem]:
     ttl = view.get("ttl_seconds")
     if isinstance(ttl, int) and not 1 <= ttl < 1 << 63:
         yield Problem("limits", "ttl_seconds", f"ttl_seconds {ttl}: whole seconds, at least one.")
+    history = view.get("history")
+    if isinstance(history, dict):
+        yield from _form(history, HISTORY_FIELDS, (), "history")
+        days = history.get("retention_days")
+        if isinstance(days, int) and not 0 <= days < 1 << 32:
+            yield Problem("limits", "retention_days", f"retention_days {days}: whole days, not negative.")
     for part in ("keys", "features"):
         if view.get(part) == []:
             yield Problem("key", part, f"a view has at least one {part[:-1]}.")
@@ -70,8 +81,8 @@ def _column(part: str, column: dict[str, Any], seen: set[str]) -> Iterator[Probl
         seen.add(name)
     if isinstance(ty, str) and ty not in TYPES:
         yield Problem("type", str(name), f"column {name!r}: type {ty!r} is none of {', '.join(TYPES)}.")
-    if part == "keys" and ty in ("f32", "f64"):
-        yield Problem("key", str(name), f"column {name!r}: a floating type cannot name an entity.")
+    if part == "keys" and ty in TYPES and ty not in KEY_TYPES:
+        yield Problem("key", str(name), f"column {name!r}: {ty} cannot name an entity: equal ones may be written in two ways.")
     if isinstance(levels, list):
         if ty != "text":
             yield Problem("levels", str(name), f"column {name!r}: levels are for text.")
@@ -131,7 +142,10 @@ def canonical(view: dict[str, Any]) -> str:
     out = put(whole, ("name", "version"), ())
     out["keys"] = [put(k, ("name", "type"), ()) for k in view["keys"]]
     out["features"] = [put(f, ("name", "type", "levels", "description"), ("description",)) for f in view["features"]]
-    out |= put(whole, ("ttl_seconds", "description", "owner"), ("description", "owner"))
+    out |= put(whole, ("ttl_seconds",), ("ttl_seconds",))
+    if whole.get("history") is not None:
+        out["history"] = put(whole["history"], ("retention_days",), ("retention_days",))
+    out |= put(whole, ("description", "owner"), ("description", "owner"))
     return json.dumps(out, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -148,12 +162,40 @@ def literal(text: str) -> str:
     return " E'" + escaped.replace("\\", "\\\\") + "'" if "\\" in escaped else f"'{escaped}'"
 
 
-def table(view: dict[str, Any], schema: str) -> str:
-    return f"{identifier(schema)}.{identifier(view['name'] + '_v' + str(view.get('version', 1)))}"
+def table(view: dict[str, Any], schema: str, *, history: bool = False) -> str:
+    name = f"{view['name']}_v{view.get('version', 1)}" + ("_history" if history else "")
+    return f"{identifier(schema)}.{identifier(name)}"
+
+
+def tables(view: dict[str, Any], schema: str) -> list[str]:
+    """The names of the tables that a view has."""
+    return [table(view, schema)] + ([table(view, schema, history=True)] if view.get("history") is not None else [])
 
 
 def statements(view: dict[str, Any], schema: str, *, if_not_exists: str = "") -> Iterator[str]:
-    """The SQL of a new view: its table, its comments, and its entry in the store's list of views."""
+    """The SQL of a new view: its tables, their comments, and its entry in the store's list of views."""
+    yield _create(view, schema, if_not_exists, history=False)
+    if view.get("history") is not None:
+        # Reads of the key's index backwards meet the newest event first, and of one event what became known last.
+        yield _create(view, schema, if_not_exists, history=True)
+        name = table(view, schema, history=True)
+        index = f"{view['name']}_v{view.get('version', 1)}_history_event_ts_idx"
+        yield f"CREATE INDEX {if_not_exists + identifier(index) + ' ' if if_not_exists else ''}ON {name} USING brin (event_ts)"
+    for name in tables(view, schema):
+        if view.get("description"):
+            yield f"COMMENT ON TABLE {name} IS {literal(view['description'])}"
+        for feature in view["features"]:
+            if feature.get("description"):
+                yield f"COMMENT ON COLUMN {name}.{identifier(feature['name'])} IS {literal(feature['description'])}"
+    yield (
+        f"INSERT INTO {identifier(schema)}.cenote_views (name, version, definition, fingerprint)\n"
+        f"VALUES ({literal(view['name'])}, {view.get('version', 1)}, {literal(canonical(view))}, {literal(fingerprint(view))})\n"
+        "ON CONFLICT (name, version) DO UPDATE SET definition = excluded.definition,\n"
+        "    fingerprint = excluded.fingerprint, applied_at = excluded.applied_at"
+    )
+
+
+def _create(view: dict[str, Any], schema: str, if_not_exists: str, *, history: bool) -> str:
     lines = []
     for key in view["keys"]:
         collation = ' COLLATE "C"' if key["type"] == "text" else ""
@@ -161,19 +203,10 @@ def statements(view: dict[str, Any], schema: str, *, if_not_exists: str = "") ->
     lines.append("event_ts timestamp with time zone NOT NULL CHECK (isfinite(event_ts))")
     lines.append("written_at timestamp with time zone NOT NULL DEFAULT now()")
     lines += [f"{identifier(f['name'])} {TYPES[f['type']]}" for f in view["features"]]
-    lines.append(f"PRIMARY KEY ({', '.join(identifier(k['name']) for k in view['keys'])})")
-    yield f"CREATE TABLE {if_not_exists}{table(view, schema)} (\n    " + ",\n    ".join(lines) + "\n) WITH (fillfactor = 80)"
-    if view.get("description"):
-        yield f"COMMENT ON TABLE {table(view, schema)} IS {literal(view['description'])}"
-    for feature in view["features"]:
-        if feature.get("description"):
-            yield f"COMMENT ON COLUMN {table(view, schema)}.{identifier(feature['name'])} IS {literal(feature['description'])}"
-    yield (
-        f"INSERT INTO {identifier(schema)}.cenote_views (name, version, definition, fingerprint)\n"
-        f"VALUES ({literal(view['name'])}, {view.get('version', 1)}, {literal(canonical(view))}, {literal(fingerprint(view))})\n"
-        "ON CONFLICT (name, version) DO UPDATE SET definition = excluded.definition,\n"
-        "    fingerprint = excluded.fingerprint, applied_at = excluded.applied_at"
-    )
+    keys = ", ".join(identifier(k["name"]) for k in view["keys"])
+    lines.append(f"PRIMARY KEY ({keys}, event_ts, written_at)" if history else f"PRIMARY KEY ({keys})")
+    end = "PARTITION BY RANGE (event_ts)" if history else "WITH (fillfactor = 80)"
+    return f"CREATE TABLE {if_not_exists}{table(view, schema, history=history)} (\n    " + ",\n    ".join(lines) + f"\n) {end}"
 
 
 def catalogue(schema: str) -> list[str]:

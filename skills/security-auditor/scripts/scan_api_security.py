@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = []
+# dependencies = ["ruff>=0.17,<1"]
 # ///
 """Scans FastAPI source for what an attacker tries first: missing authentication, injection, unsafe loading, weak tokens, open doors."""
 
@@ -11,9 +11,10 @@ import ast
 import re
 from collections.abc import Iterator
 
+from _engines import ruff
 from _pysource import FUNCTIONS, Module, Project, load, own_nodes
 from _report import Report, Rule, Tool, main
-from _routes import Owner, Route, Routes, keyword, parameters, text
+from _routes import Owner, Route, Routes, extra_decided, is_model, keyword, parameters, text
 
 RULES = (
     Rule("SEC001", "error", "a route without authentication, where others have it", "Add the security dependency to the router, so that a new route cannot forget it."),
@@ -28,11 +29,14 @@ RULES = (
     Rule("SEC010", "error", "the server fetches a URL that comes from the request", "Allow-list the hosts; forbid redirects and private addresses."),
     Rule("SEC011", "warning", "the text of an exception goes to the client", "Log it with a request id, and return the id."),
     Rule("SEC012", "info", "a list in a request model has no greatest length", "Field(max_length=...): one request must not cost a gigabyte."),
+    Rule("SEC013", "info", "a request model lets unknown fields pass", "model_config = ConfigDict(extra='forbid'): what nobody reads should not be accepted."),
     Rule("SEC014", "error", "a fast hash for passwords", "argon2-cffi, or hashlib.scrypt."),
     Rule("SEC015", "warning", "a session cookie without secure, httponly and samesite", "set_cookie(..., secure=True, httponly=True, samesite='lax')."),
     Rule("SEC016", "warning", "a GraphQL schema without limits on depth or aliases", "extensions=[QueryDepthLimiter(max_depth=8), MaxAliasesLimiter(max_alias_count=15)]."),
     Rule("SEC017", "warning", "a token or password goes to the log", "Log an identifier, never the secret."),
     Rule("SEC018", "warning", "a model is loaded without its digest or signature being checked", "Compare the sha256 of the registry, or verify the manifest, before the load."),
+    Rule("SEC019", "warning", "the other side's certificate is not verified", "Leave verify= alone, or give it the path of your own authority."),
+    Rule("SEC020", "warning", "HTML is put together without escaping", "Environment(autoescape=select_autoescape()); Markup only around constants."),
 )  # fmt: skip
 TOOL = Tool("scan_api_security", "1.0.0", __doc__ or "", RULES)
 AUTH = re.compile(
@@ -65,6 +69,11 @@ EXECUTE = frozenset(
         "raw",
     }
 )
+# Ruff's rules of flake8-bandit -> rule and severity. S608 is left out: SEC007 follows the values, and it looks at the text alone. What depends on where a value comes from stays below an error.
+RUFF = {"S201": ("SEC005", "error"), "S301": ("SEC008", "warning"), "S302": ("SEC008", "warning"), "S307": ("SEC008", "warning"),
+        "S506": ("SEC008", "error"), "S602": ("SEC008", "warning"), "S605": ("SEC008", "warning"),
+        "S324": ("SEC014", "info"), "S501": ("SEC019", "warning"), "S323": ("SEC019", "warning"), "S502": ("SEC019", "warning"),
+        "S503": ("SEC019", "warning"), "S701": ("SEC020", "warning"), "S702": ("SEC020", "warning"), "S704": ("SEC020", "warning")}  # fmt: skip
 LIMITERS = ("slowapi", "fastapi_limiter", "limits", "asgi_ratelimit", "throttled")
 CHANGES = frozenset({"post", "put", "patch", "delete"})
 HTTP = re.compile(
@@ -94,6 +103,20 @@ def check(args: argparse.Namespace, report: Report) -> None:
             if isinstance(node, ast.ExceptHandler) and node.name:
                 leaks(report, module, node)
     bodies(report, project, routes)
+    bandit(report, project)
+
+
+def bandit(report: Report, project: Project) -> None:
+    """What ruff finds by bandit's rules, on lines where this script has said nothing of the kind."""
+    modules = {str(m.path.resolve()): m for m in project.modules}
+    told = {(f.path, f.line, f.rule_id) for f in report.findings}
+    for hit in ruff(report, ",".join(RUFF), [m.path for m in project.modules]):
+        module, (rule, severity) = modules.get(hit["filename"]), RUFF.get(hit["code"] or "", ("", ""))
+        line = hit["location"]["row"]
+        if module is not None and rule and (module.shown, line, rule) not in told:
+            told.add((module.shown, line, rule))
+            message = f"{hit['message'].rstrip('.')} ({hit['code']})."
+            report.add(rule, module.path, line, message, column=hit["location"]["column"], severity=severity)
 
 
 # Authentication
@@ -430,6 +453,8 @@ def bodies(report: Report, project: Project, routes: Routes) -> None:
                 continue
             seen.add(name or "")
             module, node = found
+            if is_model(project, module, node) and not extra_decided(project, module, node):
+                report.add("SEC013", module.path, node.lineno, f"{node.name} is a request body and lets unknown fields pass.")
             for item in node.body:
                 if (
                     isinstance(item, ast.AnnAssign)
