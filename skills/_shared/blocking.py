@@ -146,7 +146,8 @@ class Block:
 
     @property
     def severity(self) -> str:
-        return KINDS[self.kind][2]
+        # Before the first request and after the last one the loop keeps nobody waiting.
+        return "info" if "lifespan" in self.function.name else KINDS[self.kind][2]
 
 
 def kind_of(module: Module, call: ast.Call) -> tuple[str, str] | None:
@@ -191,7 +192,7 @@ def find(project: Project) -> list[Block]:
     found = []
     memo: dict[str, tuple[str, str, tuple[str, ...]] | None] = {}
     for module in project.modules:
-        for function in ast.walk(module.tree):
+        for function in module.nodes:
             if not isinstance(function, ast.AsyncFunctionDef):
                 continue
             for node in own_nodes(function):
@@ -218,7 +219,7 @@ def second_opinion(report: Report, project: Project, known: list[Block]) -> list
         if module is None or kind is None:
             continue
         place = (hit["location"]["row"], hit["location"]["column"] - 1)
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if not isinstance(node, ast.Call) or (node.lineno, node.col_offset) != place or (module, place[0]) in told:
                 continue
             function = module.function_of(node)

@@ -131,12 +131,23 @@ class Routes:
             for call in module.calls():
                 self._include(module, call)
         for module in project.modules:
-            for node in ast.walk(module.tree):
+            for node in module.nodes:
                 if isinstance(node, FUNCTIONS):
                     self._routes(module, node)
 
+    def _kind(self, made: str, depth: int = 0) -> str:
+        """FastAPI's own class where a project has a subclass of it."""
+        found = self.project.classes.get(made.removesuffix("()"))
+        for base in found[1].bases if found and depth < 6 else ():
+            kind = self._kind(f"{found[0].qualify(base)}()", depth + 1)
+            if kind in (*APPS, *ROUTERS):
+                return kind
+        return made
+
     def _owner(self, module: Module, call: ast.Call) -> None:
-        made = f"{module.qualify(call.func)}()"
+        made = self._kind(f"{module.qualify(call.func)}()")
+        if ast.unparse(call.func).rpartition(".")[2] == "APIRouter":
+            made = ROUTERS[0]  # also one that a project's own factory has made
         holder = module.parents.get(call)
         if made not in (*APPS, *ROUTERS) or not isinstance(holder, (ast.Assign, ast.AnnAssign)):
             return

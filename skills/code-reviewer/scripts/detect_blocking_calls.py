@@ -68,7 +68,7 @@ def check(args: argparse.Namespace, report: Report) -> None:
     for block in [*blocks, *second_opinion(report, project, blocks)]:
         report_block(report, block)
     for module in project.modules:
-        for function in ast.walk(module.tree):
+        for function in module.nodes:
             if isinstance(function, ast.AsyncFunctionDef):
                 waits(report, project, module, function)
 

@@ -234,6 +234,7 @@ class State:
         self.foreign: set[tuple[str, str]] = set()
         self.queries: list[tuple[Path, Op]] = []
         self.judged: set[tuple[str, int, str]] = set()  # where this script has looked, whatever it found
+        self.own_data = False  # whether the migration at hand reads or changes rows by itself
         self.added: set[tuple[str, str]] = set()  # columns of the migration at hand
 
     def apply(self, migration: Migration) -> None:
@@ -248,6 +249,7 @@ class State:
         self.added.clear()
         in_transaction = migration.revision is not None
         warned = False
+        self.own_data = "data" in migration.flags
         changes = [op for op in migration.ops if op.kind != "filter"]
         if migration.downgrade_empty and changes:
             report.add("MIG015", path, changes[0].line)
@@ -292,6 +294,7 @@ class State:
                         path,
                         op.line,
                         f"{op.table}.{column.name} is NOT NULL and has no default: it fails on a table with rows.",
+                        severity="warning" if self.own_data else None,  # the revision may have emptied it
                     )
                 if column.default == "volatile":
                     report.add(
@@ -323,12 +326,15 @@ class State:
             case "alter_type" if live and "widening" not in op.flags:
                 if op.detail in ("json", "generic json"):
                     report.add("MIG001", path, op.line, f"{op.table}.{op.names[0]} becomes json.")
+                known = self.columns.get((op.table, op.names[0]))
+                if known is not None and known.type == op.detail:
+                    return  # another precision of the same type
                 report.add(
                     "MIG008",
                     path,
                     op.line,
                     f"{op.table}.{op.names[0]} changes its type to {op.detail or 'another'}.",
-                    severity=None if op.detail not in ("text", "varchar") else "warning",
+                    severity=None if known is not None and op.detail not in ("text", "varchar") else "warning",
                 )
             case "set_not_null" if live:
                 report.add(

@@ -40,7 +40,7 @@ PER_REQUEST = frozenset({"asyncpg.create_pool", "redis.asyncio.Redis", "redis.as
                          "cenote.load", "h2o.load_model", "h2o.import_mojo", "joblib.load", "boto3.client", "psycopg_pool.AsyncConnectionPool"})  # fmt: skip
 NEED_TIMEOUT = {"aiokafka.AIOKafkaProducer": None, "redis.asyncio.Redis": "socket_timeout", "redis.asyncio.from_url": "socket_timeout",
                 "redis.Redis": "socket_timeout", "redis.from_url": "socket_timeout", "asyncpg.create_pool": "command_timeout"}  # fmt: skip
-PARAMETER = re.compile(r"{([A-Za-z_]\w*)(?::\w+)?}")
+PARAMETER = re.compile(r"{([A-Za-z_]\w*)(?::(?!path)\w+)?}")  # a catch-all `:path` may well go unread
 HEALTH = re.compile(r"health|ready|live|ping|status", re.I)
 V1_DECORATORS = {"pydantic.validator": "@field_validator", "pydantic.root_validator": "@model_validator"}
 V1_METHODS = frozenset({"dict", "json", "parse_obj", "parse_raw", "construct", "update_forward_refs"})
@@ -96,7 +96,14 @@ def unused_parameters(report: Report, project: Project, routes: Routes) -> None:
         module = modules.get(hit["filename"])
         for route in routes.routes:
             inside = route.line <= hit["location"]["row"] <= route.function.lineno
-            if route.module is module and inside and (module.shown, route.line) not in told and not unknown(routes, route):
+            swallows = ":path}" in (route.path or "")
+            if (
+                route.module is module
+                and inside
+                and not swallows
+                and (module.shown, route.line) not in told
+                and not unknown(routes, route)
+            ):
                 told.add((module.shown, route.line))
                 report.add("API014", module.path, route.line, f"`{route.function.name}`: {hit['message']}.")
 
@@ -280,7 +287,7 @@ def health(report: Report, routes: Routes) -> None:
 
 def idioms(report: Report, project: Project, module: Module, bodies: set[str]) -> None:
     path = module.path
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, FUNCTIONS):
             for decorator in node.decorator_list:
                 called = decorator.func if isinstance(decorator, ast.Call) else decorator

@@ -99,7 +99,7 @@ def check(args: argparse.Namespace, report: Report) -> None:
         for call in module.calls():
             function = module.function_of(call)
             one_call(report, module, call, handlers.get(id(function)), function)
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.ExceptHandler) and node.name:
                 leaks(report, module, node)
     bodies(report, project, routes)
@@ -124,9 +124,7 @@ def bandit(report: Report, project: Project) -> None:
 
 def authentication(report: Report, project: Project, routes: Routes) -> None:
     guarded = {id(r): guards(routes, r) for r in routes.routes}
-    limited = any(
-        isinstance(n, (ast.Import, ast.ImportFrom)) and imports_limiter(n) for m in project.modules for n in ast.walk(m.tree)
-    )
+    limited = any(isinstance(n, (ast.Import, ast.ImportFrom)) and imports_limiter(n) for m in project.modules for n in m.nodes)
     for route in routes.routes:
         path = routes.full_path(route)
         if (
