@@ -220,7 +220,16 @@ def names_below(routes: Routes, module: Module, depends: ast.Call) -> set[str]:
 
 
 def unknown(routes: Routes, route: Route) -> bool:
-    """Whether some dependency is defined outside what was read, so that it may take the parameter."""
+    """Whether the parameter may be taken unseen: by a dependency outside of what was read, or from the Request itself."""
+    inner = [n for m, d in routes.above(route) for _, _, n in routes.closure(m, d)]
+    if any(
+        re.search(r":\s*(?:\w+\.)*(?:Request|WebSocket|HTTPConnection)\b", ast.unparse(n.args))
+        for f in [route.function, *inner]
+        if f is not None
+        for n in ast.walk(f)
+        if isinstance(n, FUNCTIONS)
+    ):
+        return True
     return any(node is None for m, d in routes.above(route) for _, _, node in routes.closure(m, d)) or any(
         is_depends(route.module, d) and not d.args and not d.keywords
         for _, d in parameters(route.function)
@@ -241,6 +250,7 @@ def hidden(report: Report, routes: Routes) -> None:
         for earlier in routes.routes[:number]:
             if (
                 earlier.owner is not route.owner
+                or earlier.module.function_of(earlier.function) is not route.module.function_of(route.function)
                 or earlier.module is not route.module
                 or route.path is None
                 or earlier.path is None
