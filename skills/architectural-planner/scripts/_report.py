@@ -40,6 +40,12 @@ A finding is silenced on its own line, or on a comment line just above it, by
 """
 IGNORE = re.compile(r"(?:#|--|//|<!--|/\*)\s*skill:\s*ignore\[([A-Z0-9_, -]+)\]\s*(.*)")
 
+STAGED = re.compile(
+    r"(?:^|[/._-])(?:tests?|testing|testdata|e2e|docs?|docs_src|examples?|samples?|fixtures?|demos?|dev|devel|develop|devcontainer|override|local|ci"
+    r"|playwright|benchmarks?|hack|mocks?|tutorials?|quickstart)(?=$|[/._-])|(?:^|/)conftest",
+    re.I,
+)
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -129,6 +135,18 @@ class Report:
         """Record that a second engine did not look. Findings stand without it; `--all-engines` makes a pass of it exit code 3."""
         if what not in self.partial:
             self.partial.append(what)
+
+    def staged(self, path: str | Path) -> bool:
+        """Whether a file below its target serves tests, documents, examples or a developer's machine only."""
+        name = shown(path)
+        below = [name.removeprefix("" if t == "." else f"{t}/") for t in self.targets if t == "." or name.startswith(f"{t}/")]
+        return STAGED.search(min(below, key=len) if below else Path(name).name) is not None
+
+    def soften(self, *rules: str) -> None:
+        """Make errors of these rules (of all, if none is named) warnings in staged files, where they harm nobody outside."""
+        for finding in self.findings:
+            if finding.severity == "error" and (not rules or finding.rule_id in rules) and self.staged(finding.path):
+                finding.severity = "warning"
 
     def read(self, path: Path, *, limit: int = MAX_BYTES) -> str | None:
         """The text of a file, or None after noting in `skipped` why there is none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,11 @@ RULES = (
 TOOL = Tool("scan_dockerfile", "1.0.0", __doc__ or "", RULES)
 # Hadolint's codes that this script has a rule of its own for, and those that say nothing here.
 OWN = {"DL3002": "DKR001", "DL3064": "DKR004", "DL3004": "DKR006", "DL3006": "DKR002", "DL3007": "DKR002", "DL3025": "DKR008"}
-OWN |= dict.fromkeys(
-    ("DL3008", "DL3009", "DL3013", "DL3015", "DL3016", "DL3018", "DL3028", "DL3033", "DL3037", "DL3041", "DL3042"), "DKR011"
+OWN |= dict.fromkeys(("DL3009", "DL3013", "DL3015", "DL3016", "DL3028", "DL3042"), "DKR011")
+# Versions of system packages vanish from their mirrors, so pins of them break builds; `COPY --from` may name an image.
+UNSAID = frozenset(
+    {"DL3008", "DL3018", "DL3033", "DL3037", "DL3041", "DL3022", "DL3059", "DL3048", "DL3049", "DL3050", "DL3057", "DL3005"}
 )
-UNSAID = frozenset({"DL3059", "DL3048", "DL3049", "DL3050", "DL3057", "DL3005"})
 SECRET_NAME = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|ACCESS_KEY|CREDENTIALS?)(?:$|_)", re.I)
 SECRET_FILE = re.compile(
     r"(?:^|/)(?:\.env|id_(?:rsa|dsa|ecdsa|ed25519)|\.npmrc|\.pypirc|\.netrc|[^/]+\.(?:pem|key|p12|pfx)|credentials(?:\.json)?)$"
@@ -122,16 +124,30 @@ def check(args: argparse.Namespace, report: Report) -> None:
             )
             continue
         one_file(report, path, commands)
-        style(report, path)
+        style(report, path, text, commands)
+    unread = report.data.get("hadolint_cannot_read", [])
+    if unread:
+        report.partly(f"hadolint cannot read {len(unread)} file(s) that BuildKit can: {', '.join(unread[:3])}")
+    report.soften("DKR001", "DKR002", "DKR005", "DKR006")
 
 
-def style(report: Report, path: Path) -> None:
+def style(report: Report, path: Path, text: str, commands: list[Any]) -> None:
     """What hadolint adds: never an error, since it has no notion of what a build is for."""
     own = {(f.rule_id, f.line) for f in report.findings if f.path == shown(path)}
-    for hit in hadolint(report, [path]):
-        code, line = str(hit["code"]), int(hit["line"])
+    ends = {c.end_line for c in commands if c.heredocs}
+    places: list[int] = []  # hadolint cannot read on after a heredoc without an empty line, so it gets one
+    lines: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        lines += [line, ""] if number in ends else [line]
+        places += [number, number] if number in ends else [number]
+    with tempfile.TemporaryDirectory(prefix="skill") as folder:
+        copy = Path(folder, "Dockerfile")
+        copy.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        hits = list(hadolint(report, [copy]))
+    for hit in hits:
+        code, line = str(hit["code"]), places[min(int(hit["line"]), len(places)) - 1]
         if code == "DL1000":  # it trips over heredocs that BuildKit's own parser has just read
-            report.partly(f"hadolint did not look at {shown(path)}, which it cannot parse and BuildKit can")
+            report.data.setdefault("hadolint_cannot_read", []).append(shown(path))
         elif code in OWN:
             # Where this script looks itself it has looked closer: at stages, arguments and pins in files.
             if OWN[code] == "DKR011" and ("DKR011", line) not in own:

@@ -35,6 +35,10 @@ RULES = (
 )  # fmt: skip
 TOOL = Tool("validate_manifests", "1.0.0", __doc__ or "", RULES)
 SECRET = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|ACCESS_KEY)$", re.I)
+PLACEHOLDER = re.compile(
+    r"^(?:admin|root|guest|pass(?:word|wd)?|secret|postgres|mysql|example|test|changeme|minioadmin|token)?\d{0,4}$|change.?(?:me|this|it)|your|example|placeholder|dummy|<",
+    re.I,
+)
 STORES = {
     "postgres": 5432,
     "postgis": 5432,
@@ -69,7 +73,18 @@ def check(args: argparse.Namespace, report: Report) -> None:
             for key, value in container.env.items():
                 if SECRET.search(key) and value and not value.startswith("$") and not re.fullmatch(r"/\S*", value):
                     at = child(container.raw, "environment").at(key) if document.kind == "compose" else container.line
-                    report.add("MAN010", document.path, at or container.line, f"{container.name}: {key} is written in the file.")
+                    # A password that everybody knows is no secret that got out; it is a door that nobody has locked yet.
+                    known = PLACEHOLDER.search(value) or value.lower() in (
+                        container.name.lower(),
+                        *map(str.lower, others(container, key)),
+                    )
+                    report.add(
+                        "MAN010",
+                        document.path,
+                        at or container.line,
+                        f"{container.name}: {key} is written in the file.",
+                        severity="warning" if known else None,
+                    )
             _name, tag = image_name(container.image)
             if (
                 container.image
@@ -78,10 +93,19 @@ def check(args: argparse.Namespace, report: Report) -> None:
                 and "$" not in container.image
                 and tag in ("", "latest")
             ):
-                report.add("MAN007", document.path, container.raw.at("image"), f"{container.name}: {container.image}.")
+                mild = "warning" if document.kind == "compose" else None
+                report.add(
+                    "MAN007", document.path, container.raw.at("image"), f"{container.name}: {container.image}.", severity=mild
+                )
     workloads = [d for d in found if d.kind in SERVING_KINDS]
     if workloads and len({d.kind for d in found}) > 2 and not any(d.kind == "NetworkPolicy" for d in found):
         report.add("MAN015", workloads[0].path, workloads[0].data.line)
+    report.soften("MAN003", "MAN005", "MAN006", "MAN007", "MAN010", "MAN011", "MAN012")
+
+
+def others(container: Container, key: str) -> list[str]:
+    """The other values of a container's environment: a password that is also the user's name or the database's."""
+    return [v for k, v in container.env.items() if k != key]
 
 
 def schema(report: Report, document: Document, version: str) -> None:
