@@ -255,7 +255,9 @@ def shell(report: Report, path: Path, line: int, text: str, command: Any) -> Non
         original = "RUN " + ("\n".join(h.content for h in command.heredocs) if text.startswith("<<") else text)
     flat = re.sub(r"\\\s*\n", " ", original)
     if PIPE.search(flat):
-        report.add("DKR005", path, line, "a script from the network is run unseen.")
+        # A version in its address does not make it seen, but does not let it change from day to day.
+        pinned = re.search(r"https://\S*\d+\.\d+", PIPE.search(flat)[0]) is not None  # type: ignore[index]
+        report.add("DKR005", path, line, "a script from the network is run unseen.", severity="warning" if pinned else None)
     if re.search(r"(?:^|[;&|]\s*|RUN\s+)sudo\s", flat):
         report.add("DKR006", path, line, "sudo.", severity="warning")
     if re.search(r"\bchmod\s+(?:-\w+\s+)*(?:0?777|[ug]*\+s|[2467][0-7]{3})\b", flat):
@@ -305,7 +307,8 @@ def final(report: Report, path: Path, stages: list[Stage], aliases: dict[str, St
     base = chain[-1].base.lower()
     if (
         not users
-        and not re.search(r"nonroot|unprivileged|distroless.*:nonroot", base)
+        # Lambda runs its images as a user of its own, whatever they say.
+        and not re.search(r"nonroot|unprivileged|distroless.*:nonroot|(?:^|/)lambda/", base)
         and not (base == "scratch" and not any(c.cmd.lower() in ("cmd", "entrypoint") for s in chain for c in s.commands))
     ):
         report.add("DKR001", path, last.line, "the final stage has no USER.")

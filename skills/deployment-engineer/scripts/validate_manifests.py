@@ -83,7 +83,7 @@ def check(args: argparse.Namespace, report: Report) -> None:
                         document.path,
                         at or container.line,
                         f"{container.name}: {key} is written in the file.",
-                        severity="warning" if known else None,
+                        severity="warning" if known or (document.kind == "compose" and stores_alone(document)) else None,
                     )
             _name, tag = image_name(container.image)
             if (
@@ -235,6 +235,12 @@ def of_container(document: Document, c: Container) -> Iterator[tuple[str, str, s
             yield "MAN013", f"terminationGracePeriodSeconds is {grace}.", None
 
 
+def stores_alone(document: Document) -> str | None:
+    """A compose file that builds nothing sets up what programs on a developer's host talk to: its faults are warnings."""
+    services = [s for s in child(document.data, "services").values() if isinstance(s, dict)]
+    return "warning" if not any("build" in s for s in services) else None
+
+
 def compose(report: Report, document: Document) -> None:
     path = document.path
     done = subprocess.run(
@@ -259,6 +265,7 @@ def compose(report: Report, document: Document) -> None:
         report.skip(path, f"check-jsonschema failed: {done.stderr.strip()[:200]}")
     services = child(document.data, "services")
     volumes = child(document.data, "volumes")
+    mild = stores_alone(document)
     for name, service in services.items():
         if not isinstance(service, dict):
             continue
@@ -273,7 +280,7 @@ def compose(report: Report, document: Document) -> None:
                         path,
                         service.at("ports"),
                         f"{name} is reachable from outside at {port.get('published') if isinstance(port, dict) else port}.",
-                        severity=None,
+                        severity=mild,
                     )  # type: ignore[attr-defined]
         if kind in DATABASES:
             mounted = [
@@ -281,7 +288,7 @@ def compose(report: Report, document: Document) -> None:
                 for v in items(service.get("volumes"))
             ]
             if not any(m in volumes or m.startswith(("/", ".", "$")) for m in mounted) and not service.get("tmpfs"):
-                report.add("MAN012", path, services.at(name), f"{name} keeps its data in the container.")
+                report.add("MAN012", path, services.at(name), f"{name} keeps its data in the container.", severity=mild)
         needs = service.get("depends_on")
         for other in needs if isinstance(needs, list) else []:
             if image_name(str(child(services, str(other)).get("image", "")))[0] in STORES:

@@ -51,6 +51,11 @@ CREDENTIALS = {
     ".netrc": "password",
     ".htpasswd": None,
 }
+# `NAME: value` or `NAME=value` of a manifest, where detect-secrets asks for quotes.
+LITERAL = re.compile(
+    r"""^\s*(?:-\s*)?["']?\w*(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|ACCESS_KEY)["']?\s*[:=]\s*["']?([^\s"'#${<]{8,})["']?\s*(?:#.*)?$""",
+    re.I,
+)
 BORING = re.compile(
     r"change.?(me|this)|example|placeholder|dummy|your|xxx|<|\*\*|todo|replace|test|fake|sample|insert|password|passwd|secret|postgres|guest|admin|user|minioadmin|none|null|foo|bar",
     re.I,
@@ -119,6 +124,11 @@ def one_file(report: Report, scan: Any, kinds: dict[str, str], path: Path) -> No
     for number, line in enumerate(text.splitlines(), 1):
         if len(line) > 4000:
             continue
+        literal = LITERAL.match(line) if manifest else None
+        if literal and (number, "KEY010") not in told and worth("KEY010", literal[1], line, path):
+            told.add((number, "KEY010"))
+            severity = "info" if report.staged(path) else None
+            report.add("KEY010", path, number, "a secret-like name.", evidence=redacted(literal[1]), severity=severity)
         for secret in scan.scan_line(line):
             rule = kinds.get(secret.type)
             rule = "KEY010" if rule == "KEY008" and manifest else rule
