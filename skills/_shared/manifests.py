@@ -82,7 +82,7 @@ def items(data: Any) -> list[Any]:
 def loader(yaml: Any) -> Any:
     """A safe loader whose mappings are `Map` and which refuses a repeated key."""
 
-    class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc, name-defined]
         pass
 
     def mapping(self: Any, node: Any) -> Iterator[Map]:
