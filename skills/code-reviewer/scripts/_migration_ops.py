@@ -48,6 +48,7 @@ class Migration:
     downgrade_empty: bool = False
     flags: set[str] = field(default_factory=set)
     broken: list[tuple[int, str, bool]] = field(default_factory=list)  # line, why, certain
+    upgrade_line: int = 1
     formatted: list[int] = field(default_factory=list)
 
 
@@ -241,6 +242,7 @@ def from_revision(pglast: Any, module: Module) -> Migration:
             upgrade, downgrade = (node, downgrade) if node.name == "upgrade" else (upgrade, node)
     if upgrade is None:
         return out
+    out.upgrade_line = upgrade.lineno
     if any(
         isinstance(n, ast.Call) and (module.qualify(n.func) or "").endswith((".get_bind", ".Session")) for n in ast.walk(upgrade)
     ):

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from _migration_ops import Column, Migration, Op, from_revision, from_sql
 
 from _engines import squawk
 from _pysource import Module
-from _report import Report, Rule, Tool, Unusable, files, main, need, shown
+from _report import NotChecked, Report, Rule, Tool, Unusable, files, main, need, shown
 
 EXPAND = "Expand and contract: add the new one, write both, backfill, switch readers, drop the old one in a later release."
 RULES = (
@@ -41,6 +45,8 @@ RULES = (
     Rule("MIG019", "warning", "an enum value is added inside a transaction and cannot be used before its commit", "Add it in a revision of its own, in an autocommit block."),
     Rule("MIG020", "warning", "an index that a foreign key's column needs is dropped", "Keep an index on the referencing column: deletes of the parent scan the child without it."),
     Rule("MIG021", "warning", "an index is dropped under a lock that readers wait for", "DROP INDEX CONCURRENTLY."),
+    Rule("MIG023", "error", "a revision fails on a real PostgreSQL, upwards, downwards, or upwards again", "Run it there by hand; what the first attempt leaves behind is what downgrade() forgot."),
+    Rule("MIG024", "error", "down and up again makes another schema", "Let downgrade() undo exactly what upgrade() does, names of constraints and indexes among it."),
     Rule("MIG022", "error", "a transaction is begun and never ended", "COMMIT at the end: whatever the file did is undone when the connection closes."),
 )  # fmt: skip
 TOOL = Tool("validate_schema_migration", "1.0.0", __doc__ or "", RULES)
@@ -83,6 +89,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="application code: a dropped name still used there is an error",
     )
+    parser.add_argument(
+        "--render", action="store_true", help="run each revision's upgrade() to SQL text, and judge that too (executes the files)"
+    )
+    parser.add_argument(
+        "--database-url",
+        metavar="URL",
+        help="run the revisions up, down and up again in a scratch database made there, and dropped (executes the files)",
+    )
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="files or folders to leave out")
 
 
@@ -109,7 +123,80 @@ def check(args: argparse.Namespace, report: Report) -> None:
             except pglast.parser.ParseError as error:
                 report.add("MIG018", path, 1, f"PostgreSQL cannot parse these queries: {error}")
     state.finish(once)
+    revisions = [m for m in chain if m.revision]
+    if args.render and revisions:
+        render(pglast, report, revisions, used)
+    if args.database_url:
+        if not revisions:
+            raise Unusable("--database-url: there are no Alembic revisions to run")
+        try_out(report, revisions, args.database_url)
     second_opinion(report, state, [m for m in chain if "sql" in m.flags and not m.broken])
+
+
+def run_revisions(mode: str, *words: str) -> dict[str, Any]:
+    """What `_run_revisions.py` answers, in a process of its own."""
+    need("alembic", "alembic>=1.13,<2")
+    command = [sys.executable, str(Path(__file__).with_name("_run_revisions.py")), mode, *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600)
+        return json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise NotChecked(f"the revisions could not be run: {' '.join(str(error).split())[:200]}") from None
+
+
+def render(pglast: Any, report: Report, revisions: list[Migration], used: dict[str, str] | None) -> None:
+    """The same rules over what revisions render to. A rule that a file has broken already is not told again: its place is better."""
+    made = run_revisions("render", *(str(m.path) for m in revisions))
+    unread = [m.path.name for m in revisions if "error" in made[str(m.path)]]
+    if unread:
+        report.partly(f"{len(unread)} revision(s) could not be rendered, as they ask the database: {', '.join(unread[:3])}")
+    again = Report(TOOL)
+    state = State(again, used)
+    for migration in revisions:
+        text = made[str(migration.path)].get("sql")
+        copy = Migration(migration.path, revision=migration.revision, flags=migration.flags)
+        try:
+            copy.ops = from_sql(pglast, text, 1) if text else migration.ops
+        except pglast.parser.ParseError:
+            copy.ops = migration.ops
+        for op in copy.ops if text else ():
+            op.line = migration.upgrade_line
+        state.apply(copy)
+    told = {(f.path, f.rule_id) for f in report.findings}
+    for f in again.findings:
+        if (f.path, f.rule_id) not in told:
+            told.add((f.path, f.rule_id))
+            report.add(f.rule_id, f.path, f.line, f"{f.message} (rendered)", severity=f.severity)
+    report.engines.append("alembic (rendered)")
+
+
+def try_out(report: Report, revisions: list[Migration], url: str) -> None:
+    """The chain on a live server, in a database that is made for it and dropped whatever happens."""
+    sqlalchemy: Any = need("sqlalchemy", "SQLAlchemy>=2,<3")
+    name = f"skill_scratch_{os.getpid()}"
+    try:
+        target = sqlalchemy.engine.make_url(url)
+        engine = sqlalchemy.create_engine(target, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 5})
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    except Exception as error:  # any driver's own kinds, and a driver that is not there
+        raise NotChecked(f"no scratch database: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
+    try:
+        scratch = target.set(database=name).render_as_string(hide_password=False)
+        told = run_revisions("try", scratch, *(str(m.path) for m in revisions))
+    finally:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
+        engine.dispose()
+    report.engines.append("alembic on PostgreSQL")
+    places = {str(m.path): m for m in revisions}
+    if "failed" in told:
+        at = places[told["failed"]]
+        report.add("MIG023", at.path, at.upgrade_line, f"{told['direction']}() fails: {told['error']}")
+    elif told["changed"]:
+        report.add(
+            "MIG024", revisions[-1].path, revisions[-1].upgrade_line, f"different afterwards: {'; '.join(told['changed'][:5])}."
+        )
 
 
 def second_opinion(report: Report, state: State, chain: list[Migration]) -> None:
