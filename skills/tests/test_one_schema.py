@@ -18,6 +18,10 @@ from hypothesis import strategies as st
 from support import FIXTURES, SKILLS, load, run, script
 
 cenote = pytest.importorskip("cenote", reason="the cenote wheel is not installed")
+OWN_SCHEMA = SKILLS.parent / "core/src/store/view.schema.json"
+pytestmark = pytest.mark.skipif(
+    not OWN_SCHEMA.exists(), reason="this library is older than the format of views that the scripts know"
+)
 TEMPLATE = SKILLS / "db-architect/assets/schema_template.json"
 views = load(script("generate_ddl")).views
 CATALOGUE = {
@@ -103,8 +107,7 @@ def test_defaults_are_taken_and_written_as_the_store_does(ty: str, default: Any)
 
 
 def test_the_published_json_schema_is_the_librarys_own() -> None:
-    own = SKILLS.parent / "core/src/store/view.schema.json"
-    assert (SKILLS / "db-architect/assets/schema.schema.json").read_bytes() == own.read_bytes()
+    assert (SKILLS / "db-architect/assets/schema.schema.json").read_bytes() == OWN_SCHEMA.read_bytes()
 
 
 column_names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12).filter(

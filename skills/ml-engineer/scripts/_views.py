@@ -277,7 +277,7 @@ def number(value: float) -> str:
     elif -5 < place <= 0:
         text = "0." + "0" * -place + text
     else:
-        text = text[0] + ("." + text[1:] if text[1:] else "") + f"e{place - 1}"
+        text = text[0] + ("." + text[1:] if text[1:] else "") + f"e{place - 1:+d}"
     return ("-" if sign else "") + text
 
 
