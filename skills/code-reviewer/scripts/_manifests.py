@@ -115,6 +115,7 @@ def documents(report: Report, targets: Iterable[str | Path], exclude: Iterable[s
     report.engines.append(f"PyYAML {yaml.__version__}")
     found = []
     named = {Path(t) for t in targets}
+    templates: list[str] = []
     for path in files(report, targets, ["*.yaml", "*.yml"], exclude):
         text = report.read(path)
         if text is None:
@@ -122,6 +123,9 @@ def documents(report: Report, targets: Iterable[str | Path], exclude: Iterable[s
         try:
             parsed = parse(yaml, text)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
+            if "{{" in text and path not in named:
+                templates.append(path.as_posix())  # Helm and its like: what it will say is not known before it is rendered
+                continue
             report.skip(path, "not YAML: " + " ".join(str(error).split()))
             continue
         before = len(found)
@@ -133,6 +137,9 @@ def documents(report: Report, targets: Iterable[str | Path], exclude: Iterable[s
             report.scanned += 1
         elif path in named:
             report.skip(path, "neither a Kubernetes object nor a compose file")
+    if templates:
+        what = "is a template" if len(templates) == 1 else f"are {len(templates)} templates"
+        report.partly(f"there {what}, to be rendered first (helm template ...) and checked then: {', '.join(templates[:3])}")
     return found
 
 

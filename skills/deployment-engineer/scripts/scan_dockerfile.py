@@ -55,6 +55,9 @@ PIPE = re.compile(
 TOOLS = re.compile(
     r"\b(?:build-essential|gcc|g\+\+|make|cargo|rustc|golang|maven|gradle|default-jdk|openjdk-\d+-jdk\S*|python3-dev|libpq-dev)\b"
 )
+SETTLES = re.compile(
+    r"(?:^|/)(?:postgres|postgis|timescaledb|mysql|mariadb|redis|valkey|mongo|memcached|rabbitmq|elasticsearch)(?=[:@]|$)"
+)
 JAVA = re.compile(r"(?:^|/)(?:openjdk|eclipse-temurin|amazoncorretto|ibm-semeru-runtimes|tomcat|h2o)(?::|$)|\bjre\b|\bjdk\b")
 
 
@@ -309,6 +312,8 @@ def final(report: Report, path: Path, stages: list[Stage], aliases: dict[str, St
         not users
         # Lambda runs its images as a user of its own, whatever they say.
         and not re.search(r"nonroot|unprivileged|distroless.*:nonroot|(?:^|/)lambda/", base)
+        # These start as root to own their volume, and drop to a user of their own, unless another command is put in their place.
+        and not (SETTLES.search(base) and not any(c.cmd.lower() in ("cmd", "entrypoint") for s in chain for c in s.commands))
         and not (base == "scratch" and not any(c.cmd.lower() in ("cmd", "entrypoint") for s in chain for c in s.commands))
     ):
         report.add("DKR001", path, last.line, "the final stage has no USER.")

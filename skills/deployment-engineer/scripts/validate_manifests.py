@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
 import subprocess
@@ -116,7 +117,12 @@ def schema(report: Report, document: Document, version: str) -> None:
     group = api.partition("/")[0] if "/" in api else ""
     if group and "." in group and not group.endswith(".k8s.io"):
         return  # a custom resource: its schema is in the cluster
+    if not re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", api) or not re.fullmatch(r"\w+", str(document.data.get("kind", ""))):
+        report.add("MAN001", document.path, document.data.line, f"{kind} {document.name}: apiVersion and kind are not names.")
+        return
     engine: Any = need("kubernetes_validate", "kubernetes-validate>=1.37")
+    if not hasattr(engine.utils.schema_contents, "cache_info"):  # it reads megabytes of definitions anew for each object
+        engine.utils.schema_contents = functools.lru_cache(maxsize=64)(engine.utils.schema_contents)
     if "kubernetes-validate" not in report.engines:
         report.engines.append("kubernetes-validate")
     try:
