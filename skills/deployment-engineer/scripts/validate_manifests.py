@@ -13,10 +13,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from _manifests import POD_KINDS, SERVING_KINDS, Container, Document, child, containers, documents, image_name, items, pod
-from _report import Report, Rule, Tool, Unusable, main, need
+from _report import NotChecked, Report, Rule, Tool, Unusable, main, need
 
 RULES = (
     Rule("MAN001", "error", "the manifest does not fit its schema", "Mend the field named: Kubernetes drops what it does not know, silently."),
@@ -64,9 +65,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace, report: Report) -> None:
     found = documents(report, args.paths, args.exclude)
+    wrong = compose_errors(report, sorted({d.path for d in found if d.kind == "compose"}))
     for document in found:
         if document.kind == "compose":
-            compose(report, document)
+            compose(report, document, wrong.get(str(document.path.resolve()), []))
         else:
             schema(report, document, args.kubernetes)
             kubernetes(report, document, found)
@@ -247,28 +249,35 @@ def stores_alone(document: Document) -> str | None:
     return "warning" if not any("build" in s for s in services) else None
 
 
-def compose(report: Report, document: Document) -> None:
-    path = document.path
-    done = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "-o", "json", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    if "No module named" in done.stderr:
-        need("check_jsonschema", "check-jsonschema>=0.39,<1")
-    if "check-jsonschema" not in report.engines:
-        report.engines.append("check-jsonschema")
+def compose_errors(report: Report, paths: list[Path]) -> dict[str, list[dict[str, str]]]:
+    """What the compose specification's schema says, of all files by one process, by file."""
+    out: dict[str, list[dict[str, str]]] = {}
+    if not paths:
+        return out
+    need("check_jsonschema", "check-jsonschema>=0.39,<1")
+    report.engines.append("check-jsonschema")
+    command = [sys.executable, "-P", "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "-o", "json"]
+    done = subprocess.run([*command, *(str(p.resolve()) for p in paths)], capture_output=True, text=True, timeout=300)
     try:
-        for error in json.loads(done.stdout).get("errors", []):
-            report.add(
-                "MAN001",
-                path,
-                line_at(document, [p for p in re.split(r"[.\[\]]+", error["path"].removeprefix("$")) if p]),
-                f"{error['path']}: {error['message'][:200]}",
-            )
+        document = json.loads(done.stdout)
     except ValueError:
-        report.skip(path, f"check-jsonschema failed: {done.stderr.strip()[:200]}")
+        raise NotChecked(f"check-jsonschema failed: {done.stderr.strip()[:200]}") from None
+    for error in document.get("errors", []):
+        out.setdefault(error["filename"], []).append(error)
+    for error in document.get("parse_errors", []):
+        report.skip(error["filename"], "check-jsonschema cannot read it")
+    return out
+
+
+def compose(report: Report, document: Document, wrong: list[dict[str, str]]) -> None:
+    path = document.path
+    for error in wrong:
+        report.add(
+            "MAN001",
+            path,
+            line_at(document, [p for p in re.split(r"[.\[\]]+", error["path"].removeprefix("$")) if p]),
+            f"{error['path']}: {error['message'][:200]}",
+        )
     services = child(document.data, "services")
     volumes = child(document.data, "volumes")
     mild = stores_alone(document)

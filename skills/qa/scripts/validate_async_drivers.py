@@ -117,7 +117,8 @@ def imports(report: Report, module: Module, strict: bool) -> None:
                 names = [node.module]
             names += [f"{node.module}.{a.name}" for a in node.names if f"{node.module}.{a.name}" in SYNC_NAMES]
         # A module may hold a sync and an async half side by side; it is wrong where async code takes hold of the sync one.
-        bound = {(a.asname or a.name).partition(".")[0] for a in getattr(node, "names", [])}
+        imported = node.names if isinstance(node, ast.Import | ast.ImportFrom) else []
+        bound = {(a.asname or a.name).partition(".")[0] for a in imported}
         severity = "error" if strict or (bound & asked and not offloads) else "warning"
         for name in names:
             report.add("DRV001", module.path, node.lineno, f"{name} is synchronous.", severity=severity)  # type: ignore[attr-defined]

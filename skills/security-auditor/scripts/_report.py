@@ -16,6 +16,7 @@ import json
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,7 @@ IGNORE = re.compile(r"(?:#|--|//|<!--|/\*)\s*skill:\s*ignore\[([A-Z0-9_, -]+)\]\
 
 STAGED = re.compile(
     r"(?:^|[/._-])(?:tests?|testing|testdata|e2e|docs?|docs_src|examples?|samples?|fixtures?|demos?|dev|devel|develop|devcontainer|override|local|ci"
-    r"|playwright|benchmarks?|hack|mocks?|tutorials?|quickstart)(?=$|[/._-])|(?:^|/)conftest",
+    r"|playwright|gitpod|benchmarks?|hack|mocks?|tutorials?|quickstart)(?=$|[/._-])|(?:^|/)conftest",
     re.I,
 )
 
@@ -248,6 +249,10 @@ def main(
         error = (3, str(why))
     except RecursionError:
         error = (2, "the input is nested too deeply to be parsed")
+    except Exception as why:
+        where = traceback.extract_tb(why.__traceback__)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        error = (3, f"a fault of this script, not of what it looked at: {type(why).__name__}: {why} ({place})")
     try:
         kept = _kept(report, args)
     except Unusable as why:
