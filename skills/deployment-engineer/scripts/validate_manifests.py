@@ -52,6 +52,9 @@ STORES = {
     "mongo": 27017,
 }
 DATABASES = frozenset(STORES) - {"redis", "valkey"}
+GROUPS = frozenset({"apps", "batch", "autoscaling", "policy", "extensions", "networking", "rbac.authorization", "storage", "admissionregistration",
+                    "apiextensions", "apiregistration", "authentication", "authorization", "certificates", "coordination", "discovery", "events",
+                    "flowcontrol.apiserver", "internal.apiserver", "node", "resource", "scheduling", "storagemigration"})  # fmt: skip
 REMOVED = {"extensions/v1beta1": "apps/v1 or networking.k8s.io/v1", "apps/v1beta1": "apps/v1", "apps/v1beta2": "apps/v1", "policy/v1beta1": "policy/v1",
            "networking.k8s.io/v1beta1": "networking.k8s.io/v1", "batch/v1beta1": "batch/v1", "autoscaling/v2beta1": "autoscaling/v2",
            "autoscaling/v2beta2": "autoscaling/v2", "rbac.authorization.k8s.io/v1beta1": "rbac.authorization.k8s.io/v1"}  # fmt: skip
@@ -117,8 +120,8 @@ def schema(report: Report, document: Document, version: str) -> None:
         report.add("MAN002", document.path, document.data.at("apiVersion"), f"{api} {kind} was removed; use {REMOVED[api]}.")
         return
     group = api.partition("/")[0] if "/" in api else ""
-    if group and "." in group and not group.endswith(".k8s.io"):
-        return  # a custom resource: its schema is in the cluster
+    if group and group.removesuffix(".k8s.io") not in GROUPS:
+        return  # a custom resource, whose schema is in the cluster, or another tool's file
     if not re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", api) or not re.fullmatch(r"\w+", str(document.data.get("kind", ""))):
         report.add("MAN001", document.path, document.data.line, f"{kind} {document.name}: apiVersion and kind are not names.")
         return

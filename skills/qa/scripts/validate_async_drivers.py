@@ -118,9 +118,10 @@ def imports(report: Report, module: Module, strict: bool) -> None:
             names += [f"{node.module}.{a.name}" for a in node.names if f"{node.module}.{a.name}" in SYNC_NAMES]
         # A module may hold a sync and an async half side by side; it is wrong where async code takes hold of the sync one.
         imported = node.names if isinstance(node, ast.Import | ast.ImportFrom) else []
-        bound = {(a.asname or a.name).partition(".")[0] for a in imported}
-        severity = "error" if strict or (bound & asked and not offloads) else "warning"
         for name in names:
+            short = name.rpartition(".")[2] if name in SYNC_NAMES else ""
+            bound = {(a.asname or a.name).partition(".")[0] for a in imported if not short or a.name == short}
+            severity = "error" if strict or (bound & asked and not offloads) else "warning"
             report.add("DRV001", module.path, node.lineno, f"{name} is synchronous.", severity=severity)  # type: ignore[attr-defined]
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and module.qualify(node) in SYNC_NAMES:
             if not isinstance(module.parents.get(node), (ast.arg, ast.AnnAssign, ast.Subscript, ast.BinOp)):

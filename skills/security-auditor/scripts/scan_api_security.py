@@ -143,7 +143,8 @@ def authentication(report: Report, project: Project, routes: Routes) -> None:
             report.add(
                 "SEC006", route.module.path, route.line, f"`{route.function.name}` ({path}) has no rate limit in this project."
             )
-        if not any(guarded.values()) or route.methods == ("websocket",):
+        peers = [r for r in routes.routes if app_of(r.owner) is app_of(route.owner)]
+        if not any(guarded[id(r)] for r in peers) or route.methods == ("websocket",):
             continue
         if not guarded[id(route)]:
             if not (routes.complete or route.owner.parents or route.owner.is_app):
@@ -164,6 +165,15 @@ def authentication(report: Report, project: Project, routes: Routes) -> None:
                 route.line,
                 f"`{route.function.name}` changes data and asks for no scope, as others do.",
             )
+
+
+def app_of(owner: Owner) -> Owner | None:
+    """The app that serves a router in the end; None where no app is seen to include it."""
+    for _ in range(12):
+        if owner.is_app or not owner.parents:
+            break
+        owner = owner.parents[0][0]
+    return owner if owner.is_app else None
 
 
 def imports_limiter(node: ast.Import | ast.ImportFrom) -> bool:
