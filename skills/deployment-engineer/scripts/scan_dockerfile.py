@@ -71,6 +71,7 @@ class Stage:
     line: int
     base: str
     alias: str
+    written: str = ""  # the base as FROM has it, before ARGs
     users: list[tuple[int, str]] = field(default_factory=list)
     commands: list[Any] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
@@ -176,7 +177,7 @@ def one_file(report: Report, path: Path, commands: list[Any]) -> None:
         if name == "from":
             base = substituted(value[0], arguments_)
             alias = value[2] if len(value) > 2 and value[1].lower() == "as" else ""
-            stages.append(Stage(command.start_line, base, alias))
+            stages.append(Stage(command.start_line, base, alias, value[0]))
         elif name == "arg" and not stages:
             for item in value:
                 key, _, default = item.partition("=")
@@ -205,7 +206,11 @@ def image(report: Report, path: Path, stage: Stage, aliases: dict[str, Stage], e
     name, _, digest = base.partition("@")
     tag = name.rpartition("/")[2].partition(":")[2]
     if not digest and tag in ("", "latest"):
-        report.add("DKR002", path, stage.line, f"{base} is whatever it is on the day of the build.")
+        # Some images have no versions, only digests; and what an ARG gives may be given better.
+        mild = "$" in stage.written or re.search(r"(?:^|/)(?:distroless|chainguard)/", base) is not None
+        report.add(
+            "DKR002", path, stage.line, f"{base} is whatever it is on the day of the build.", severity="warning" if mild else None
+        )
     elif not digest:
         report.add("DKR003", path, stage.line, f"{base} may change under its tag.")
 
@@ -237,7 +242,8 @@ def instruction(report: Report, path: Path, stage: Stage, command: Any, name: st
             if SECRET_FILE.search(source):
                 report.add("DKR004", path, line, f"{source} is copied into a layer.")
             if name == "add" and re.match(r"https?://", source) and not any(f.startswith("--checksum") for f in command.flags):
-                report.add("DKR005", path, line, f"ADD {source} without a checksum.")
+                pinned = "warning" if re.search(r"\d+\.\d+", source) else None
+                report.add("DKR005", path, line, f"ADD {source} without a checksum.", severity=pinned)
         if name == "copy" and "." in sources and not any(f.startswith("--from") for f in command.flags):
             folder = path.parent
             if (
