@@ -41,6 +41,22 @@ PER_REQUEST = frozenset({"asyncpg.create_pool", "redis.asyncio.Redis", "redis.as
 NEED_TIMEOUT = {"aiokafka.AIOKafkaProducer": None, "redis.asyncio.Redis": "socket_timeout", "redis.asyncio.from_url": "socket_timeout",
                 "redis.Redis": "socket_timeout", "redis.from_url": "socket_timeout", "asyncpg.create_pool": "command_timeout"}  # fmt: skip
 PARAMETER = re.compile(r"{([A-Za-z_]\w*)(?::(?!path)\w+)?}")  # a catch-all `:path` may well go unread
+PLAIN = frozenset(
+    {
+        "uuid",
+        "datetime",
+        "typing",
+        "decimal",
+        "enum",
+        "pathlib",
+        "collections",
+        "fastapi",
+        "starlette",
+        "pydantic",
+        "sqlalchemy",
+        "sqlmodel",
+    }
+)
 HEALTH = re.compile(r"health|ready|live|ping|status", re.I)
 V1_DECORATORS = {"pydantic.validator": "@field_validator", "pydantic.root_validator": "@model_validator"}
 V1_METHODS = frozenset({"dict", "json", "parse_obj", "parse_raw", "construct", "update_forward_refs"})
@@ -221,6 +237,8 @@ def names_below(routes: Routes, module: Module, depends: ast.Call) -> set[str]:
 
 def unknown(routes: Routes, route: Route) -> bool:
     """Whether the parameter may be taken unseen: by a dependency outside of what was read, or from the Request itself."""
+    if any(foreign(route.module, a.annotation) for a, _ in parameters(route.function)):
+        return True
     inner = [n for m, d in routes.above(route) for _, _, n in routes.closure(m, d)]
     if any(
         re.search(r":\s*(?:\w+\.)*(?:Request|WebSocket|HTTPConnection)\b", ast.unparse(n.args))
@@ -235,6 +253,17 @@ def unknown(routes: Routes, route: Route) -> bool:
         for _, d in parameters(route.function)
         if isinstance(d, ast.Call)
     )
+
+
+def foreign(module: Module, annotation: ast.expr | None) -> bool:
+    """A name from a file that was not read: it may be an `Annotated[..., Depends(...)]`."""
+    if not isinstance(annotation, ast.Name) or module.project is None:
+        return False
+    for node in module.scopes[module.tree].names.get(annotation.id, ()):
+        if isinstance(node, ast.ImportFrom):
+            home = module.absolute(node)
+            return module.project.find(home) is None and home.partition(".")[0] not in PLAIN
+    return False
 
 
 def aliased(function: Function, name: str) -> bool:
