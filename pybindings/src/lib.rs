@@ -20,6 +20,8 @@ mod _cenote {
     #[pymodule_export]
     use crate::model::Model;
     #[pymodule_export]
+    use crate::store::{AsyncReads, Call, Cancellation, Mailbox};
+    #[pymodule_export]
     use crate::store::{
         FeatureSet, FeatureStore, Features, ModelVersion, Score, ScorePlan, Scores, Upserted, View,
     };

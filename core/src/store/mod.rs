@@ -35,6 +35,7 @@ mod merge;
 mod numeric;
 mod pool;
 mod read;
+mod ticker;
 mod value;
 mod view;
 pub(crate) mod wire;
