@@ -102,6 +102,7 @@ def loader(yaml: Any) -> Any:
 
     Loader.add_constructor("tag:yaml.org,2002:map", mapping)
     Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
+    Loader.add_multi_constructor("!", lambda self, suffix, node: None)  # other tools' tags (!Ref, !reset): no value to judge
     return Loader
 
 

@@ -38,7 +38,7 @@ RULES = (
 TOOL = Tool("validate_manifests", "1.0.0", __doc__ or "", RULES)
 SECRET = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|ACCESS_KEY)$", re.I)
 PLACEHOLDER = re.compile(
-    r"^(?:admin|root|guest|pass(?:word|wd)?|secret|postgres|mysql|example|test|changeme|minioadmin|token)?\d{0,4}$|change.?(?:me|this|it)|your|example|placeholder|dummy|<",
+    r"^(?:admin|root|guest|pass(?:word|wd)?|secret|postgres|mysql|example|test|changeme|minioadmin|token)?\d{0,4}$|change.?(?:me|this|it)|your|example|placeholder|dummy|<|(?-i:^[A-Z][A-Z0-9_]+$)",
     re.I,
 )
 STORES = {
@@ -68,6 +68,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace, report: Report) -> None:
     found = documents(report, args.paths, args.exclude)
+    set_by_build = {
+        str(i.get("name")) for d in found if d.kind == "Kustomization" for i in items(d.data.get("images")) if isinstance(i, dict)
+    }
     wrong = compose_errors(report, sorted({d.path for d in found if d.kind == "compose"}))
     for document in found:
         if document.kind == "compose":
@@ -99,7 +102,9 @@ def check(args: argparse.Namespace, report: Report) -> None:
                 and "$" not in container.image
                 and tag in ("", "latest")
             ):
-                mild = "warning" if document.kind == "compose" else None
+                # A bare name that is no official image, and one that a kustomization sets, are put in their place by the build.
+                filled = container.image.startswith("ko://") or _name in set_by_build
+                mild = "warning" if document.kind == "compose" or filled or not re.search(r"[/:]", container.image) else None
                 report.add(
                     "MAN007", document.path, container.raw.at("image"), f"{container.name}: {container.image}.", severity=mild
                 )
