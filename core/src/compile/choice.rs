@@ -7,6 +7,7 @@ use cenote_mojo::Schema;
 use cenote_mojo::algo::Forest;
 
 use super::masks::Masks;
+use super::subtrees::Subtrees;
 use super::waves::Waves;
 use super::{Block, Engine, FlatForest, Quantised};
 use crate::kernels::Isa;
@@ -62,6 +63,7 @@ pub(crate) struct Engines {
 fn batch_engine(name: &str, forest: &Forest, schema: &Schema, isa: Isa) -> Option<Box<dyn Quantised>> {
     match name {
         "masks" => Some(Box::new(Masks::new(forest, schema, isa).ok()?)),
+        "subtrees" => Some(Box::new(Subtrees::new(forest, schema, isa).ok()?)),
         "waves" => Some(Box::new(Waves::new(forest, schema, isa).ok()?)),
         _ => None,
     }

@@ -6,6 +6,7 @@ mod codes;
 mod flat;
 mod masks;
 mod question;
+mod subtrees;
 #[cfg(test)]
 mod tests;
 mod waves;

@@ -16,6 +16,9 @@ mod cpu;
 mod linear;
 mod portable;
 mod rows;
+mod subtrees;
+#[cfg(target_arch = "x86_64")]
+mod subtrees_avx512;
 #[cfg(test)]
 mod tests;
 mod waves;
@@ -27,10 +30,11 @@ use std::ops::Range;
 pub(crate) use cpu::Isa;
 pub(crate) use linear::{Products, Slots, TERMS};
 pub(crate) use rows::RowData;
+pub(crate) use subtrees::{WALKS, WalkScratch};
 pub(crate) use waves::WaveScratch;
 
 use crate::layout::{
-    BitRows, GROUP, Line, MaskForest, RankTable, RowForest, Sums, TILE, TILES, WAVE, WaveForest,
+    BitRows, GROUP, Line, MaskForest, NARROW, RankTable, RowForest, SubtreeForest, Sums, TILE, TILES, WAVE, WaveForest,
 };
 
 impl Isa {
@@ -193,6 +197,92 @@ impl Isa {
                 }
                 (_, true) => waves::add::<true>(forest, tree, codes, entries, scratch, sums),
                 (_, false) => waves::add::<false>(forest, tree, codes, entries, scratch, sums),
+            }
+        }
+    }
+
+    /// Adds the leaf that each row falls into in tree `tree` to the row's sum; `codes` has `stride` codes a row.
+    ///
+    /// # Panics
+    /// If there is no such tree, there are more sums than [`WALKS`], or too few codes.
+    pub(crate) fn add_tree(
+        self,
+        forest: &SubtreeForest,
+        tree: usize,
+        (codes, gaps): (&[u16], bool),
+        stride: usize,
+        scratch: &mut WalkScratch,
+        sums: &mut [f64],
+    ) {
+        assert!(forest.columns() <= stride && sums.len() * stride <= codes.len() && sums.len() <= WALKS);
+        let rows = subtrees::RowsOf { root: forest.roots()[tree], stride };
+        // SAFETY: each row has `stride` codes.
+        unsafe { self.walk(forest, &rows, sums.len(), (codes.as_ptr(), stride, gaps), scratch) };
+        subtrees::add(forest, scratch, sums);
+    }
+
+    /// Adds the leaves that one row falls into in each of `trees` to `sum`, in order.
+    ///
+    /// # Panics
+    /// If there are no such trees, or more than [`WALKS`], or too few codes.
+    pub(crate) fn add_row(
+        self,
+        forest: &SubtreeForest,
+        trees: Range<usize>,
+        (codes, gaps): (&[u16], bool),
+        scratch: &mut WalkScratch,
+        sum: &mut f64,
+    ) {
+        assert!(forest.columns() <= codes.len() && trees.len() <= WALKS);
+        let trees = subtrees::TreesOf { roots: &forest.roots()[trees] };
+        let count = trees.roots.len();
+        // SAFETY: all walks have the same codes.
+        unsafe { self.walk(forest, &trees, count, (codes.as_ptr(), codes.len(), gaps), scratch) };
+        *sum = subtrees::fold(forest, scratch, count, *sum);
+    }
+
+    /// Takes walks to their leaves; some code is [`crate::layout::MISSING`] only if `gaps`.
+    ///
+    /// # Safety
+    /// `readable` codes can be read for each of the walks, and at least one for each column; `count` is at most [`WALKS`];
+    /// the walks begin at subtrees of the forest.
+    #[inline(always)]
+    unsafe fn walk<W: subtrees::Walks>(
+        self,
+        forest: &SubtreeForest,
+        walks: &W,
+        count: usize,
+        (codes, readable, gaps): (*const u16, usize, bool),
+        scratch: &mut WalkScratch,
+    ) {
+        let (sets, columns) = (forest.sets_from() < forest.columns(), forest.columns());
+        macro_rules! plain {
+            ($sets:literal, $wide:literal, $gaps:literal) => {
+                subtrees::walk(forest, walks, count, codes, scratch, |at, subtree, codes| {
+                    subtrees::exit::<$sets, $wide, $gaps>(forest, at, subtree, codes)
+                })
+            };
+        }
+        #[cfg(target_arch = "x86_64")]
+        if matches!(self, Isa::Avx512(_)) && !sets && columns <= 64 && readable >= columns.next_multiple_of(32) {
+            use subtrees_avx512::walk_lines;
+            // SAFETY: the caller's promise; the token proves the target features.
+            return unsafe {
+                match (columns > 32, gaps) {
+                    (false, false) => walk_lines::<W, false, false>(forest, walks, count, codes, scratch),
+                    (false, true) => walk_lines::<W, false, true>(forest, walks, count, codes, scratch),
+                    (true, false) => walk_lines::<W, true, false>(forest, walks, count, codes, scratch),
+                    (true, true) => walk_lines::<W, true, true>(forest, walks, count, codes, scratch),
+                }
+            };
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (sets, columns > NARROW, gaps) {
+                (_, true, _) => plain!(true, true, true),
+                (true, false, _) => plain!(true, false, true),
+                (false, false, false) => plain!(false, false, false),
+                (false, false, true) => plain!(false, false, true),
             }
         }
     }
