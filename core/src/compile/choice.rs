@@ -1,6 +1,6 @@
 //! Which engine scores a forest: by its shape, the size of the batch and the processor, or as the environment says.
 //!
-//! Masks come first: they fit forests of at most 10 levels. Waves take deeper ones; the plain walk takes what has no codes
+//! Masks come first: they fit forests of at most 10 levels. Subtrees take deeper ones; the plain walk takes what has no codes
 //! (MOJO 1.00 and 1.10, sets of numbers, more than 65,534 thresholds or levels of a column) and rows that have none.
 
 use cenote_mojo::Schema;
@@ -8,7 +8,6 @@ use cenote_mojo::algo::Forest;
 
 use super::masks::Masks;
 use super::subtrees::Subtrees;
-use super::waves::Waves;
 use super::{Block, Engine, FlatForest, Quantised};
 use crate::kernels::Isa;
 
@@ -20,7 +19,7 @@ const SMALL: usize = 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EngineOptions {
-    /// `masks`, `waves` or `flat`.
+    /// `masks`, `subtrees` or `flat`.
     pub engine: Option<String>,
     /// `avx512`, `avx2` or `portable`.
     pub isa: Option<String>,
@@ -64,7 +63,6 @@ fn batch_engine(name: &str, forest: &Forest, schema: &Schema, isa: Isa) -> Optio
     match name {
         "masks" => Some(Box::new(Masks::new(forest, schema, isa).ok()?)),
         "subtrees" => Some(Box::new(Subtrees::new(forest, schema, isa).ok()?)),
-        "waves" => Some(Box::new(Waves::new(forest, schema, isa).ok()?)),
         _ => None,
     }
 }
@@ -75,8 +73,8 @@ impl Engines {
         let names: &[&str] = match (only, isa) {
             (Some(only), _) => &[only],
             // The portable kernel of masks asks tests one row after another: a walk is faster.
-            (None, Isa::Portable) => &["waves"],
-            (None, _) => &["masks", "waves"],
+            (None, Isa::Portable) => &["subtrees"],
+            (None, _) => &["masks", "subtrees"],
         };
         let batch = names.iter().find_map(|name| batch_engine(name, forest, schema, isa));
         Self { flat: FlatForest::new(forest, schema), batch }
@@ -100,7 +98,7 @@ pub(crate) fn report(
         let fits = engine == "flat" || batch_engine(engine, forest, schema, isa).is_some();
         EngineReport { engine, isa: isa.name(), fits, chosen: engine == chosen }
     };
-    ["masks", "waves", "flat"].map(report).to_vec()
+    ["masks", "subtrees", "flat"].map(report).to_vec()
 }
 
 impl Engine for Engines {

@@ -9,7 +9,6 @@ mod question;
 mod subtrees;
 #[cfg(test)]
 mod tests;
-mod waves;
 
 pub use choice::{EngineOptions, EngineReport};
 pub(crate) use choice::{engine, report};

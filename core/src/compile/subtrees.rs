@@ -12,7 +12,7 @@ use cenote_mojo::algo::{Forest, Node, Tree};
 use super::codes::{Asks, Sources, Unfit};
 use super::{Block, Quantised};
 use crate::kernels::{Isa, WALKS, WalkScratch};
-use crate::layout::{MISSING, SubtreeStep as Step, SubtreeForest, SubtreeForestBuilder};
+use crate::layout::{MISSING, Step, SubtreeForest, SubtreeForestBuilder};
 
 /// Rows whose codes are held at once.
 const RUN: usize = 8 * WALKS;
@@ -77,7 +77,8 @@ impl Subtrees {
             let last = sources.list()[usize::from(*source)].missing();
             codes.push(last + 1);
             let last = last as u16;
-            columns.push(CodeColumn { source: *source, missing: (last, if *is_set { last } else { MISSING }) });
+            columns
+                .push(CodeColumn { source: *source, missing: (last, if *is_set { last } else { MISSING }) });
         }
         let sets_from = asked.keys().filter(|(is_set, _)| !is_set).count();
         let mut builder = SubtreeForestBuilder::new(codes, sets_from);
@@ -163,7 +164,11 @@ impl Quantised for Subtrees {
     }
 
     fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
-        if self.stride <= 2 * LINE { self.row::<{ 2 * LINE }>(row, out) } else { self.row::<MAX_ROW_CODES>(row, out) }
+        if self.stride <= 2 * LINE {
+            self.row::<{ 2 * LINE }>(row, out)
+        } else {
+            self.row::<MAX_ROW_CODES>(row, out)
+        }
     }
 }
 

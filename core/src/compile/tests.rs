@@ -178,7 +178,7 @@ proptest! {
             .map(|(class, index)| naive(&forest, class, &row(index)).to_bits())
             .collect();
         for isa in Isa::available() {
-            for name in ["masks", "waves", "subtrees", "flat"] {
+            for name in ["masks", "subtrees", "flat"] {
                 let engine = Engines::new(&forest, &schema(), isa, Some(name));
                 let mut found = vec![f64::NAN; wanted.len()];
                 engine.sums(&Block { columns: &columns, rows }, &mut found);

@@ -236,51 +236,6 @@ fn add_trees_of_tiles<const N: usize>(
     }
 }
 
-/// The leaf's index for each row of a group, to the scratch; shapes as of [`add_trees`].
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bitalg,gfni")]
-pub(super) fn indices(forest: &MaskForest, tree: &MaskTree, group: Group<'_>, scratch: &mut MaskScratch) {
-    let MaskScratch { masks, planes, index, .. } = scratch;
-    let tiles = group.rows.div_ceil(TILE);
-    match tiles {
-        0..=1 => compare::<1>(forest, tree, group, 0, masks),
-        2 => compare::<2>(forest, tree, group, 0, masks),
-        3..=4 => compare::<4>(forest, tree, group, 0, masks),
-        _ => compare::<TILES>(forest, tree, group, 0, masks),
-    }
-    let depth = tree.depth as usize;
-    planes.fill(Line::ZERO);
-    fold(masks, depth, planes);
-    let words = planes.as_ptr().cast::<u64>();
-    // SAFETY: a tile's word of one of the `PLANES` lines; a tile's indices.
-    for (tile, index) in index.as_chunks_mut::<TILE>().0.iter_mut().take(tiles).enumerate() {
-        // SAFETY: see above.
-        let plane = |level: usize| unsafe { *words.add((PLANES - 1 - level) * TILES + tile) as i64 };
-        let low = [plane(0), plane(1), plane(2), plane(3), plane(4), plane(5), plane(6), plane(7)];
-        let [low, high] = [low, [plane(8), plane(9), 0, 0, 0, 0, 0, 0]].map(|planes| bytes_of_planes(planes));
-        // Interleaving works within 128-bit lanes: give each half of a lane the rows it is to end with.
-        let order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-        let (low, high) = (_mm512_permutexvar_epi64(order, low), _mm512_permutexvar_epi64(order, high));
-        let out = index.as_mut_ptr().cast::<__m512i>();
-        // SAFETY: see above.
-        unsafe {
-            _mm512_storeu_si512(out, _mm512_unpacklo_epi8(low, high));
-            _mm512_storeu_si512(out.add(1), _mm512_unpackhi_epi8(low, high));
-        }
-    }
-}
-
-/// Bit `b` of byte `r` is bit `r` of plane `b`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vbmi,gfni")]
-fn bytes_of_planes(planes: [i64; 8]) -> __m512i {
-    // SAFETY: eight words, and a constant line.
-    let (words, transpose) = unsafe {
-        (_mm512_loadu_si512(planes.as_ptr().cast()), _mm512_load_si512((&raw const TRANSPOSE).cast()))
-    };
-    let identity = _mm512_set1_epi64(0x8040_2010_0804_0201_u64 as i64);
-    _mm512_gf2p8affine_epi64_epi8::<0>(identity, _mm512_permutexvar_epi8(transpose, words))
-}
-
 /// Asks every test of `tree`: bit `r` of `masks[slot]` says whether row `r` goes right there.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bitalg")]

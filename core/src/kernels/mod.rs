@@ -21,9 +21,6 @@ mod subtrees;
 mod subtrees_avx512;
 #[cfg(test)]
 mod tests;
-mod waves;
-#[cfg(target_arch = "x86_64")]
-mod waves_avx512;
 
 use std::ops::Range;
 
@@ -31,10 +28,9 @@ pub(crate) use cpu::Isa;
 pub(crate) use linear::{Products, Slots, TERMS};
 pub(crate) use rows::RowData;
 pub(crate) use subtrees::{WALKS, WalkScratch};
-pub(crate) use waves::WaveScratch;
 
 use crate::layout::{
-    BitRows, GROUP, Line, MaskForest, NARROW, RankTable, RowForest, SubtreeForest, Sums, TILE, TILES, WAVE, WaveForest,
+    BitRows, GROUP, Line, MaskForest, NARROW, RankTable, RowForest, SubtreeForest, Sums, TILE, TILES,
 };
 
 impl Isa {
@@ -123,84 +119,6 @@ impl Isa {
         }
     }
 
-    /// The leaf's value, in tree `tree`, for each row of a group, as bits: what heads of trees hold in place of values.
-    ///
-    /// # Panics
-    /// If the group lacks what the forest asks, has more rows than [`GROUP`], or there is no such tree.
-    pub(crate) fn exits(
-        self,
-        forest: &MaskForest,
-        tree: usize,
-        group: Group<'_>,
-        scratch: &mut MaskScratch,
-        exits: &mut [u32; GROUP],
-    ) {
-        let Group { columns, answers, rows } = group;
-        assert!(columns.len() == forest.lines() && answers.len() >= forest.planes() * rows.div_ceil(TILE));
-        assert!(tree < forest.trees().len() && rows <= GROUP);
-        let tree = &forest.trees()[tree];
-        let tables =
-            forest.leaves()[tree.table as usize..][..1 << tree.depth.saturating_sub(6)].as_flattened();
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx512(_) => unsafe { avx512::indices(forest, tree, group, scratch) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx2(_) => unsafe { avx2::tree_indices(forest, tree, group, scratch) },
-            _ => portable::indices(forest, tree, group, scratch),
-        }
-        let last = tables.len() - 1;
-        for (exit, index) in exits[..rows].iter_mut().zip(&scratch.index) {
-            *exit = tables[usize::from(*index).min(last)].to_bits();
-        }
-    }
-
-    /// Adds the leaf that each row falls into in tree `tree` to the row's sum.
-    ///
-    /// A row begins where its entry says: twice a node's index, and one more if that is a leaf. `codes` has [`WAVE`] codes
-    /// for each column and two more; those of rows that have a sum are below the number of codes that the forest was
-    /// built for.
-    ///
-    /// # Panics
-    /// If `codes` or `entries` is too short, an entry names no node, or wrongly, there is no such tree, or there are more sums than
-    /// [`WAVE`].
-    pub(crate) fn add_waves(
-        self,
-        forest: &WaveForest,
-        tree: usize,
-        codes: &[u16],
-        entries: &[u32],
-        scratch: &mut WaveScratch,
-        sums: &mut [f64],
-    ) {
-        assert!(
-            codes.len() >= forest.columns() * WAVE + 2
-                && codes.len() < i32::MAX as usize
-                && sums.len() <= WAVE
-        );
-        let nodes = forest.tree(tree);
-        let named = |entry: u32| {
-            nodes.get((entry >> 1) as usize).is_some_and(|node| node.is_leaf() == (entry & 1 == 1))
-        };
-        assert!(entries.len() >= sums.len() && entries[..sums.len()].iter().all(|entry| named(*entry)));
-        // SAFETY: the shapes are checked above; the token proves the target features.
-        unsafe {
-            match (self, forest.has_sets()) {
-                #[cfg(target_arch = "x86_64")]
-                (Isa::Avx512(_), true) => {
-                    waves_avx512::add::<true>(forest, tree, codes, entries, scratch, sums)
-                }
-                #[cfg(target_arch = "x86_64")]
-                (Isa::Avx512(_), false) => {
-                    waves_avx512::add::<false>(forest, tree, codes, entries, scratch, sums)
-                }
-                (_, true) => waves::add::<true>(forest, tree, codes, entries, scratch, sums),
-                (_, false) => waves::add::<false>(forest, tree, codes, entries, scratch, sums),
-            }
-        }
-    }
-
     /// Adds the leaf that each row falls into in tree `tree` to the row's sum; `codes` has `stride` codes a row.
     ///
     /// # Panics
@@ -215,9 +133,9 @@ impl Isa {
         sums: &mut [f64],
     ) {
         assert!(forest.columns() <= stride && sums.len() * stride <= codes.len() && sums.len() <= WALKS);
-        let rows = subtrees::RowsOf { root: forest.roots()[tree], stride };
-        // SAFETY: each row has `stride` codes.
-        unsafe { self.walk(forest, &rows, sums.len(), (codes.as_ptr(), stride, gaps), scratch) };
+        let rows = subtrees::RowsOf { root: forest.roots()[tree], stride, rows: sums.len() };
+        // SAFETY: each row has `stride` codes, and there are as many roots as trees.
+        unsafe { self.walk(forest, &rows, (codes.as_ptr(), stride, gaps), scratch) };
         subtrees::add(forest, scratch, sums);
     }
 
@@ -234,55 +152,51 @@ impl Isa {
         sum: &mut f64,
     ) {
         assert!(forest.columns() <= codes.len() && trees.len() <= WALKS);
-        let trees = subtrees::TreesOf { roots: &forest.roots()[trees] };
-        let count = trees.roots.len();
+        let trees = subtrees::TreesOf(&forest.roots()[trees]);
         // SAFETY: all walks have the same codes.
-        unsafe { self.walk(forest, &trees, count, (codes.as_ptr(), codes.len(), gaps), scratch) };
-        *sum = subtrees::fold(forest, scratch, count, *sum);
+        unsafe { self.walk(forest, &trees, (codes.as_ptr(), codes.len(), gaps), scratch) };
+        *sum = subtrees::fold(forest, scratch, trees.0.len(), *sum);
     }
 
     /// Takes walks to their leaves; some code is [`crate::layout::MISSING`] only if `gaps`.
     ///
     /// # Safety
-    /// `readable` codes can be read for each of the walks, and at least one for each column; `count` is at most [`WALKS`];
-    /// the walks begin at subtrees of the forest.
+    /// `readable` codes can be read for each of the walks, and at least one for each column; there are at most [`WALKS`]
+    /// walks, and their roots are subtrees of the forest.
     #[inline(always)]
     unsafe fn walk<W: subtrees::Walks>(
         self,
         forest: &SubtreeForest,
         walks: &W,
-        count: usize,
         (codes, readable, gaps): (*const u16, usize, bool),
         scratch: &mut WalkScratch,
     ) {
+        use subtrees::walk;
         let (sets, columns) = (forest.sets_from() < forest.columns(), forest.columns());
-        macro_rules! plain {
-            ($sets:literal, $wide:literal, $gaps:literal) => {
-                subtrees::walk(forest, walks, count, codes, scratch, |at, subtree, codes| {
-                    subtrees::exit::<$sets, $wide, $gaps>(forest, at, subtree, codes)
-                })
-            };
-        }
         #[cfg(target_arch = "x86_64")]
-        if matches!(self, Isa::Avx512(_)) && !sets && columns <= 64 && readable >= columns.next_multiple_of(32) {
-            use subtrees_avx512::walk_lines;
+        if matches!(self, Isa::Avx512(_))
+            && !sets
+            && columns <= 64
+            && readable >= columns.next_multiple_of(32)
+        {
+            use subtrees_avx512::walk;
             // SAFETY: the caller's promise; the token proves the target features.
             return unsafe {
                 match (columns > 32, gaps) {
-                    (false, false) => walk_lines::<W, false, false>(forest, walks, count, codes, scratch),
-                    (false, true) => walk_lines::<W, false, true>(forest, walks, count, codes, scratch),
-                    (true, false) => walk_lines::<W, true, false>(forest, walks, count, codes, scratch),
-                    (true, true) => walk_lines::<W, true, true>(forest, walks, count, codes, scratch),
+                    (false, false) => walk::<W, false, false>(forest, walks, codes, scratch),
+                    (false, true) => walk::<W, false, true>(forest, walks, codes, scratch),
+                    (true, false) => walk::<W, true, false>(forest, walks, codes, scratch),
+                    (true, true) => walk::<W, true, true>(forest, walks, codes, scratch),
                 }
             };
         }
         // SAFETY: the caller's promise.
         unsafe {
             match (sets, columns > NARROW, gaps) {
-                (_, true, _) => plain!(true, true, true),
-                (true, false, _) => plain!(true, false, true),
-                (false, false, false) => plain!(false, false, false),
-                (false, false, true) => plain!(false, false, true),
+                (_, true, _) => walk::<W, true, true, true>(forest, walks, codes, scratch),
+                (true, false, _) => walk::<W, true, false, true>(forest, walks, codes, scratch),
+                (false, false, false) => walk::<W, false, false, false>(forest, walks, codes, scratch),
+                (false, false, true) => walk::<W, false, false, true>(forest, walks, codes, scratch),
             }
         }
     }

@@ -1,37 +1,55 @@
-//! Takes many walks down a forest, all of them four levels before any goes further.
+//! Takes many walks down a forest, all of them through one subtree before any goes further.
 //!
 //! A list holds the walks that are still on their way, each with the subtree that it is at: many rows in one tree, or one
 //! row in many trees. A pass takes every one of them through its subtree and keeps those that go on, without a branch; so
 //! nothing is predicted, walks do not wait for each other, no step is wasted on one that has arrived, and the loads of
 //! different walks overlap.
 
-use crate::layout::{MISSING, SLOTS, Subtree, SubtreeForest, WIDE_LEFT};
+use crate::layout::{Exits, MISSING, SLOTS, SubtreeForest, WIDE_LEFT};
 
 /// Walks that go down together.
-pub(crate) const WALKS: usize = 512;
+pub(crate) const WALKS: usize = 256;
 
-/// Room for the walks.
+/// Walks side by side in one loop, so that their loads overlap.
+const SIDE: usize = 4;
+
+/// Room for the walks, and for a vector after the ends of lists.
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 pub(crate) struct WalkScratch {
-    /// The walks on their way: the subtree, and in the upper half the number of the walk.
-    going: [u64; WALKS],
+    /// The subtree of each walk on its way.
+    pub(super) at: [u32; WALKS + 16],
+    /// The number of each walk on its way.
+    pub(super) number: [u32; WALKS + 16],
     /// The leaf of each walk, once it has arrived.
-    leaf: [u32; WALKS],
+    pub(super) leaf: [u32; WALKS],
+    /// The answers of the subtree of each walk on its way, a bit a slot.
+    pub(super) answers: [u16; WALKS],
+    /// Its exits.
+    pub(super) exits: [Exits; WALKS],
 }
 
 impl WalkScratch {
     /// Room.
     #[inline]
     pub(crate) fn new() -> Self {
-        Self { going: [0; WALKS], leaf: [0; WALKS] }
+        Self {
+            at: [0; WALKS + 16],
+            number: [0; WALKS + 16],
+            leaf: [0; WALKS],
+            answers: [0; WALKS],
+            exits: [Exits::NONE; WALKS],
+        }
     }
 }
 
-/// Whether a walk is a row in a tree or a tree of a row: how much further its codes begin than those of the walk before.
+/// What walks are.
 pub(super) trait Walks {
-    /// Begins the walks.
-    fn begin(&self, going: &mut [u64]);
-    /// Where the codes of walk `number` begin.
+    /// How many there are.
+    fn count(&self) -> usize;
+    /// The subtree where walk `number` begins.
+    fn root(&self, number: usize) -> u32;
+    /// Where its codes begin.
     fn codes(&self, number: usize) -> usize;
     /// Whether the subtrees are so far apart that it is worth to fetch them early.
     const FAR: bool;
@@ -43,16 +61,21 @@ pub(super) struct RowsOf {
     pub(super) root: u32,
     /// Codes a row.
     pub(super) stride: usize,
+    /// How many rows.
+    pub(super) rows: usize,
 }
 
 impl Walks for RowsOf {
     const FAR: bool = false;
 
     #[inline(always)]
-    fn begin(&self, going: &mut [u64]) {
-        for (row, walk) in going.iter_mut().enumerate() {
-            *walk = (row as u64) << 32 | u64::from(self.root);
-        }
+    fn count(&self) -> usize {
+        self.rows
+    }
+
+    #[inline(always)]
+    fn root(&self, _number: usize) -> u32 {
+        self.root
     }
 
     #[inline(always)]
@@ -61,20 +84,20 @@ impl Walks for RowsOf {
     }
 }
 
-/// Trees of one row.
-pub(super) struct TreesOf<'a> {
-    /// Their roots.
-    pub(super) roots: &'a [u32],
-}
+/// Trees of one row, by their roots.
+pub(super) struct TreesOf<'a>(pub(super) &'a [u32]);
 
 impl Walks for TreesOf<'_> {
     const FAR: bool = true;
 
     #[inline(always)]
-    fn begin(&self, going: &mut [u64]) {
-        for (tree, (walk, root)) in going.iter_mut().zip(self.roots).enumerate() {
-            *walk = (tree as u64) << 32 | u64::from(*root);
-        }
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    fn root(&self, number: usize) -> u32 {
+        self.0[number]
     }
 
     #[inline(always)]
@@ -83,99 +106,128 @@ impl Walks for TreesOf<'_> {
     }
 }
 
-/// Takes `count` walks to their leaves. `exit` says by which exit a walk leaves a subtree, from its index and the row's codes.
+/// Takes walks to their leaves: `SETS` if some slot of the forest asks a set, `WIDE` if it has many columns, `GAPS` if
+/// some code may be missing.
 ///
 /// # Safety
-/// `count` is at most [`WALKS`]; the roots are subtrees of the forest; `exit` may read the codes of every walk.
-#[inline(always)]
-pub(super) unsafe fn walk<W: Walks>(
+/// There are at most [`WALKS`] walks; their roots are subtrees of the forest; a code can be read for each column of each.
+pub(super) unsafe fn walk<W: Walks, const SETS: bool, const WIDE: bool, const GAPS: bool>(
     forest: &SubtreeForest,
     walks: &W,
-    count: usize,
     codes: *const u16,
     scratch: &mut WalkScratch,
-    exit: impl Fn(usize, &Subtree, *const u16) -> usize,
 ) {
-    let subtrees = forest.subtrees();
-    let WalkScratch { going, leaf } = scratch;
-    walks.begin(&mut going[..count]);
-    let mut left = count;
+    let mut left = walks.count();
+    begin(walks, scratch);
     while left > 0 {
         let mut kept = 0;
-        for index in 0..left {
-            // SAFETY: `index` is below `left`, which is at most the number of walks.
-            let walk = unsafe { *going.get_unchecked(index) };
-            let (number, at) = ((walk >> 32) as usize, walk as u32 as usize);
-            // SAFETY: the builder checked the subtrees that exits lead to.
-            let subtree = unsafe { subtrees.get_unchecked(at) };
-            let (goes_on, next) = subtree.exit(exit(at, subtree, codes.wrapping_add(walks.codes(number))));
-            // SAFETY: no more walks go on than there were; what is overwritten of the list was read before.
-            unsafe {
-                *going.get_unchecked_mut(kept) = (number as u64) << 32 | u64::from(next);
-                // Of a walk that goes on this is no leaf yet, and is written again.
-                *leaf.get_unchecked_mut(number) = next;
-            }
-            if W::FAR {
-                let ends = [forest.leaves().as_ptr().cast::<u8>(), subtrees.as_ptr().cast()];
-                fetch(ends[goes_on].wrapping_add((next as usize) << (2 + 4 * goes_on)));
-            }
-            kept += goes_on;
+        let mut index = 0;
+        while index + SIDE <= left {
+            // SAFETY: as many are left.
+            kept = unsafe { pass::<W, SIDE, SETS, WIDE, GAPS>(forest, walks, codes, scratch, index, kept) };
+            index += SIDE;
+        }
+        while index < left {
+            // SAFETY: one is left.
+            kept = unsafe { pass::<W, 1, SETS, WIDE, GAPS>(forest, walks, codes, scratch, index, kept) };
+            index += 1;
         }
         left = kept;
     }
 }
 
+/// Puts every walk at its beginning.
+#[inline(always)]
+pub(super) fn begin<W: Walks>(walks: &W, scratch: &mut WalkScratch) {
+    for number in 0..walks.count() {
+        (scratch.at[number], scratch.number[number]) = (walks.root(number), number as u32);
+    }
+}
+
+/// Takes the `N` walks of the list from `index` on through their subtrees; those that go on are put into the list from
+/// `kept` on. Returns the list's end.
+///
+/// # Safety
+/// As of [`walk`]; there are so many walks in the list, and `kept` is at most `index`.
+#[inline(always)]
+unsafe fn pass<W: Walks, const N: usize, const SETS: bool, const WIDE: bool, const GAPS: bool>(
+    forest: &SubtreeForest,
+    walks: &W,
+    codes: *const u16,
+    scratch: &mut WalkScratch,
+    index: usize,
+    mut kept: usize,
+) -> usize {
+    let subtrees = forest.subtrees();
+    let mut number = [0; N];
+    let mut subtree = [subtrees.as_ptr(); N];
+    let mut row = [codes; N];
+    for walk in 0..N {
+        // SAFETY: as many are in the list.
+        let (at, of) =
+            unsafe { (*scratch.at.get_unchecked(index + walk), *scratch.number.get_unchecked(index + walk)) };
+        subtree[walk] = subtree[walk].wrapping_add(at as usize);
+        row[walk] = codes.wrapping_add(walks.codes(of as usize));
+        number[walk] = of;
+    }
+    let mut slot = [0; N];
+    // Level by level, so that the chains of loads of all walks run side by side.
+    for _ in 0..4 {
+        for walk in 0..N {
+            // SAFETY: the builder checked the subtrees that exits lead to.
+            let asked = unsafe { &*subtree[walk] };
+            // SAFETY: a slot of four levels.
+            let (bound, narrow) = unsafe {
+                (*asked.bounds.get_unchecked(slot[walk]), *asked.columns.get_unchecked(slot[walk]))
+            };
+            let (column, left) = if WIDE {
+                let at = scratch.at[index + walk] as usize;
+                let column = forest.wide()[at][slot[walk]];
+                (usize::from(column & !WIDE_LEFT), usize::from(column >> 15))
+            } else {
+                (usize::from(narrow & 127), usize::from(narrow >> 7))
+            };
+            // SAFETY: the caller's promise.
+            let code = unsafe { *row[walk].add(column) };
+            let mut right = usize::from(code >= bound);
+            if GAPS {
+                right &= !(usize::from(code == MISSING) & left);
+            }
+            if SETS && column >= forest.sets_from() {
+                right = in_set(forest, bound, code);
+            }
+            slot[walk] = 2 * slot[walk] + 1 + right;
+        }
+    }
+    for walk in 0..N {
+        // SAFETY: see above.
+        let exits = unsafe { &(*subtree[walk]).exits };
+        let (goes_on, next) = exits.follow(slot[walk] - SLOTS);
+        // SAFETY: no more walks go on than there were.
+        unsafe {
+            *scratch.at.get_unchecked_mut(kept) = next;
+            *scratch.number.get_unchecked_mut(kept) = number[walk];
+            // Of a walk that goes on this is no leaf yet, and is written again.
+            *scratch.leaf.get_unchecked_mut(number[walk] as usize) = next;
+        }
+        if W::FAR {
+            let ends = [forest.leaves().as_ptr().cast::<u8>(), subtrees.as_ptr().cast()];
+            fetch(ends[goes_on].wrapping_add((next as usize) << (2 + 4 * goes_on)));
+        }
+        kept += goes_on;
+    }
+    kept
+}
+
 /// Asks for a line of memory before it is needed.
 #[inline(always)]
-fn fetch(_at: *const u8) {
+pub(super) fn fetch(_at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint, which reads nothing that the program could see.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(_at.cast()) };
     }
-}
-
-/// The exit by which a row leaves a subtree, asked slot after slot: `SETS` if some slot of the forest asks a set, `WIDE` if it
-/// has many columns, `GAPS` if some code may be missing.
-///
-/// # Safety
-/// A code can be read for each column of the forest.
-#[inline(always)]
-pub(super) unsafe fn exit<const SETS: bool, const WIDE: bool, const GAPS: bool>(
-    forest: &SubtreeForest,
-    at: usize,
-    subtree: &Subtree,
-    codes: *const u16,
-) -> usize {
-    let mut slot = 0;
-    for _ in 0..4 {
-        // SAFETY: a slot of four levels; wide forests have columns for each subtree.
-        let (bound, column, left) = unsafe {
-            let (column, left) = match WIDE {
-                true => {
-                    let column = *forest.wide().get_unchecked(at).get_unchecked(slot);
-                    (column & !WIDE_LEFT, column >> 15)
-                }
-                false => {
-                    let column = u16::from(*subtree.columns.get_unchecked(slot));
-                    (column & 127, column >> 7)
-                }
-            };
-            (*subtree.bounds.get_unchecked(slot), usize::from(column), usize::from(left))
-        };
-        // SAFETY: the caller's promise.
-        let code = unsafe { *codes.add(column) };
-        let mut right = usize::from(code >= bound);
-        if GAPS {
-            right &= !(usize::from(code == MISSING) & left);
-        }
-        if SETS && column >= forest.sets_from() {
-            right = in_set(forest, bound, code);
-        }
-        slot = 2 * slot + 1 + right;
-    }
-    slot - SLOTS
 }
 
 /// 1 if a code is in a set.

@@ -5,13 +5,11 @@ mod masks;
 mod ranks;
 mod rows;
 mod subtrees;
-mod waves;
 
 pub(crate) use lines::{GROUP, Line, Sums, TILE, TILES};
 pub(crate) use masks::{BitRows, MAX_DEPTH, MaskForest, MaskForestBuilder, MaskTree, PLANES};
 pub(crate) use ranks::RankTable;
 pub(crate) use rows::{MAX_ROW_COLUMNS, RowForest};
 pub(crate) use subtrees::{
-    MISSING, NARROW, SLOTS, Step as SubtreeStep, Subtree, SubtreeForest, SubtreeForestBuilder, WIDE_LEFT,
+    Exits, MISSING, NARROW, SLOTS, Step, Subtree, SubtreeForest, SubtreeForestBuilder, WIDE_LEFT,
 };
-pub(crate) use waves::{Step, WAVE, WaveForest, WaveForestBuilder, WaveNode};

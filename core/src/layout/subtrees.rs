@@ -16,24 +16,40 @@ const EXITS: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub(crate) struct Subtree {
-    /// From which code on a row goes right at each slot, or which set it asks. Beyond the slots, a bit for each exit that
-    /// says that it leads to another subtree and not to a leaf.
+    /// From which code on a row goes right at each slot, or which set it asks.
     pub(crate) bounds: [u16; SLOTS + 1],
     /// The column that each slot asks, of a forest of at most [`NARROW`] columns; the highest bit says that a missing value
     /// goes left.
     pub(crate) columns: [u8; SLOTS + 1],
-    /// Four bits for each exit: how many exits to the same kind of thing there are before it.
+    /// Where the exits lead.
+    pub(crate) exits: Exits,
+}
+
+/// Where the exits of a subtree lead: some to other subtrees, which lie side by side, the others to leaves, which do too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(16))]
+pub(crate) struct Exits {
+    /// Four bits for each exit: its rank. Those that lead to subtrees have the lowest ranks.
     ranks: u64,
-    /// The leaf and the subtree that the first exit of the kind leads to.
+    /// The leaf of rank 0, if that were a leaf's (below 0 it wraps); and the subtree of rank 0, with the number of ranks
+    /// that are subtrees' in the lowest [`COUNT_BITS`].
     firsts: [u32; 2],
 }
 
-impl Subtree {
+/// Bits for a number of exits.
+const COUNT_BITS: usize = 5;
+
+impl Exits {
+    /// No exits.
+    pub(crate) const NONE: Self = Self { ranks: 0, firsts: [0; 2] };
+
     /// Whether an exit leads to another subtree (1) or to a leaf (0), and to which.
     #[inline(always)]
-    pub(crate) fn exit(&self, exit: usize) -> (usize, u32) {
-        let goes_on = usize::from(self.bounds[SLOTS] >> exit & 1);
-        (goes_on, self.firsts[goes_on] + (self.ranks >> (4 * exit) & 15) as u32)
+    pub(crate) fn follow(&self, exit: usize) -> (usize, u32) {
+        let rank = (self.ranks >> (4 * exit) & 15) as u32;
+        let goes_on = usize::from(rank < self.firsts[1] & ((1 << COUNT_BITS) - 1));
+        // Indexed and shifted: a choice would become a branch.
+        (goes_on, (self.firsts[goes_on] >> (COUNT_BITS * goes_on)).wrapping_add(rank))
     }
 }
 
@@ -43,6 +59,8 @@ pub(crate) const MISSING: u16 = u16::MAX;
 pub(crate) const NARROW: usize = 128;
 /// The bit of a column in [`SubtreeForest::wide`] that says that a missing value goes left.
 pub(crate) const WIDE_LEFT: u16 = 1 << 15;
+/// Subtrees that [`Exits`] can name.
+const MAX_SUBTREES: usize = 1 << 27;
 /// Words of sets, 64 MiB: a small file must not make large tables.
 const MAX_SET_WORDS: usize = 16 << 20;
 
@@ -193,7 +211,7 @@ impl SubtreeForestBuilder {
     pub(crate) fn tree(&mut self, steps: &[Step]) {
         let forest = &mut self.forest;
         let first = forest.subtrees.len();
-        assert!(first + steps.len() < u32::MAX as usize && forest.leaves.len() + steps.len() < u32::MAX as usize);
+        assert!(first + steps.len() < MAX_SUBTREES && forest.leaves.len() + steps.len() < u32::MAX as usize);
         forest.roots.push(first as u32);
         // The node at the root of each subtree, level after level, so that the subtrees below one lie side by side.
         let mut tops = vec![0u32];
@@ -202,12 +220,7 @@ impl SubtreeForestBuilder {
             let mut nodes = [None; SLOTS + EXITS];
             nodes[0] = Some(tops[at]);
             let mut wide = [0; SLOTS + 1];
-            let mut subtree = Subtree {
-                bounds: [0; SLOTS + 1],
-                columns: [0; SLOTS + 1],
-                ranks: 0,
-                firsts: [forest.leaves.len() as u32, (first + tops.len()) as u32],
-            };
+            let mut subtree = Subtree { bounds: [0; SLOTS + 1], columns: [0; SLOTS + 1], exits: Exits::NONE };
             for slot in 0..SLOTS {
                 let Some(node) = nodes[slot] else { continue };
                 let (column, bound, left, children) = match steps[node as usize] {
@@ -231,23 +244,24 @@ impl SubtreeForestBuilder {
                 wide[slot] = column | u16::from(left) << 15;
                 (nodes[2 * slot + 1], nodes[2 * slot + 2]) = (Some(children[0]), Some(children[1]));
             }
-            let mut counts = [0; 2];
-            for exit in 0..EXITS {
-                let Some(node) = nodes[SLOTS + exit] else { continue };
-                let kind = match steps[node as usize] {
-                    Step::Leaf(value) => {
-                        forest.leaves.push(value);
-                        0
+            let (tops_before, leaves_before) = (tops.len(), forest.leaves.len());
+            for leads_to_leaf in [false, true] {
+                for exit in 0..EXITS {
+                    let Some(node) = nodes[SLOTS + exit] else { continue };
+                    match steps[node as usize] {
+                        Step::Leaf(value) if leads_to_leaf => forest.leaves.push(value),
+                        Step::From { .. } | Step::In { .. } if !leads_to_leaf => tops.push(node),
+                        _ => continue,
                     }
-                    _ => {
-                        tops.push(node);
-                        subtree.bounds[SLOTS] |= 1 << exit;
-                        1
-                    }
-                };
-                subtree.ranks |= counts[kind] << (4 * exit);
-                counts[kind] += 1;
+                    let rank = tops.len() - tops_before + forest.leaves.len() - leaves_before - 1;
+                    subtree.exits.ranks |= (rank as u64) << (4 * exit);
+                }
             }
+            let count = (tops.len() - tops_before) as u32;
+            subtree.exits.firsts = [
+                (leaves_before as u32).wrapping_sub(count),
+                ((first + tops_before) as u32) << COUNT_BITS | count,
+            ];
             forest.subtrees.push(subtree);
             if forest.columns > NARROW {
                 forest.wide.push(wide);
