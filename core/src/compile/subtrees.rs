@@ -9,17 +9,15 @@ use std::collections::BTreeMap;
 use cenote_mojo::Schema;
 use cenote_mojo::algo::{Forest, Node, Tree};
 
-use super::codes::{Asks, Sources, Unfit};
+use super::codes::{Asks, Coding, Sources, Unfit, level_code};
 use super::{Block, Quantised};
-use crate::kernels::{Isa, WALKS, WalkScratch};
-use crate::layout::{MISSING, Step, SubtreeForest, SubtreeForestBuilder};
+use crate::kernels::{Isa, WALKS, WalkScratch, fetch};
+use crate::layout::{CODES, CodeLine, MISSING, Step, SubtreeForest, SubtreeForestBuilder, floor32};
 
-/// Rows whose codes are held at once.
-const RUN: usize = 8 * WALKS;
-/// Codes of a row come in full lines.
-const LINE: usize = 32;
-/// The most codes that a single row has room for.
-const MAX_ROW_CODES: usize = 4096;
+/// Rows whose codes are held at once: a tree comes into the second cache once for all of them.
+const RUN: usize = 8192;
+/// The most lines of codes that a single row has room for.
+const MAX_ROW_LINES: usize = 128;
 
 /// See the module.
 #[derive(Debug)]
@@ -31,8 +29,6 @@ pub(crate) struct Subtrees {
     forest: SubtreeForest,
     /// The class of each tree.
     class: Vec<usize>,
-    /// Codes a row.
-    stride: usize,
 }
 
 /// A column of codes.
@@ -89,8 +85,7 @@ impl Subtrees {
             let steps = steps(tree, &sources, &asked, &mut builder)?;
             builder.tree(&steps);
         }
-        let stride = columns.len().next_multiple_of(LINE).max(LINE);
-        Ok(Self { isa, sources, columns, forest: builder.finish(), class, stride })
+        Ok(Self { isa, sources, columns, forest: builder.finish(), class })
     }
 }
 
@@ -130,9 +125,9 @@ impl Quantised for Subtrees {
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {
         let mut odd = Vec::new();
         out.fill(0.0);
-        let run = RUN.min(block.rows);
+        let (run, lines) = (RUN.min(block.rows), self.forest.lines());
         let mut coded = vec![0u16; run * self.sources.list().len()];
-        let mut codes = vec![0u16; run * self.stride];
+        let mut codes = vec![CodeLine::ZERO; run * lines];
         let mut gaps = vec![false; run.div_ceil(WALKS)];
         let mut scratch = WalkScratch::new();
         for from in (0..block.rows).step_by(RUN) {
@@ -140,23 +135,25 @@ impl Quantised for Subtrees {
             let found = self.sources.encode(self.isa, block, from, rows, run, &mut coded);
             odd.extend(found.into_iter().map(|row| from + row));
             // A wave at a time, so that its lines stay in the first cache while column after column is written.
-            for (first, gaps) in (0..rows).step_by(WALKS).zip(&mut gaps) {
-                *gaps = false;
-                let wave = WALKS.min(rows - first);
-                let codes = &mut codes[first * self.stride..][..wave * self.stride];
+            let waves = codes.chunks_mut(WALKS * lines).zip(&mut gaps).take(rows.div_ceil(WALKS));
+            for (wave, (codes, gaps)) in waves.enumerate() {
+                let (first, rows) = (wave * WALKS, WALKS.min(rows - wave * WALKS));
+                let mut missing = false;
                 for (at, column) in self.columns.iter().enumerate() {
-                    let coded = &coded[usize::from(column.source) * run + first..][..wave];
-                    for (row, code) in codes.chunks_exact_mut(self.stride).zip(coded) {
-                        row[at] = column.code(*code);
-                        *gaps |= row[at] == MISSING;
+                    let coded = &coded[usize::from(column.source) * run + first..][..rows];
+                    for (row, code) in codes.chunks_exact_mut(lines).zip(coded) {
+                        let code = column.code(*code);
+                        row[at / CODES].0[at % CODES] = code;
+                        missing |= code == MISSING;
                     }
                 }
+                *gaps = missing;
             }
             for (tree, class) in self.class.iter().enumerate() {
                 let sums = &mut out[class * block.rows + from..][..rows];
-                let codes = codes.chunks(WALKS * self.stride).zip(gaps.iter().copied());
-                for (codes, sums) in codes.zip(sums.chunks_mut(WALKS)) {
-                    self.isa.add_tree(&self.forest, tree, codes, self.stride, &mut scratch, sums);
+                let waves = codes.chunks(WALKS * lines).zip(gaps.iter().copied());
+                for (codes, sums) in waves.zip(sums.chunks_mut(WALKS)) {
+                    self.isa.add_tree(&self.forest, tree, codes, &mut scratch, sums);
                 }
             }
         }
@@ -164,26 +161,65 @@ impl Quantised for Subtrees {
     }
 
     fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
-        if self.stride <= 2 * LINE {
-            self.row::<{ 2 * LINE }>(row, out)
-        } else {
-            self.row::<MAX_ROW_CODES>(row, out)
+        match self.forest.lines() {
+            0..=2 => self.row::<2>(row, out),
+            _ => self.row::<MAX_ROW_LINES>(row, out),
         }
     }
 }
 
 impl Subtrees {
-    /// [`Quantised::row_sums`] with room for `CODES` codes.
+    /// Writes the codes of one row; `false` if it is odd. The tables of a deep forest do not fit a core's caches, so what
+    /// each step reads of each of them is asked for before any is read.
     #[inline(always)]
-    fn row<const CODES: usize>(&self, row: &[f64], out: &mut [f64]) -> bool {
-        let (mut coded, mut codes) = ([0; CODES], [0; CODES]);
-        if self.stride > CODES || !self.sources.encode_row(row, &mut coded) {
+    fn row_codes<const LINES: usize>(&self, row: &[f64], codes: &mut [CodeLine; LINES]) -> bool {
+        let (mut values, mut begins) = ([[0.0; CODES]; LINES], [[0; CODES]; LINES]);
+        let places =
+            || self.sources.list().iter().enumerate().map(|(at, source)| (at / CODES, at % CODES, source));
+        for (line, at, source) in places() {
+            let value = row[source.feature];
+            match &source.coding {
+                Coding::Rank(table) => {
+                    values[line][at] = floor32(value);
+                    begins[line][at] = table.bucket(values[line][at]);
+                    fetch(&table.starts()[begins[line][at]]);
+                }
+                Coding::Level(levels) => match level_code(value, *levels) {
+                    Some(code) => codes[line].0[at] = code,
+                    None => return false,
+                },
+            }
+        }
+        for (line, at, source) in places() {
+            let Coding::Rank(table) = &source.coding else { continue };
+            begins[line][at] = usize::from(table.starts()[begins[line][at]]);
+            fetch(&table.padded()[begins[line][at]]);
+        }
+        for (line, at, source) in places() {
+            let Coding::Rank(table) = &source.coding else { continue };
+            let value = values[line][at];
+            let rank = table.rank_from(begins[line][at], value);
+            codes[line].0[at] = if value.is_nan() { table.missing() } else { rank } as u16;
+        }
+        true
+    }
+
+    /// [`Quantised::row_sums`] with room for `LINES` lines of codes.
+    #[inline(always)]
+    fn row<const LINES: usize>(&self, row: &[f64], out: &mut [f64]) -> bool {
+        let (mut coded, mut codes) = ([CodeLine::ZERO; LINES], [CodeLine::ZERO; LINES]);
+        if self.forest.lines() > LINES {
+            return false;
+        }
+        if !self.row_codes::<LINES>(row, &mut coded) {
             return false;
         }
         let mut gaps = false;
-        for (column, code) in self.columns.iter().zip(&mut codes) {
-            *code = column.code(coded[usize::from(column.source)]);
-            gaps |= *code == MISSING;
+        for (at, column) in self.columns.iter().enumerate() {
+            let index = usize::from(column.source);
+            let code = column.code(coded[index / CODES].0[index % CODES]);
+            codes[at / CODES].0[at % CODES] = code;
+            gaps |= code == MISSING;
         }
         out.fill(0.0);
         let mut scratch = WalkScratch::new();

@@ -13,6 +13,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod cpu;
+mod heap;
 mod linear;
 mod portable;
 mod rows;
@@ -27,10 +28,11 @@ use std::ops::Range;
 pub(crate) use cpu::Isa;
 pub(crate) use linear::{Products, Slots, TERMS};
 pub(crate) use rows::RowData;
-pub(crate) use subtrees::{WALKS, WalkScratch};
+pub(crate) use subtrees::{WALKS, WalkScratch, fetch};
 
 use crate::layout::{
-    BitRows, GROUP, Line, MaskForest, NARROW, RankTable, RowForest, SubtreeForest, Sums, TILE, TILES,
+    BitRows, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, NARROW, RankTable, RowForest,
+    SubtreeForest, Sums, TILE, TILES,
 };
 
 impl Isa {
@@ -68,26 +70,41 @@ impl Isa {
         }
     }
 
-    /// The answers of `bit_rows` to the codes of a group, a word a tile and test: the tests are planes `first..` of
-    /// `stride` to a tile.
+    /// Makes the lines of a byte column for the first `rows` rows of a group; other rows of them may be anything.
     ///
     /// # Panics
-    /// If there are more codes than rows of a group, a code has no bits, or `planes` is too short.
-    pub(crate) fn bit_planes(
+    /// If there are not as many lines, or more rows than [`GROUP`].
+    pub(crate) fn column_lines(
         self,
-        bit_rows: &BitRows,
-        codes: &[u16],
-        first: usize,
-        stride: usize,
-        planes: &mut [u64],
+        made: &ColumnLines,
+        bytes: &[Line; TILES],
+        rows: usize,
+        lines: &mut [Line],
     ) {
-        let tiles = codes.len().div_ceil(TILE);
-        assert!(tiles <= TILES && first + bit_rows.words() * 64 <= stride && tiles * stride <= planes.len());
+        assert!(lines.len() == made.lines().len() && rows <= GROUP);
+        let tiles = rows.div_ceil(TILE);
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx512(_) => unsafe { avx512::bit_planes(bit_rows, codes, first, stride, planes) },
-            _ => portable::bit_planes(bit_rows, codes, first, stride, planes),
+            Isa::Avx512(_) => unsafe { avx512::column_lines(made, bytes, tiles, lines) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx2(_) => unsafe { avx2::column_lines(made, bytes, tiles, lines) },
+            _ => portable::column_lines(made, bytes, tiles, lines),
+        }
+    }
+
+    /// Makes the lines of the tests of `bit_rows` from the codes of a group; other rows of them may be anything.
+    ///
+    /// # Panics
+    /// If there are more codes than rows of a group, a code has no bits, or there are not as many lines as tests.
+    pub(crate) fn bit_planes(self, bit_rows: &BitRows, codes: &[u16], lines: &mut [Line]) {
+        assert!(codes.len() <= GROUP && lines.len() == bit_rows.tests());
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx512(_) => unsafe { avx512::bit_planes(bit_rows, codes, lines) },
+            _ => portable::bit_planes(bit_rows, codes, lines),
         }
     }
 
@@ -96,30 +113,30 @@ impl Isa {
     /// Sums are in the order that [`Self::read_sums`] knows; those of rows past the group's are left with anything.
     ///
     /// # Panics
-    /// If the group lacks what the forest asks, has more rows than [`GROUP`], or there are no such trees.
+    /// If the group lacks lines, has more rows than [`GROUP`], or there are no such trees.
     pub(crate) fn add_trees(
         self,
         forest: &MaskForest,
         trees: Range<usize>,
-        group: Group<'_>,
+        lines: &[Line],
+        rows: usize,
         scratch: &mut MaskScratch,
         sums: &mut Sums,
     ) {
-        let Group { columns, answers, rows } = group;
-        assert!(columns.len() == forest.lines() && answers.len() >= forest.planes() * rows.div_ceil(TILE));
-        assert!(trees.end <= forest.trees().len() && rows <= GROUP);
+        assert!(lines.len() >= forest.lines() && trees.end <= forest.trees().len() && rows <= GROUP);
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx512(_) => unsafe { avx512::add_trees(forest, trees, group, scratch, sums) },
+            Isa::Avx512(_) => unsafe { avx512::add_trees(forest, trees, lines, rows, scratch, sums) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx2(_) => unsafe { avx2::add_trees(forest, trees, group, scratch, sums) },
-            _ => portable::add_trees(forest, trees, group, scratch, sums),
+            Isa::Avx2(_) => unsafe { avx2::add_trees(forest, trees, lines, rows, scratch, sums) },
+            _ => portable::add_trees(forest, trees, lines, rows, scratch, sums),
         }
     }
 
-    /// Adds the leaf that each row falls into in tree `tree` to the row's sum; `codes` has `stride` codes a row.
+    /// Adds the leaf that each row falls into in tree `tree` to the row's sum. `codes` has as many lines for each row as hold the
+    /// forest's columns; some code is [`crate::layout::MISSING`] only if `gaps`.
     ///
     /// # Panics
     /// If there is no such tree, there are more sums than [`WALKS`], or too few codes.
@@ -127,19 +144,19 @@ impl Isa {
         self,
         forest: &SubtreeForest,
         tree: usize,
-        (codes, gaps): (&[u16], bool),
-        stride: usize,
+        (codes, gaps): (&[CodeLine], bool),
         scratch: &mut WalkScratch,
         sums: &mut [f64],
     ) {
-        assert!(forest.columns() <= stride && sums.len() * stride <= codes.len() && sums.len() <= WALKS);
-        let rows = subtrees::RowsOf { root: forest.roots()[tree], stride, rows: sums.len() };
-        // SAFETY: each row has `stride` codes, and there are as many roots as trees.
-        unsafe { self.walk(forest, &rows, (codes.as_ptr(), stride, gaps), scratch) };
+        assert!(sums.len() * forest.lines() <= codes.len() && sums.len() <= WALKS);
+        let root = forest.roots()[tree];
+        let rows = subtrees::RowsOf { root, stride: forest.lines() * CODES, rows: sums.len() };
+        // SAFETY: each row has as many codes as the lines hold.
+        unsafe { self.walk(forest, &rows, (codes, gaps), scratch) };
         subtrees::add(forest, scratch, sums);
     }
 
-    /// Adds the leaves that one row falls into in each of `trees` to `sum`, in order.
+    /// Adds the leaves that one row falls into in each of `trees` to `sum`, in order; codes as of [`Self::add_tree`].
     ///
     /// # Panics
     /// If there are no such trees, or more than [`WALKS`], or too few codes.
@@ -147,52 +164,49 @@ impl Isa {
         self,
         forest: &SubtreeForest,
         trees: Range<usize>,
-        (codes, gaps): (&[u16], bool),
+        (codes, gaps): (&[CodeLine], bool),
         scratch: &mut WalkScratch,
         sum: &mut f64,
     ) {
-        assert!(forest.columns() <= codes.len() && trees.len() <= WALKS);
+        assert!(forest.lines() <= codes.len() && trees.len() <= WALKS);
         let trees = subtrees::TreesOf(&forest.roots()[trees]);
         // SAFETY: all walks have the same codes.
-        unsafe { self.walk(forest, &trees, (codes.as_ptr(), codes.len(), gaps), scratch) };
+        unsafe { self.walk(forest, &trees, (codes, gaps), scratch) };
         *sum = subtrees::fold(forest, scratch, trees.0.len(), *sum);
     }
 
-    /// Takes walks to their leaves; some code is [`crate::layout::MISSING`] only if `gaps`.
+    /// Takes walks to their leaves.
     ///
     /// # Safety
-    /// `readable` codes can be read for each of the walks, and at least one for each column; there are at most [`WALKS`]
-    /// walks, and their roots are subtrees of the forest.
+    /// Each walk's codes are [`SubtreeForest::lines`] lines of `codes`; there are at most [`WALKS`] walks, and their roots
+    /// are subtrees of the forest.
     #[inline(always)]
     unsafe fn walk<W: subtrees::Walks>(
         self,
         forest: &SubtreeForest,
         walks: &W,
-        (codes, readable, gaps): (*const u16, usize, bool),
+        (codes, gaps): (&[CodeLine], bool),
         scratch: &mut WalkScratch,
     ) {
         use subtrees::walk;
-        let (sets, columns) = (forest.sets_from() < forest.columns(), forest.columns());
+        let codes = codes.as_ptr().cast::<u16>();
+        let sets = forest.sets_from() < forest.columns();
         #[cfg(target_arch = "x86_64")]
-        if matches!(self, Isa::Avx512(_))
-            && !sets
-            && columns <= 64
-            && readable >= columns.next_multiple_of(32)
-        {
+        if matches!(self, Isa::Avx512(_)) && !sets && forest.lines() <= 2 {
             use subtrees_avx512::walk;
             // SAFETY: the caller's promise; the token proves the target features.
             return unsafe {
-                match (columns > 32, gaps) {
-                    (false, false) => walk::<W, false, false>(forest, walks, codes, scratch),
-                    (false, true) => walk::<W, false, true>(forest, walks, codes, scratch),
-                    (true, false) => walk::<W, true, false>(forest, walks, codes, scratch),
-                    (true, true) => walk::<W, true, true>(forest, walks, codes, scratch),
+                match (forest.lines(), gaps) {
+                    (2, false) => walk::<W, true, false>(forest, walks, codes, scratch),
+                    (2, true) => walk::<W, true, true>(forest, walks, codes, scratch),
+                    (_, false) => walk::<W, false, false>(forest, walks, codes, scratch),
+                    (_, true) => walk::<W, false, true>(forest, walks, codes, scratch),
                 }
             };
         }
         // SAFETY: the caller's promise.
         unsafe {
-            match (sets, columns > NARROW, gaps) {
+            match (sets, forest.columns() > NARROW, gaps) {
                 (_, true, _) => walk::<W, true, true, true>(forest, walks, codes, scratch),
                 (true, false, _) => walk::<W, true, false, true>(forest, walks, codes, scratch),
                 (false, false, false) => walk::<W, false, false, false>(forest, walks, codes, scratch),
@@ -218,8 +232,8 @@ impl Isa {
         match (self, rows.shallow()) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.
-            (Isa::Avx512(_), Some(slots)) if forest.columns() <= 128 => unsafe {
-                avx512::row_leaves(forest, slots, first, row, out)
+            (Isa::Avx512(_), Some(slots)) if rows.columns() <= 128 => unsafe {
+                avx512::row_leaves(forest, rows, slots, first, row, out)
             },
             _ => rows::leaves(forest, rows, first, row, out),
         }
@@ -241,42 +255,31 @@ impl Isa {
     }
 }
 
-/// What is known of the rows of a group.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Group<'a> {
-    /// [`MaskForest::lines`] lines: [`GROUP`] bytes a column.
-    pub(crate) columns: &'a [Line],
-    /// [`MaskForest::planes`] words a tile: the answers to large sets.
-    pub(crate) answers: &'a [u64],
-    /// How many rows there are.
-    pub(crate) rows: usize,
-}
+/// Trees whose leaves are found before they are added.
+const CHUNK: usize = 16;
 
-/// Room for the answers of one tree for one group of rows.
+/// Room for the leaves of some trees for one group of rows.
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
 pub(crate) struct MaskScratch {
-    /// One bit a row for each slot of the heap.
-    masks: [Line; 1 << crate::layout::MAX_DEPTH],
-    /// One bit a row for each level: the leaf's index, highest bit first, the last level last.
-    planes: [Line; crate::layout::PLANES],
-    /// The leaf's index for each row.
+    /// For each tree the lowest six bits of the leaf's index, a byte a row.
+    bytes: [[Line; TILES]; CHUNK],
+    /// For each tree the further bits, the lowest first, a word a tile.
+    uppers: [[[u64; TILES]; MAX_DEPTH - 6]; CHUNK],
+    /// The leaf's index for each row, of one tree.
     index: [u16; GROUP],
-    /// The bytes of the leaves, the lowest of 64 leaves first.
-    tables: [[Line; 4]; 1 << (crate::layout::MAX_DEPTH - 6)],
-    /// The leaves widened.
-    leaves: [f64; 1 << crate::layout::MAX_DEPTH],
+    /// The leaves of a tile.
+    values: [[f32; 16]; 4],
 }
 
 impl MaskScratch {
     /// Room, on the heap.
     pub(crate) fn new() -> Box<Self> {
         Box::new(Self {
-            masks: [Line::ZERO; 1 << crate::layout::MAX_DEPTH],
-            planes: [Line::ZERO; crate::layout::PLANES],
+            bytes: [[Line::ZERO; TILES]; CHUNK],
+            uppers: [[[0; TILES]; MAX_DEPTH - 6]; CHUNK],
             index: [0; GROUP],
-            tables: [[Line::ZERO; 4]; 1 << (crate::layout::MAX_DEPTH - 6)],
-            leaves: [0.0; 1 << crate::layout::MAX_DEPTH],
+            values: [[0.0; 16]; 4],
         })
     }
 }

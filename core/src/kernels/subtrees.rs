@@ -219,9 +219,9 @@ unsafe fn pass<W: Walks, const N: usize, const SETS: bool, const WIDE: bool, con
     kept
 }
 
-/// Asks for a line of memory before it is needed.
+/// Asks for the line of memory where something stands before it is needed. Nothing need stand there.
 #[inline(always)]
-pub(super) fn fetch(_at: *const u8) {
+pub(crate) fn fetch<T>(_at: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

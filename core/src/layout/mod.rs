@@ -7,9 +7,13 @@ mod rows;
 mod subtrees;
 
 pub(crate) use lines::{GROUP, Line, Sums, TILE, TILES};
-pub(crate) use masks::{BitRows, MAX_DEPTH, MaskForest, MaskForestBuilder, MaskTree, PLANES};
-pub(crate) use ranks::RankTable;
+pub(crate) use masks::{
+    Ask, BitRows, ColumnLines, Heap, LineTest, MAX_BYTE, MAX_DEPTH, MAX_LINES, MaskForest, MaskTree,
+    mask_forest,
+};
+pub(crate) use ranks::{RankTable, floor32};
 pub(crate) use rows::{MAX_ROW_COLUMNS, RowForest};
 pub(crate) use subtrees::{
-    Exits, MISSING, NARROW, SLOTS, Step, Subtree, SubtreeForest, SubtreeForestBuilder, WIDE_LEFT,
+    CODES, CodeLine, Exits, MISSING, NARROW, SLOTS, Step, Subtree, SubtreeForest, SubtreeForestBuilder,
+    WIDE_LEFT,
 };

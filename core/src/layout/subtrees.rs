@@ -53,6 +53,19 @@ impl Exits {
     }
 }
 
+/// Codes of a row, as many as fill a cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct CodeLine(pub(crate) [u16; CODES]);
+
+/// Codes of a [`CodeLine`].
+pub(crate) const CODES: usize = 32;
+
+impl CodeLine {
+    /// A line of zeros.
+    pub(crate) const ZERO: CodeLine = CodeLine([0; CODES]);
+}
+
 /// The code of a missing value in a column that is asked bounds; every other code is below it.
 pub(crate) const MISSING: u16 = u16::MAX;
 /// The most columns that [`Subtree::columns`] can name.
@@ -83,6 +96,11 @@ impl SubtreeForest {
     /// How many columns of codes the slots ask.
     pub(crate) fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// How many lines of codes a row has, at least one.
+    pub(crate) fn lines(&self) -> usize {
+        self.columns.div_ceil(CODES).max(1)
     }
 
     /// The first of the columns that are asked sets.
