@@ -51,8 +51,6 @@ pub(super) trait Walks {
     fn root(&self, number: usize) -> u32;
     /// Where its codes begin.
     fn codes(&self, number: usize) -> usize;
-    /// Whether the subtrees are so far apart that it is worth to fetch them early.
-    const FAR: bool;
 }
 
 /// Rows in one tree.
@@ -66,8 +64,6 @@ pub(super) struct RowsOf {
 }
 
 impl Walks for RowsOf {
-    const FAR: bool = false;
-
     #[inline(always)]
     fn count(&self) -> usize {
         self.rows
@@ -88,8 +84,6 @@ impl Walks for RowsOf {
 pub(super) struct TreesOf<'a>(pub(super) &'a [u32]);
 
 impl Walks for TreesOf<'_> {
-    const FAR: bool = true;
-
     #[inline(always)]
     fn count(&self) -> usize {
         self.0.len()
@@ -210,10 +204,9 @@ unsafe fn pass<W: Walks, const N: usize, const SETS: bool, const WIDE: bool, con
             // Of a walk that goes on this is no leaf yet, and is written again.
             *scratch.leaf.get_unchecked_mut(number[walk] as usize) = next;
         }
-        if W::FAR {
-            let ends = [forest.leaves().as_ptr().cast::<u8>(), subtrees.as_ptr().cast()];
-            fetch(ends[goes_on].wrapping_add((next as usize) << (2 + 4 * goes_on)));
-        }
+        // The next pass comes to it after all other walks. A large forest lies in the third cache.
+        let ends = [forest.leaves().as_ptr().cast::<u8>(), subtrees.as_ptr().cast()];
+        fetch(ends[goes_on].wrapping_add((next as usize) << (2 + 4 * goes_on)));
         kept += goes_on;
     }
     kept

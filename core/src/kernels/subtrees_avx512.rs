@@ -38,10 +38,8 @@ pub(super) unsafe fn walk<W: Walks, const TWO: bool, const GAPS: bool>(
             }
         }
         left = resolve(scratch, left);
-        if W::FAR {
-            for at in &scratch.at[..left] {
-                fetch(forest.subtrees().as_ptr().wrapping_add(*at as usize));
-            }
+        for at in &scratch.at[..left] {
+            fetch(forest.subtrees().as_ptr().wrapping_add(*at as usize));
         }
     }
 }
