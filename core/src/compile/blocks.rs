@@ -12,8 +12,8 @@ use cenote_mojo::algo::{Node, Split, Tree};
 use super::codes::{Asks, Sources, Unfit};
 use crate::kernels::{Isa, RowData};
 use crate::layout::{
-    Ask, BitRows, ColumnLines, GROUP, Heap, Line, MAX_BYTE, MAX_DEPTH, MAX_LINES, MaskForest, RowForest,
-    TILES, mask_forest,
+    Ask, BitRows, ByteTable, ColumnLines, GROUP, Heap, Line, MAX_BYTE, MAX_DEPTH, MAX_LINES, MaskForest,
+    RowForest, TILES, mask_forest,
 };
 
 /// The most bounds of a byte column: rank 0, these, and one more for missing values.
@@ -33,8 +33,7 @@ enum Bytes {
 #[derive(Debug)]
 struct ByteColumn {
     source: u16,
-    /// One byte a code.
-    table: Box<[u8]>,
+    table: ByteTable,
 }
 
 /// What blocks may take beside [`NODE_BYTES`] for each node: a small file must not make large tables.
@@ -107,7 +106,7 @@ impl TreeBlock {
     #[inline]
     pub(super) fn row(&self, codes: &[u16], row: &mut RowData) {
         for (byte, column) in row.bytes.iter_mut().zip(&self.columns) {
-            *byte = column.table[usize::from(codes[usize::from(column.source)])];
+            *byte = column.table.bytes()[usize::from(codes[usize::from(column.source)])];
         }
         if !self.sets.is_empty() {
             row.answers[..self.forest.planes().len().div_ceil(64)].fill(0);
@@ -240,7 +239,7 @@ impl<'a> Plan<'a> {
             column_of.insert(*key, columns.len() as u16);
             let mut column = |source: u16, top: Option<u8>, byte: &dyn Fn(usize) -> u8| {
                 let missing = sources.list()[usize::from(source)].missing();
-                columns.push(ByteColumn { source, table: (0..=missing).map(byte).collect() });
+                columns.push(ByteColumn { source, table: ByteTable::new((0..=missing).map(byte).collect()) });
                 tops.push(top);
             };
             match *key {

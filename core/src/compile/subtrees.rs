@@ -122,6 +122,19 @@ impl Quantised for Subtrees {
         "subtrees"
     }
 
+    fn takes_rows(&self) -> bool {
+        true
+    }
+
+    fn fewest_rows(&self) -> usize {
+        // Rows of one tree then fill about as many walks as the trees of one row do.
+        32
+    }
+
+    fn block_rows(&self) -> usize {
+        RUN
+    }
+
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {
         let mut odd = Vec::new();
         out.fill(0.0);

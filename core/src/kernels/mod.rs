@@ -22,6 +22,9 @@ mod subtrees;
 mod subtrees_avx512;
 #[cfg(test)]
 mod tests;
+mod waves;
+#[cfg(target_arch = "x86_64")]
+mod waves_avx512;
 
 use std::ops::Range;
 
@@ -29,10 +32,11 @@ pub(crate) use cpu::Isa;
 pub(crate) use linear::{Products, Slots, TERMS};
 pub(crate) use rows::RowData;
 pub(crate) use subtrees::{WALKS, WalkScratch, fetch};
+pub(crate) use waves::WaveScratch;
 
 use crate::layout::{
-    BitRows, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, NARROW, RankTable, RowForest,
-    SubtreeForest, Sums, TILE, TILES,
+    BitRows, ByteTable, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, NARROW, RankTable, RowForest,
+    SubtreeForest, Sums, TILE, TILES, WAVE, WaveForest,
 };
 
 impl Isa {
@@ -53,20 +57,26 @@ impl Isa {
         }
     }
 
-    /// The byte of each code: row `i`'s is `table[codes[i]]`. Other rows keep what they have.
+    /// The byte of each code: row `i`'s is `table[codes[i]]`. Other rows may get anything.
     ///
     /// # Panics
     /// If there are more codes than rows of a group, or a code has no byte.
-    pub(crate) fn look_up(self, codes: &[u16], table: &[u8], bytes: &mut [Line; TILES]) {
-        assert!(codes.len() <= GROUP && !table.is_empty());
-        match self {
+    pub(crate) fn look_up(self, codes: &[u16], table: &ByteTable, bytes: &mut [Line; TILES]) {
+        assert!(codes.len() <= GROUP);
+        let values = table.bytes();
+        match (self, table.runs()) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx512(_) if table.len() > 3 => unsafe { avx512::look_up(codes, table, bytes) },
+            (Isa::Avx512(_), Some(runs)) if codes.len() >= TILE => unsafe {
+                avx512::look_up_runs(codes, runs, values, bytes)
+            },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx2(_) if table.len() > 3 => unsafe { avx2::look_up(codes, table, bytes) },
-            _ => portable::look_up(codes, table, bytes),
+            (Isa::Avx512(_), _) if values.len() > 3 => unsafe { avx512::look_up(codes, values, bytes) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            (Isa::Avx2(_), _) if values.len() > 3 => unsafe { avx2::look_up(codes, values, bytes) },
+            _ => portable::look_up(codes, values, bytes),
         }
     }
 
@@ -132,6 +142,83 @@ impl Isa {
             // SAFETY: the token proves the target features; the shapes are checked above.
             Isa::Avx2(_) => unsafe { avx2::add_trees(forest, trees, lines, rows, scratch, sums) },
             _ => portable::add_trees(forest, trees, lines, rows, scratch, sums),
+        }
+    }
+
+    /// The leaf's value, in tree `tree`, for each row of a group, as bits: what heads of trees hold in place of values.
+    ///
+    /// # Panics
+    /// If the group lacks lines, has more rows than [`GROUP`], or there is no such tree.
+    pub(crate) fn exits(
+        self,
+        forest: &MaskForest,
+        tree: usize,
+        lines: &[Line],
+        rows: usize,
+        scratch: &mut MaskScratch,
+        exits: &mut [u32; GROUP],
+    ) {
+        assert!(lines.len() >= forest.lines() && tree < forest.trees().len() && rows <= GROUP);
+        let tree = &forest.trees()[tree];
+        let tables =
+            forest.leaves()[tree.table as usize..][..1 << tree.depth.saturating_sub(6)].as_flattened();
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx512(_) => unsafe { avx512::indices(forest, tree, lines, rows, scratch) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx2(_) => unsafe { avx2::indices(forest, tree, lines, rows, scratch) },
+            _ => portable::indices(forest, tree, lines, rows, scratch),
+        }
+        let last = tables.len() - 1;
+        for (exit, index) in exits[..rows].iter_mut().zip(&scratch.index) {
+            *exit = tables[usize::from(*index).min(last)].to_bits();
+        }
+    }
+
+    /// Adds the leaf that each row falls into in tree `tree` to the row's sum.
+    ///
+    /// A row begins where its entry says: twice a node's index, and one more if that is a leaf. `codes` has [`WAVE`] codes
+    /// for each column and two more; those of rows that have a sum are below the number of codes that the forest was
+    /// built for.
+    ///
+    /// # Panics
+    /// If `codes` or `entries` is too short, an entry names no node, or wrongly, there is no such tree, or there are more sums than
+    /// [`WAVE`].
+    pub(crate) fn add_waves(
+        self,
+        forest: &WaveForest,
+        tree: usize,
+        codes: &[u16],
+        entries: &[u32],
+        scratch: &mut WaveScratch,
+        sums: &mut [f64],
+    ) {
+        assert!(
+            codes.len() >= forest.columns() * WAVE + 2
+                && codes.len() < i32::MAX as usize
+                && sums.len() <= WAVE
+        );
+        let nodes = forest.tree(tree);
+        let named = |entry: u32| {
+            nodes.get((entry >> 1) as usize).is_some_and(|node| node.is_leaf() == (entry & 1 == 1))
+        };
+        assert!(entries.len() >= sums.len() && entries[..sums.len()].iter().all(|entry| named(*entry)));
+        // SAFETY: the shapes are checked above; the token proves the target features.
+        unsafe {
+            match (self, forest.has_sets()) {
+                #[cfg(target_arch = "x86_64")]
+                (Isa::Avx512(_), true) => {
+                    waves_avx512::add::<true>(forest, tree, codes, entries, scratch, sums)
+                }
+                #[cfg(target_arch = "x86_64")]
+                (Isa::Avx512(_), false) => {
+                    waves_avx512::add::<false>(forest, tree, codes, entries, scratch, sums)
+                }
+                (_, true) => waves::add::<true>(forest, tree, codes, entries, scratch, sums),
+                (_, false) => waves::add::<false>(forest, tree, codes, entries, scratch, sums),
+            }
         }
     }
 

@@ -187,6 +187,7 @@ unsafe fn pass<W: Walks, const N: usize, const SETS: bool, const WIDE: bool, con
             if GAPS {
                 right &= !(usize::from(code == MISSING) & left);
             }
+            // Both answers without a branch were slower: most slots ask no set.
             if SETS && column >= forest.sets_from() {
                 right = in_set(forest, bound, code);
             }

@@ -2,7 +2,8 @@
 
 use super::{Isa, MaskScratch, RowData};
 use crate::layout::{
-    Ask, BitRows, GROUP, Heap, Line, MAX_BYTE, MaskForest, RankTable, RowForest, Sums, TILES, mask_forest,
+    Ask, BitRows, ByteTable, GROUP, Heap, Line, MAX_BYTE, MaskForest, RankTable, RowForest, Sums, TILES,
+    mask_forest,
 };
 
 /// Numbers that look random and are the same each time.
@@ -72,15 +73,32 @@ fn ranks_are_the_portable_ranks() {
 #[test]
 fn looked_up_bytes_are_the_portable_bytes() {
     let mut numbers = Numbers(5);
-    for size in [1, 2, 3, 4, 5, 64, 300, 5000] {
-        let table: Vec<u8> = (0..size).map(|_| numbers.next() as u8).collect();
+    for (size, goes_up) in [1, 2, 3, 4, 5, 64, 300, 1023, 1024, 1025, 2048, 2049, 5000]
+        .into_iter()
+        .flat_map(|size| [(size, false), (size, true)])
+    {
+        let mut next = 0u8;
+        let mut byte = || {
+            next = if goes_up {
+                next.saturating_add(u8::from(numbers.below(7) == 0))
+            } else {
+                numbers.next() as u8
+            };
+            next
+        };
+        let mut table: Vec<u8> = (0..size).map(|_| byte()).collect();
+        table[size - 1] = numbers.next() as u8;
+        let table = ByteTable::new(table.into());
+        assert!(table.runs().is_some() == (goes_up && size <= 2048) || size < 4);
         for length in LENGTHS {
             let codes: Vec<u16> = (0..length).map(|_| numbers.below(size) as u16).collect();
             for isa in Isa::available() {
-                let (mut found, mut wanted) = ([Line::ZERO; TILES], [Line::ZERO; TILES]);
+                let mut found = [Line::ZERO; TILES];
                 isa.look_up(&codes, &table, &mut found);
-                Isa::Portable.look_up(&codes, &table, &mut wanted);
-                assert!(found == wanted, "{} {size} {length}", isa.name());
+                for (row, code) in codes.iter().enumerate() {
+                    let byte = found[row / 64].0[row % 64];
+                    assert_eq!(byte, table.bytes()[usize::from(*code)], "{} {size} {length}", isa.name());
+                }
             }
         }
     }
@@ -214,6 +232,13 @@ fn heaps_give_the_leaves_of_a_walk() {
             for (row, sum) in rows.iter().zip(out) {
                 let wanted = heaps.iter().fold(0.0, |sum, heap| sum + f64::from(walk(heap, row)));
                 assert_eq!(sum.to_bits(), wanted.to_bits(), "{} {length}", isa.name());
+            }
+            let mut exits = [0; GROUP];
+            for (tree, heap) in heaps.iter().enumerate() {
+                isa.exits(&forest, tree, &lines, length, &mut scratch, &mut exits);
+                for (row, exit) in rows.iter().zip(exits) {
+                    assert_eq!(exit, walk(heap, row).to_bits(), "{} {length} {tree}", isa.name());
+                }
             }
         }
     }

@@ -1,11 +1,14 @@
 //! Packed arrays that kernels read. Their invariants are checked here, once, when they are made.
 
+mod byte_table;
 mod lines;
 mod masks;
 mod ranks;
 mod rows;
 mod subtrees;
+mod waves;
 
+pub(crate) use byte_table::{ByteTable, Runs};
 pub(crate) use lines::{GROUP, Line, Sums, TILE, TILES};
 pub(crate) use masks::{
     Ask, BitRows, ColumnLines, Heap, LineTest, MAX_BYTE, MAX_DEPTH, MAX_LINES, MaskForest, MaskTree,
@@ -17,3 +20,4 @@ pub(crate) use subtrees::{
     CODES, CodeLine, Exits, MISSING, NARROW, SLOTS, Step, Subtree, SubtreeForest, SubtreeForestBuilder,
     WIDE_LEFT,
 };
+pub(crate) use waves::{Step as WaveStep, WAVE, WaveForest, WaveForestBuilder, WaveNode};

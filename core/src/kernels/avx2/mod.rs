@@ -8,4 +8,4 @@ mod trees;
 
 pub(super) use codes::{look_up, ranks};
 pub(super) use lines::column_lines;
-pub(super) use trees::add_trees;
+pub(super) use trees::{add_trees, indices};

@@ -1,0 +1,219 @@
+//! The engine for deep and irregular trees, for any processor: rows become 16-bit codes, and go down a tree in waves.
+//!
+//! Trees are used one after another for a run of waves, so that a tree stays in the second cache, and a level of it and
+//! the codes of a wave in the first.
+
+use std::collections::BTreeMap;
+
+use cenote_mojo::Schema;
+use cenote_mojo::algo::{Forest, Node, Split, Tree};
+
+use super::blocks::{GroupData, TreeBlock, blocks};
+use super::codes::{Asks, Sources, Unfit};
+use super::{Block, Quantised};
+use crate::kernels::{Isa, MaskScratch, WaveScratch};
+use crate::layout::{GROUP, WAVE, WaveForest, WaveForestBuilder, WaveStep as Step};
+
+/// Rows whose codes are held at once.
+const RUN: usize = 8 * WAVE;
+/// Levels of a tree that are asked at once before its waves begin.
+const HEAD: usize = 8;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Waves {
+    isa: Isa,
+    sources: Sources,
+    /// The source of each column, and the code that a missing value has instead of the last.
+    columns: Vec<(u16, Option<u16>)>,
+    forest: WaveForest,
+    /// The class of each tree.
+    class: Vec<usize>,
+    /// The upper levels of the trees.
+    heads: Option<Vec<TreeBlock>>,
+}
+
+impl Waves {
+    /// Compiles `forest`.
+    pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa) -> Result<Self, Unfit> {
+        let sources = Sources::new(forest, schema)?;
+        // A column for each source and answer to missing values; sets answer for themselves.
+        let mut asked: BTreeMap<(u16, bool), u16> = BTreeMap::new();
+        for split in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
+            let Node::Split(split) = split else { continue };
+            let index = sources.index(split.column);
+            let missing = match sources.list()[usize::from(index)].asks(split) {
+                Asks::From { missing, .. } => missing,
+                Asks::Set => true,
+            };
+            asked.insert((index, missing), 0);
+        }
+        let mut columns = Vec::new();
+        let mut codes = Vec::new();
+        for ((source, missing), column) in &mut asked {
+            *column = columns.len() as u16;
+            let last = sources.list()[usize::from(*source)].missing();
+            // Where missing values go left, codes are one more and a missing value is 0.
+            columns.push((*source, (!*missing).then_some(0)));
+            codes.push(last + 2);
+        }
+        if columns.len() >= 1 << 15 {
+            return Err(Unfit::TooLarge);
+        }
+        let mut builder = WaveForestBuilder::new(codes);
+        let mut class = Vec::new();
+        let mut heads = Vec::new();
+        for (number, tree) in forest.trees.iter().enumerate() {
+            let Some(tree) = tree else { continue };
+            class.push(number / forest.groups);
+            let order = levels(tree);
+            let steps = steps(tree, &order, &sources, &asked, &mut builder)?;
+            builder.tree(&steps);
+            heads.push(head(tree, &order));
+        }
+        // The portable kernel asks tests one row after another: a walk is faster.
+        let heads = match isa {
+            Isa::Portable => None,
+            _ => blocks(heads.iter().map(|tree| (0, tree)), &sources).ok(),
+        };
+        Ok(Self { isa, sources, columns, forest: builder.finish(), class, heads })
+    }
+}
+
+/// The nodes of a tree in the order in which they are laid out, level after level, siblings side by side: for each its
+/// index in the tree, its level, and, of a split, the place of its left child.
+fn levels(tree: &Tree) -> Vec<(usize, usize, usize)> {
+    let mut order = vec![(0, 0, 0)];
+    let mut at = 0;
+    while at < order.len() {
+        let (node, level, _) = order[at];
+        if let Node::Split(split) = &tree.nodes[node] {
+            order[at].2 = order.len();
+            order.push((split.left as usize, level + 1, 0));
+            order.push((split.right as usize, level + 1, 0));
+        }
+        at += 1;
+    }
+    order
+}
+
+/// The upper levels of a tree, with entries of waves in place of values.
+fn head(tree: &Tree, order: &[(usize, usize, usize)]) -> Tree {
+    let upper = order.iter().take_while(|(_, level, _)| *level <= HEAD).enumerate();
+    let nodes = upper.map(|(place, (node, level, left))| match &tree.nodes[*node] {
+        Node::Split(split) if *level < HEAD => {
+            let left = *left as u32;
+            Node::Split(Split { left, right: left + 1, ..*split })
+        }
+        node => {
+            let leaf = matches!(node, Node::Leaf(_));
+            Node::Leaf(f32::from_bits((place as u32) << 1 | u32::from(leaf)))
+        }
+    });
+    Tree { nodes: nodes.collect(), set_bytes: tree.set_bytes.clone(), aux: None }
+}
+
+/// The nodes of a tree as steps.
+fn steps(
+    tree: &Tree,
+    order: &[(usize, usize, usize)],
+    sources: &Sources,
+    asked: &BTreeMap<(u16, bool), u16>,
+    builder: &mut WaveForestBuilder,
+) -> Result<Vec<Step>, Unfit> {
+    let mut step = |(node, _, left): &(usize, usize, usize)| {
+        let left = *left as u32;
+        let split = match &tree.nodes[*node] {
+            Node::Leaf(value) => return Ok(Step::Leaf(*value)),
+            Node::Split(split) => split,
+        };
+        let index = sources.index(split.column);
+        let source = &sources.list()[usize::from(index)];
+        Ok(match source.asks(split) {
+            Asks::From { code, missing } => {
+                let from = if missing { code } else { code + 1 };
+                Step::From { column: asked[&(index, missing)], from, left }
+            }
+            Asks::Set => {
+                let column = asked[&(index, true)];
+                let set = builder.set(column, source.answers(tree, split)).ok_or(Unfit::TooLarge)?;
+                Step::In { column, set, left }
+            }
+        })
+    };
+    order.iter().map(&mut step).collect()
+}
+
+impl Quantised for Waves {
+    fn name(&self) -> &'static str {
+        "waves"
+    }
+
+    fn fewest_rows(&self) -> usize {
+        // A wave of 512 rows costs what so many rows cost the engine that takes them.
+        150
+    }
+
+    fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {
+        let mut odd = Vec::new();
+        out.fill(0.0);
+        let run = RUN.min(block.rows).next_multiple_of(WAVE);
+        let size = self.columns.len() * WAVE + 2;
+        let mut coded = vec![0u16; run * self.sources.list().len()];
+        let mut codes = vec![0u16; run / WAVE * size];
+        let mut scratch = WaveScratch::new();
+        let mut mask_scratch = MaskScratch::new();
+        let mut entries = [0; GROUP];
+        let mut data = GroupData::new(self.heads.iter().flatten(), run / GROUP);
+        for from in (0..block.rows).step_by(RUN) {
+            let rows = RUN.min(block.rows - from);
+            let waves = rows.div_ceil(WAVE);
+            let found = self.sources.encode(self.isa, block, from, rows, run, &mut coded);
+            for (wave, codes) in codes.chunks_exact_mut(size).enumerate().take(waves) {
+                let rows = WAVE.min(rows - wave * WAVE);
+                for ((source, missing), codes) in self.columns.iter().zip(codes.chunks_exact_mut(WAVE)) {
+                    let coded = &coded[usize::from(*source) * run + wave * WAVE..][..rows];
+                    let codes = &mut codes[..rows];
+                    match missing {
+                        None => codes.copy_from_slice(coded),
+                        Some(missing) => {
+                            let last = self.sources.list()[usize::from(*source)].missing() as u16;
+                            for (code, coded) in codes.iter_mut().zip(coded) {
+                                *code = if *coded == last { *missing } else { coded + 1 };
+                            }
+                        }
+                    }
+                }
+            }
+            let mut add = |tree: usize, wave: usize, entries: &[u32]| {
+                let codes = &codes[wave * size..][..size];
+                let sums = &mut out[self.class[tree] * block.rows + from..][..rows];
+                let sums = &mut sums[wave * WAVE..rows.min((wave + 1) * WAVE)];
+                self.isa.add_waves(&self.forest, tree, codes, entries, &mut scratch, sums);
+            };
+            let Some(heads) = &self.heads else {
+                for tree in 0..self.class.len() {
+                    let is_leaf = self.forest.tree(tree)[0].is_leaf();
+                    let entries = &[[0; WAVE], [1; WAVE]][usize::from(is_leaf)];
+                    (0..waves).for_each(|wave| add(tree, wave, entries));
+                }
+                odd.extend(found.into_iter().map(|row| from + row));
+                continue;
+            };
+            let mut first = 0;
+            for head in heads {
+                data.fill(head, self.isa, &coded, run, 0, rows);
+                for tree in 0..head.forest.trees().len() {
+                    for wave in 0..waves {
+                        let (lines, rows) = (data.group(head, wave), WAVE.min(rows - wave * WAVE));
+                        self.isa.exits(&head.forest, tree, lines, rows, &mut mask_scratch, &mut entries);
+                        add(first + tree, wave, &entries);
+                    }
+                }
+                first += head.forest.trees().len();
+            }
+            odd.extend(found.into_iter().map(|row| from + row));
+        }
+        odd
+    }
+}
