@@ -5,6 +5,8 @@
 //! connection never leaves the thread and the process that made it. So a call after `fork` in the child connects anew, and what
 //! the parent had is left untouched; a thread that ends closes its connections.
 
+mod bulk;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -23,6 +25,8 @@ use super::{
     Builder, Erased, Error, ErrorKind, FeatureSet, Features, Key, KnownAt, Maintained, Record, Timestamp,
     Upserted, View, WriteOptions,
 };
+
+pub use bulk::{Load, Raw};
 
 /// How long the end of a failed call waits for its query to be cancelled at the server.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -181,7 +185,7 @@ impl FeatureStore {
         self.run(async |store| store.maintain(view).await)
     }
 
-    /// Erases every row of some keys of `view`, online and in its history.
+    /// Erases every row of some keys of `view`, online, in its history and among its raw documents.
     ///
     /// # Errors
     /// As [`FeatureStore::erase`](super::FeatureStore::erase).
@@ -384,6 +388,13 @@ impl AsOf {
     #[must_use]
     pub fn known_at(self, known_at: KnownAt) -> Self {
         Self { as_of: self.as_of.known_at(known_at), ..self }
+    }
+
+    /// Reads text in a batch of entities as values of their columns' types; see
+    /// [`store::AsOf::parsing_text`](super::AsOf::parsing_text).
+    #[must_use]
+    pub fn parsing_text(self) -> Self {
+        Self { as_of: self.as_of.parsing_text(), ..self }
     }
 
     /// The features of `key` as they were known at `at`.

@@ -162,7 +162,7 @@ impl FeatureColumn {
             Type::Uuid => FeatureValues::Uuid(Vec::with_capacity(rows)),
             Type::Numeric => FeatureValues::Numeric { offsets: offsets(), data: String::new() },
             Type::Json => FeatureValues::Json { offsets: offsets(), data: String::new() },
-            Type::List(_) => FeatureValues::List(Vec::with_capacity(rows)),
+            Type::List(_) | Type::Vector => FeatureValues::List(Vec::with_capacity(rows)),
         };
         Self { name, ty, values, validity: Vec::with_capacity(rows.div_ceil(8)) }
     }

@@ -7,6 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::parse;
+use super::wire::Mismatch;
+
 /// A moment: microseconds since 1970-01-01 00:00 UTC, as exact as PostgreSQL's `timestamptz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -16,6 +19,12 @@ impl Timestamp {
     const EPOCH_2000: i64 = 946_684_800_000_000;
     /// 4713-01-01 BC and the end of 294276, the ends of `timestamptz`.
     const RANGE: std::ops::Range<i64> = -210_866_803_200_000_000..9_223_371_331_200_000_000;
+
+    /// Reads `2026-11-25T12:30:00.5+01:00`: RFC 3339, also with a blank for the `T`, a day alone, or without an offset (UTC).
+    /// `None` if it is no such text.
+    pub fn parse(text: &str) -> Option<Self> {
+        parse::moment(text)
+    }
 
     /// From microseconds since 1970.
     pub const fn from_micros(micros: i64) -> Self {
@@ -45,6 +54,27 @@ impl Timestamp {
     /// From the count since 2000. The infinities stay the ends of the range.
     pub(crate) fn from_wire(count: i64) -> Self {
         Self(count.saturating_add(Self::EPOCH_2000))
+    }
+}
+
+/// RFC 3339 in UTC, microseconds only where there are some.
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const DAY: i64 = 86_400_000_000;
+        let (days, rest) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
+        let (seconds, micros) = (rest / 1_000_000, rest % 1_000_000);
+        let day = parse::Day::of(days);
+        write!(f, "{day}T{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
+        if micros != 0 {
+            write!(f, ".{micros:06}")?;
+        }
+        f.write_str("Z")
+    }
+}
+
+impl std::fmt::Display for Date {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        parse::Day::of(self.0.into()).fmt(f)
     }
 }
 
@@ -136,6 +166,8 @@ pub enum Type {
     Json,
     /// An array of one dimension.
     List(Item),
+    /// `vector` of the extension pgvector, of any dimension: a list of floats.
+    Vector,
 }
 
 /// What an array holds.
@@ -168,7 +200,7 @@ impl Item {
 }
 
 /// Each type with its name in JSON and in SQL, as `format_type` gives it.
-const NAMES: [(Type, &str, &str); 19] = [
+const NAMES: [(Type, &str, &str); 20] = [
     (Type::Bool, "bool", "boolean"),
     (Type::I16, "i16", "smallint"),
     (Type::I32, "i32", "integer"),
@@ -188,12 +220,13 @@ const NAMES: [(Type, &str, &str); 19] = [
     (Type::List(Item::F32), "f32[]", "real[]"),
     (Type::List(Item::F64), "f64[]", "double precision[]"),
     (Type::List(Item::Text), "text[]", "text[]"),
+    (Type::Vector, "vector", "vector"),
 ];
 
 impl Type {
     /// Whether a value of this type names an entity: it has one form only on the wire, so that equal keys are equal bytes.
     pub fn is_key(self) -> bool {
-        !matches!(self, Type::F32 | Type::F64 | Type::Numeric | Type::Json | Type::List(_))
+        !matches!(self, Type::F32 | Type::F64 | Type::Numeric | Type::Json | Type::List(_) | Type::Vector)
     }
 
     fn names(self) -> &'static (Type, &'static str, &'static str) {
@@ -254,7 +287,7 @@ pub enum Value {
     Uuid([u8; 16]),
     /// For `jsonb`: the document's text.
     Json(Box<str>),
-    /// For arrays.
+    /// For arrays and vectors.
     List(Vec<Value>),
 }
 
@@ -274,6 +307,13 @@ impl Value {
             Value::Json(_) => "a JSON document",
             Value::List(_) => "a list",
         }
+    }
+
+    /// Reads a value of type `ty` from text, as it stands in a CSV file: decimal numbers (and `NaN`, `Infinity`), `true` and
+    /// `false` (also `t`, `f`, `1`, `0`), moments as `2026-11-25T12:30:00.5+01:00` (a blank for the `T`; a day alone is its
+    /// first moment; UTC where no offset is given), days as `2026-11-25`, documents and lists as JSON.
+    pub(crate) fn parse(text: &str, ty: Type) -> Result<Self, Mismatch> {
+        parse::value(text, ty)
     }
 
     /// The value as `f64`: numbers (rounded to nearest), booleans as 1 and 0; else `None`.
