@@ -359,6 +359,14 @@ impl Reader {
         self.reader.view()
     }
 
+    /// Reads the past of this reader's view and features.
+    ///
+    /// # Errors
+    /// If the view keeps no history.
+    pub fn as_of(&self) -> Result<AsOf, Error> {
+        Ok(AsOf { store: self.store.clone(), as_of: self.reader.as_of()? })
+    }
+
     /// The features of one key.
     ///
     /// # Errors

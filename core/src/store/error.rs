@@ -225,6 +225,11 @@ impl Error {
         &self.0
     }
 
+    /// What went wrong, to be kept.
+    pub fn into_kind(self) -> ErrorKind {
+        *self.0
+    }
+
     /// Whether the same read may succeed at once on another connection: the connection broke, or its backend was ended.
     pub(crate) fn is_transient(&self) -> bool {
         match self.kind() {

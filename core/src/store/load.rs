@@ -117,7 +117,7 @@ impl Load {
     async fn next(&mut self, rows: &impl Rows) -> Result<Loaded, Error> {
         let number = self.loaded.batches;
         let digest = self.writer.digest(rows)?;
-        let done = match self.finished.remove(&number) {
+        let done = match self.finished.get(&number) {
             Some(before) if before.digest != digest => {
                 return Err(ErrorKind::Batch { load: self.name.clone(), batch: number }.into());
             }

@@ -40,6 +40,7 @@ mod parse;
 mod pool;
 mod raw;
 mod read;
+mod typed;
 mod value;
 mod view;
 pub(crate) mod wire;
@@ -50,6 +51,8 @@ use std::time::Duration;
 
 pub use asof::{AsOf, KnownAt};
 pub use cells::Record;
+/// Makes a struct a row of a view: see [`FeatureRow`](trait@FeatureRow).
+pub use cenote_derive::FeatureRow;
 pub use config::{Builder, Deadlines, StatementMode};
 pub use ddl::Migration;
 pub use erase::Erased;
@@ -61,6 +64,7 @@ pub use load::{Load, Loaded};
 pub use materialize::{MaterializeOptions, Materialized};
 pub use raw::{Document, Raw, Stored};
 pub use read::Reader;
+pub use typed::{FeatureRow, FeatureType, Found, ListItem, TypedAsOf, TypedView};
 pub use value::{Date, Item, Key, Timestamp, Type, Value};
 pub use view::{Feature, History, KeyColumn, RawDocuments, View, ViewBuilder};
 pub use write::{Upserted, WriteOptions, Writer};

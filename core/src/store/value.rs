@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::error::{Error, ErrorKind};
 use super::parse;
+use super::view::View;
 use super::wire::Mismatch;
 
 /// A moment: microseconds since 1970-01-01 00:00 UTC, as exact as PostgreSQL's `timestamptz`.
@@ -229,6 +231,11 @@ impl Type {
         !matches!(self, Type::F32 | Type::F64 | Type::Numeric | Type::Json | Type::List(_) | Type::Vector)
     }
 
+    /// The type of that name in a view's JSON form.
+    pub fn named(name: &str) -> Option<Self> {
+        NAMES.iter().find(|(_, json, _)| *json == name).map(|(ty, ..)| *ty)
+    }
+
     fn names(self) -> &'static (Type, &'static str, &'static str) {
         NAMES.iter().find(|(ty, ..)| *ty == self).expect("every type has its names")
     }
@@ -254,8 +261,7 @@ impl Serialize for Type {
 impl<'de> Deserialize<'de> for Type {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let name = <std::borrow::Cow<'de, str>>::deserialize(input)?;
-        let found = NAMES.iter().find(|(_, json, _)| *json == name);
-        found.map(|(ty, ..)| *ty).ok_or_else(|| {
+        Type::named(&name).ok_or_else(|| {
             let names: Vec<_> = NAMES.iter().map(|(_, json, _)| *json).collect();
             serde::de::Error::custom(format!("{name:?} is no type: expected one of {}", names.join(", ")))
         })
@@ -327,11 +333,46 @@ impl Value {
         }
     }
 
+    /// The value as JSON: numbers and booleans as such, documents and lists whole, all else as text; a float that JSON has not
+    /// (`NaN`, the infinities) as text too.
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match self {
+            Value::Null => Json::Null,
+            Value::Bool(value) => Json::Bool(*value),
+            Value::Int(value) => Json::from(*value),
+            Value::Float(value) => serde_json::Number::from_f64(*value)
+                .map_or_else(|| Json::from(value.to_string()), Json::Number),
+            Value::Json(document) => serde_json::from_str(document).unwrap_or(Json::Null),
+            Value::List(items) => items.iter().map(Value::to_json).collect(),
+            other => Json::String(other.to_string()),
+        }
+    }
+
     /// The value as text, if it is text.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Value::Text(value) | Value::Numeric(value) | Value::Json(value) => Some(value),
             _ => None,
+        }
+    }
+}
+
+/// As [`Value::parse`] reads it and JSON has it, but for text, which stands as it is; nothing where there is no value.
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::Null => Ok(()),
+            Value::Bool(value) => value.fmt(f),
+            Value::Int(value) => value.fmt(f),
+            Value::Float(value) => value.fmt(f),
+            Value::Text(text) | Value::Numeric(text) | Value::Json(text) => f.write_str(text),
+            Value::Timestamp(moment) => moment.fmt(f),
+            Value::Date(day) => day.fmt(f),
+            Value::Uuid(bytes) => bytes.iter().enumerate().try_for_each(|(place, byte)| {
+                write!(f, "{}{byte:02x}", if [4, 6, 8, 10].contains(&place) { "-" } else { "" })
+            }),
+            list @ Value::List(_) => list.to_json().fmt(f),
         }
     }
 }
@@ -368,6 +409,26 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 pub struct Key(pub(crate) Vec<Value>);
 
 impl Key {
+    /// Reads a key of `view` from one text a key column, as [`WriteOptions::parsing_text`](super::WriteOptions::parsing_text) reads
+    /// cells.
+    ///
+    /// # Errors
+    /// If there are more or fewer texts than key columns, or one is no value of its column's type.
+    pub fn parse<'t>(view: &View, texts: impl IntoIterator<Item = &'t str>) -> Result<Self, Error> {
+        let texts: Vec<_> = texts.into_iter().collect();
+        if texts.len() != view.keys().len() {
+            let (column, expected) = (view.name().to_owned(), format!("{} values", view.keys().len()));
+            return Err(ErrorKind::Key { column, expected, found: texts.len().to_string() }.into());
+        }
+        let values = view.keys().iter().zip(texts).map(|(key, text)| {
+            Value::parse(text, key.ty).map_err(|mismatch| {
+                let (column, expected) = (key.name.clone(), key.ty.to_string());
+                ErrorKind::Key { column, expected, found: mismatch.found.to_owned() }.into()
+            })
+        });
+        values.collect::<Result<_, Error>>().map(Self)
+    }
+
     /// A key of several columns.
     pub fn new(values: impl IntoIterator<Item = Value>) -> Self {
         Self(values.into_iter().collect())

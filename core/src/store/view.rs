@@ -64,6 +64,18 @@ impl Feature {
         Self { name: name.into(), ty, levels: None, default: None, description: String::new() }
     }
 
+    /// The same with [`levels`](Self::levels).
+    #[must_use]
+    pub fn with_levels<L: Into<String>>(self, levels: impl IntoIterator<Item = L>) -> Self {
+        Self { levels: Some(levels.into_iter().map(Into::into).collect()), ..self }
+    }
+
+    /// The same with a [`description`](Self::description).
+    #[must_use]
+    pub fn with_description(self, description: impl Into<String>) -> Self {
+        Self { description: description.into(), ..self }
+    }
+
     /// The same with a [`default`](Self::default).
     #[must_use]
     pub fn with_default(self, default: impl Into<serde_json::Value>) -> Self {
@@ -101,7 +113,7 @@ impl Feature {
 
     /// A category: text that takes one of `levels`.
     pub fn category<L: Into<String>>(name: impl Into<String>, levels: impl IntoIterator<Item = L>) -> Self {
-        Self { levels: Some(levels.into_iter().map(Into::into).collect()), ..Self::new(name, Type::Text) }
+        Self::new(name, Type::Text).with_levels(levels)
     }
 }
 

@@ -2,4 +2,7 @@
 
 mod inspect_print;
 mod score;
+#[path = "../store/server.rs"]
+mod server;
+mod store;
 mod support;

@@ -33,6 +33,20 @@ async fn x(store: &FeatureStore, id: i32) -> Value {
     store.reader(&view()).get(key).await.unwrap().get("x").unwrap().clone()
 }
 
+/// Waits until all that is committed by now is older than every transaction that is still running on the shared server.
+async fn settled() {
+    let client = server::client().await;
+    let last: String = client.query_one("SELECT pg_current_xact_id()::text", &[]).await.unwrap().get(0);
+    let over = format!("SELECT pg_snapshot_xmin(pg_current_snapshot()) > '{last}'::xid8");
+    for _ in 0..3000 {
+        if client.query_one(&over, &[]).await.unwrap().get(0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("a transaction never ends");
+}
+
 /// Batches of a source that can be read again.
 fn batches() -> Vec<Vec<Record>> {
     let batch = |batch: i64| {
@@ -142,6 +156,7 @@ async fn what_came_into_the_history_is_brought_online() {
     writer.upsert(&[record(2, 200, 2.5)]).await.unwrap();
     assert_eq!(x(&store, 1).await, Value::Null, "not yet online");
 
+    settled().await;
     let mut progress = Vec::new();
     let options = MaterializeOptions::default();
     let small = {
@@ -160,6 +175,7 @@ async fn what_came_into_the_history_is_brought_online() {
     assert_eq!(store.materialize(&view()).await.unwrap(), Default::default(), "nothing came since");
     // An older event that comes later changes nothing online; a newer one does, whatever its event time is to the last run.
     history.upsert(&[record(1, 50, -2.0), record(3, 150, 3.5), record(777, 1, 7.0)]).await.unwrap();
+    settled().await;
     let done = store.materialize(&view()).await.unwrap();
     assert_eq!((done.rows, done.inserted, done.updated), (3, 1, 1));
     assert_eq!(
@@ -191,6 +207,7 @@ async fn a_late_commit_is_not_missed() {
     store.apply(&view()).await.unwrap();
     let history = store.writer(&view()).history_only().unwrap();
     history.upsert(&[record(0, 1, 0.0)]).await.unwrap();
+    settled().await;
     let late = server::client().await;
     let insert = format!(
         "BEGIN; INSERT INTO \"{schema}\".bulk_v1_history (name, id, event_ts, x) VALUES ('a', 1, 'epoch', 1.5)"
@@ -201,6 +218,7 @@ async fn a_late_commit_is_not_missed() {
     store.materialize(&view()).await.unwrap();
     assert_eq!([x(&store, 0).await, x(&store, 1).await], [0.0.into(), Value::Null]);
     late.batch_execute("COMMIT").await.unwrap();
+    settled().await;
     store.materialize(&view()).await.unwrap();
     assert_eq!([x(&store, 1).await, x(&store, 3).await], [1.5.into(), 3.0.into()]);
 }
@@ -212,6 +230,7 @@ async fn a_materialisation_that_was_dropped_is_gone_on_with() {
     let history = store.writer(&view()).history_only().unwrap();
     let rows: Vec<_> = (0..20_000).map(|id| record(id % 7000, i64::from(id), f64::from(id))).collect();
     history.upsert(&rows).await.unwrap();
+    settled().await;
     let mut options = MaterializeOptions::default();
     options.rows_a_batch = 500;
     let (mut runs, mut patience) = (0, Duration::from_millis(10));
@@ -240,6 +259,7 @@ async fn what_is_erased_does_not_come_back() {
     store.apply(&view()).await.unwrap();
     let rows: Vec<_> = (0..3000).map(|id| record(id, 1, 1.0)).collect();
     store.writer(&view()).history_only().unwrap().upsert(&rows).await.unwrap();
+    settled().await;
     let mut options = MaterializeOptions::default();
     options.rows_a_batch = 100;
     let erase = async {

@@ -10,3 +10,4 @@ mod raw;
 mod registry;
 mod serve;
 mod server;
+mod typed;
