@@ -1,4 +1,4 @@
-//! What the `#[feature(...)]` attributes say, checked where each stands.
+//! What the `#[row(...)]` attributes say, checked where each stands.
 
 use proc_macro2::Span;
 use syn::meta::ParseNestedMeta;
@@ -158,7 +158,7 @@ pub(crate) fn of_field(attributes: &[Attribute]) -> Result<OfField> {
 }
 
 fn each(attributes: &[Attribute], mut read: impl FnMut(&ParseNestedMeta<'_>) -> Result<()>) -> Result<()> {
-    let ours = attributes.iter().filter(|attribute| attribute.path().is_ident("feature"));
+    let ours = attributes.iter().filter(|attribute| attribute.path().is_ident("row"));
     for attribute in ours {
         attribute.parse_nested_meta(|meta| read(&meta))?;
     }

@@ -43,7 +43,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     }
     let of_struct = attributes::of_struct(&input.attrs)?;
     let Some(view) = &of_struct.view else {
-        return refuse("the view's name is missing: #[feature(view = \"name\")]");
+        return refuse("the view's name is missing: #[row(view = \"name\")]");
     };
     let (mut keys, mut events, mut features) = (Vec::new(), Vec::new(), Vec::new());
     for field in &named.named {
@@ -65,13 +65,13 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
         }
     }
     if keys.is_empty() {
-        return refuse("no field is a key: #[feature(key)]");
+        return refuse("no field is a key: #[row(key)]");
     }
     if features.is_empty() {
         return refuse("no field is a feature: a view has at least one");
     }
     let [event] = events.as_slice() else {
-        let what = "exactly one field is the event time: #[feature(event_ts)]";
+        let what = "exactly one field is the event time: #[row(event_ts)]";
         return match events.get(1) {
             Some(second) => Err(Error::new(second.ident.span(), what)),
             None => refuse(what),
@@ -214,9 +214,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        let of = |attributes: &str, fields: &str| format!("#[feature({attributes})] struct S {{ {fields} }}");
-        let key = "#[feature(key)] id: i64,";
-        let event = "#[feature(event_ts)] at: Timestamp,";
+        let of = |attributes: &str, fields: &str| format!("#[row({attributes})] struct S {{ {fields} }}");
+        let key = "#[row(key)] id: i64,";
+        let event = "#[row(event_ts)] at: Timestamp,";
         let whole = format!("{key} {event} x: Option<f64>");
         let cases = [
             ("enum E {}".to_owned(), "is a struct"),
@@ -233,26 +233,26 @@ mod tests {
             (of("view = \"v\"", &format!("{event} x: f64")), "no field is a key"),
             (of("view = \"v\"", &format!("{key} x: f64")), "exactly one field is the event time"),
             (
-                of("view = \"v\"", &format!("{key} {event} #[feature(event_ts)] b: Timestamp, x: f64")),
+                of("view = \"v\"", &format!("{key} {event} #[row(event_ts)] b: Timestamp, x: f64")),
                 "exactly one",
             ),
             (of("view = \"v\"", &format!("{key} {event}")), "no field is a feature"),
-            (of("view = \"v\"", &format!("{whole}, #[feature(key, event_ts)] y: i64")), "not both"),
+            (of("view = \"v\"", &format!("{whole}, #[row(key, event_ts)] y: i64")), "not both"),
             (
-                of("view = \"v\"", &format!("{whole}, #[feature(key, default = 1)] y: i64")),
+                of("view = \"v\"", &format!("{whole}, #[row(key, default = 1)] y: i64")),
                 "only a feature has a default",
             ),
-            (of("view = \"v\"", &format!("{whole}, #[feature(entity = \"e\")] y: i64")), "only a key names"),
-            (of("view = \"v\"", &format!("{whole}, #[feature(kee)] y: i64")), "a field has: key"),
+            (of("view = \"v\"", &format!("{whole}, #[row(entity = \"e\")] y: i64")), "only a key names"),
+            (of("view = \"v\"", &format!("{whole}, #[row(kee)] y: i64")), "a field has: key"),
             (
-                of("view = \"v\"", &format!("{whole}, #[feature(type = \"float\")] y: f64")),
+                of("view = \"v\"", &format!("{whole}, #[row(type = \"float\")] y: f64")),
                 "no type of a column",
             ),
             (
-                of("view = \"v\"", &format!("{whole}, #[feature(category(\"a\", \"a\"))] y: String")),
+                of("view = \"v\"", &format!("{whole}, #[row(category(\"a\", \"a\"))] y: String")),
                 "stands twice",
             ),
-            (of("view = \"v\"", &format!("{whole}, #[feature(default = 'c')] y: f64")), "a number, a text"),
+            (of("view = \"v\"", &format!("{whole}, #[row(default = 'c')] y: f64")), "a number, a text"),
         ];
         for (item, expected) in cases {
             let error = error(&item);
@@ -262,9 +262,9 @@ mod tests {
 
     #[test]
     fn a_row_is_expanded() {
-        let item = "#[feature(view = \"v\", version = 2, ttl = \"30d\", history = \"730d\", owner = \"o\")] struct S { \
-                    #[feature(key, entity = \"airport\")] origin: String, #[feature(key)] r#type: i32, \
-                    #[feature(event_ts)] at: Timestamp, #[feature(category(\"a\"), default = \"a\")] x: Option<String> }";
+        let item = "#[row(view = \"v\", version = 2, ttl = \"30d\", history = \"730d\", owner = \"o\")] struct S { \
+                    #[row(key, entity = \"airport\")] origin: String, #[row(key)] r#type: i32, \
+                    #[row(event_ts)] at: Timestamp, #[row(category(\"a\"), default = \"a\")] x: Option<String> }";
         let code = expand(&syn::parse_str(item).unwrap()).unwrap().to_string();
         for part in [
             "(String , i32 ,)",

@@ -24,10 +24,13 @@ pub struct ParquetFile {
     builder: ParquetRecordBatchReaderBuilder<File>,
 }
 
+/// What each column is read for, by its name.
+type Readings = Box<dyn Fn(&str) -> Option<Reading> + Send>;
+
 /// The batches of a [`ParquetFile`].
 pub struct ParquetBatches {
     reader: ParquetRecordBatchReader,
-    reading: Box<dyn Fn(&str) -> Option<Reading> + Send>,
+    reading: Readings,
 }
 
 impl ParquetFile {

@@ -21,14 +21,14 @@ use super::{FeatureStore, Load};
 /// use cenote::store::{FeatureRow, FeatureStore, Timestamp};
 ///
 /// #[derive(FeatureRow, Debug, Clone)]
-/// #[feature(view = "customer_stats", version = 2, ttl = "30d", history)]
+/// #[row(view = "customer_stats", version = 2, ttl = "30d", history)]
 /// struct CustomerStats {
-///     #[feature(key)]
+///     #[row(key)]
 ///     customer_id: i64,
-///     #[feature(event_ts)]
+///     #[row(event_ts)]
 ///     at: Timestamp,
 ///     age: Option<f64>,
-///     #[feature(category("retail", "business"))]
+///     #[row(category("retail", "business"))]
 ///     segment: Option<Box<str>>,
 /// }
 ///

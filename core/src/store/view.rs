@@ -429,10 +429,9 @@ impl ViewBuilder {
         let mut seen = HashSet::from(["event_ts", "written_at", "written_xid", "extra"]);
         if let Some(name) = &definition.event_time
             && name != "event_ts"
+            && (name.is_empty() || !seen.insert(name))
         {
-            if name.is_empty() || !seen.insert(name) {
-                return refuse(format!("event time {name:?}: a column of that name is the table's own"));
-            }
+            return refuse(format!("event time {name:?}: a column of that name is the table's own"));
         }
         let columns = definition.keys.iter().map(|key| &key.name);
         for name in columns.chain(definition.features.iter().map(|feature| &feature.name)) {

@@ -9,20 +9,20 @@ use cenote::store::{
 use crate::server;
 
 #[derive(FeatureRow, Debug, Clone, PartialEq)]
-#[feature(view = "routes", version = 2, ttl = "30d", history = "730d", owner = "ops")]
+#[row(view = "routes", version = 2, ttl = "30d", history = "730d", owner = "ops")]
 struct Route {
-    #[feature(key, entity = "airport")]
+    #[row(key, entity = "airport")]
     origin: String,
-    #[feature(key)]
+    #[row(key)]
     flight: i32,
-    #[feature(event_ts)]
+    #[row(event_ts)]
     at: Timestamp,
     delay: Option<f64>,
-    #[feature(category("winter", "summer"), default = "winter")]
+    #[row(category("winter", "summer"), default = "winter")]
     season: Option<Box<str>>,
-    #[feature(name = "share of seats", description = "sold")]
+    #[row(name = "share of seats", description = "sold")]
     share: f32,
-    #[feature(type = "numeric")]
+    #[row(type = "numeric")]
     price: Option<String>,
     since: Option<Date>,
     weights: Vec<f32>,
@@ -30,11 +30,11 @@ struct Route {
 }
 
 #[derive(FeatureRow, Debug, Clone, PartialEq)]
-#[feature(view = "plain")]
+#[row(view = "plain")]
 struct Plain {
-    #[feature(key)]
+    #[row(key)]
     id: i64,
-    #[feature(event_ts)]
+    #[row(event_ts)]
     event_ts: Timestamp,
     x: f64,
 }
