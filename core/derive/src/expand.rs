@@ -244,10 +244,7 @@ mod tests {
             ),
             (of("view = \"v\"", &format!("{whole}, #[row(entity = \"e\")] y: i64")), "only a key names"),
             (of("view = \"v\"", &format!("{whole}, #[row(kee)] y: i64")), "a field has: key"),
-            (
-                of("view = \"v\"", &format!("{whole}, #[row(type = \"float\")] y: f64")),
-                "no type of a column",
-            ),
+            (of("view = \"v\"", &format!("{whole}, #[row(type = \"float\")] y: f64")), "no type of a column"),
             (
                 of("view = \"v\"", &format!("{whole}, #[row(category(\"a\", \"a\"))] y: String")),
                 "stands twice",

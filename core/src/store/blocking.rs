@@ -26,7 +26,7 @@ use super::{
     Upserted, View, WriteOptions,
 };
 
-pub use bulk::{Load, Raw};
+pub use bulk::{FeatureService, Load, Raw};
 
 /// How long the end of a failed call waits for its query to be cancelled at the server.
 const SETTLE: Duration = Duration::from_millis(500);

@@ -10,4 +10,5 @@ mod raw;
 mod registry;
 mod serve;
 mod server;
+mod service;
 mod typed;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::input::Batch;
 use crate::store::{
-    self, Document, Error, FinishedBatch, Key, KnownAt, Loaded, MaterializeOptions, Materialized, Record,
-    Stored, Timestamp, Upserted, View, WriteOptions,
+    self, Document, Error, FeatureSet, FinishedBatch, Key, KnownAt, Loaded, MaterializeOptions, Materialized,
+    Record, Stored, Timestamp, Upserted, View, WriteOptions,
 };
 
 use super::{FeatureStore, Writer};
@@ -14,6 +14,13 @@ use super::{FeatureStore, Writer};
 pub struct Load {
     store: FeatureStore,
     load: store::Load,
+}
+
+/// Several views that are read together; see [`store::FeatureService`].
+#[derive(Clone)]
+pub struct FeatureService {
+    store: FeatureStore,
+    service: store::FeatureService,
 }
 
 /// The documents of a view; see [`store::Raw`].
@@ -52,6 +59,20 @@ impl FeatureStore {
     /// As [`store::FeatureStore::forget_batches`].
     pub fn forget_batches(&self, view: &View, age: Duration) -> Result<u64, Error> {
         self.run(async |store| store.forget_batches(view, age).await)
+    }
+
+    /// Several views that are read together, as `members` adds them to a builder: their readers are those of the store that it is
+    /// given.
+    ///
+    /// # Errors
+    /// As [`store::ServiceBuilder::build`].
+    pub fn service(
+        &self,
+        members: impl FnOnce(&store::FeatureStore, store::ServiceBuilder) -> Result<store::ServiceBuilder, Error>,
+    ) -> Result<FeatureService, Error> {
+        let template = &self.shared.template;
+        let service = members(template, template.service())?.build()?;
+        Ok(FeatureService { store: self.clone(), service })
     }
 
     /// The documents of `view`.
@@ -127,6 +148,32 @@ impl Load {
             load.move_to(store);
             load.records(records).await
         })
+    }
+}
+
+impl FeatureService {
+    /// The entity's columns: what a key of this service has, in order.
+    pub fn columns(&self) -> impl ExactSizeIterator<Item = (&str, store::Type)> {
+        self.service.columns()
+    }
+
+    /// The features of one entity: one set of one row for each view.
+    ///
+    /// # Errors
+    /// As [`store::FeatureService::get_many`].
+    pub fn get(&self, entity: impl Into<Key>) -> Result<Vec<FeatureSet>, Error> {
+        self.get_many([entity])
+    }
+
+    /// The features of many entities: one set for each view, each with one row an entity.
+    ///
+    /// # Errors
+    /// As [`store::FeatureService::get_many`].
+    pub fn get_many<K: Into<Key>>(
+        &self,
+        entities: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<FeatureSet>, Error> {
+        self.store.run(async |store| self.service.on(store).get_many(entities).await)
     }
 }
 
