@@ -304,3 +304,70 @@ async fn writers_and_a_run_meet() {
     let set = store.reader(&view()).get_many(keys).await.unwrap();
     assert!((0..3000).all(|row| set.columns[0].value(row) == 9.0.into()));
 }
+
+/// Every way in, at random, against an oracle: a list of facts, of which the greatest `(event, written)` of a key is online.
+#[tokio::test]
+async fn ten_thousand_keys_agree_with_the_oracle() {
+    let store = server::builder().connect().await.unwrap();
+    store.apply(&view()).await.unwrap();
+    let (writer, history) = (store.writer(&view()), store.writer(&view()).history_only().unwrap());
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut dice = |sides: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % sides
+    };
+    // Keys that would be one if they were joined into a text, and of both signs.
+    let key = |n: u64| (["", "1", "11", "a,1", "\u{fc}"][(n % 5) as usize], (n / 5) as i32 - 1000);
+    let mut facts: HashMap<(&str, i32), (i64, i64, Option<f64>)> = HashMap::new();
+    for round in 0..12u64 {
+        // Around the hour that Europe's clocks had twice, and around the turn of a month; ties; what is written later was not
+        // always known later.
+        let written = 1_793_491_200_000_000 + (round * 5 % 12) as i64;
+        let rows: Vec<_> = (0..6000)
+            .map(|_| {
+                let event = [1_792_886_400, 1_793_491_200][dice(2) as usize] + dice(4) as i64 * 1800;
+                let value = (dice(5) > 0).then(|| dice(1000) as f64);
+                (key(dice(10_000)), event * 1_000_000 + [0, 0, -1, 1][dice(4) as usize], value)
+            })
+            .collect();
+        let mut meant = HashMap::new();
+        for (key, event, value) in &rows {
+            meant.insert((*key, *event), *value);
+        }
+        for ((key, event), value) in meant {
+            let newest = facts.entry(key).or_insert((event, written, value));
+            if (event, written) > (newest.0, newest.1) {
+                *newest = (event, written, value);
+            }
+        }
+        let records: Vec<_> = rows
+            .iter()
+            .map(|(key, event, value)| Record::new(*key, Timestamp::from_micros(*event), [*value]))
+            .collect();
+        let options = WriteOptions::written_at(Timestamp::from_micros(written));
+        match round % 3 {
+            0 => drop(writer.upsert_with(&records, options).await.unwrap()),
+            1 => drop(history.upsert_with(&records, options).await.unwrap()),
+            _ => {
+                let mut load = writer.load(format!("round {round}"), options).await.unwrap();
+                load.records(&records).await.unwrap();
+            }
+        }
+    }
+    settled().await;
+    let mut full = MaterializeOptions::default();
+    full.rows_a_batch = 10_000;
+    store.materialize_with(&view(), full, |_| ()).await.unwrap();
+    let keys: Vec<_> = (0..10_000).map(key).collect();
+    let set = store.reader(&view()).get_many(keys.iter().copied()).await.unwrap();
+    let mut found = 0;
+    for (row, key) in keys.iter().enumerate() {
+        let expected = facts.get(key);
+        assert_eq!(set.event_ts[row], expected.map(|fact| Timestamp::from_micros(fact.0)), "{key:?}");
+        assert_eq!(set.columns[0].value(row), expected.and_then(|fact| fact.2).into(), "{key:?}");
+        found += usize::from(expected.is_some());
+    }
+    assert!(found > 9000, "{found}");
+}
