@@ -20,6 +20,8 @@ mod _cenote {
     #[pymodule_export]
     use crate::model::Model;
     #[pymodule_export]
+    use crate::store::{AsyncReads, Call, Cancellation, Mailbox};
+    #[pymodule_export]
     use crate::store::{
         Document, Erased, FeatureSet, FeatureStore, Features, FinishedBatch, Loaded, Maintained,
         Materialized, ModelVersion, Score, ScorePlan, Scores, Stored, Upserted, View,

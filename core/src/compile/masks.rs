@@ -17,8 +17,6 @@ const RUN: usize = 8 * GROUP;
 
 /// The most sources whose codes a row has room for.
 const MAX_ROW_SOURCES: usize = 512;
-/// Trees whose leaves are found before they are added.
-const BATCH: usize = 32;
 
 /// See the module.
 #[derive(Debug)]
@@ -53,7 +51,7 @@ impl Quantised for Masks {
         let mut odd = Vec::new();
         let run = RUN.min(block.rows.next_multiple_of(GROUP));
         let mut codes = vec![0u16; run * self.sources.list().len()];
-        let mut data = GroupData::new(self.blocks.iter(), run / GROUP);
+        let mut data = GroupData::new(self.blocks.iter(), 1);
         let mut sums = vec![Sums::ZERO; run / GROUP * self.classes];
         let mut scratch = MaskScratch::new();
         for from in (0..block.rows).step_by(RUN) {
@@ -62,12 +60,14 @@ impl Quantised for Masks {
             let found = self.sources.encode(self.isa, block, from, rows, run, &mut codes);
             sums.fill(Sums::ZERO);
             for trees in &self.blocks {
-                data.fill(trees, self.isa, &codes, run, rows);
-                for (class, range) in &trees.chunks {
-                    for group in 0..groups {
-                        let data = data.group(trees, group, GROUP.min(rows - group * GROUP));
+                for group in 0..groups {
+                    let first = group * GROUP;
+                    let rows = GROUP.min(rows - first);
+                    data.fill(trees, self.isa, &codes, run, first, rows);
+                    let lines = data.group(trees, 0);
+                    for (class, range) in &trees.classes {
                         let sums = &mut sums[class * (run / GROUP) + group];
-                        self.isa.add_trees(&trees.forest, range.clone(), data, &mut scratch, sums);
+                        self.isa.add_trees(&trees.forest, range.clone(), lines, rows, &mut scratch, sums);
                     }
                 }
             }
@@ -90,20 +90,11 @@ impl Quantised for Masks {
         }
         out.fill(0.0);
         let mut data = RowData::new();
-        let mut leaves = [0.0; BATCH];
         for block in &self.blocks {
             let Some(rows) = &block.rows else { return false };
-            block.row(&codes, &mut data);
-            for (class, range) in &block.chunks {
-                let mut sum = out[*class];
-                for first in range.clone().step_by(BATCH) {
-                    let leaves = &mut leaves[..BATCH.min(range.end - first)];
-                    self.isa.row_leaves(&block.forest, rows, first, &data, leaves);
-                    for leaf in leaves {
-                        sum += f64::from(*leaf);
-                    }
-                }
-                out[*class] = sum;
+            block.row(rows, &codes, &mut data);
+            for (class, trees) in &block.classes {
+                out[*class] = self.isa.row_sum(&block.forest, rows, trees.clone(), &data, out[*class]);
             }
         }
         true

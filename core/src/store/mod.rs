@@ -41,6 +41,7 @@ mod pool;
 mod raw;
 mod read;
 mod service;
+mod ticker;
 mod typed;
 mod value;
 mod view;

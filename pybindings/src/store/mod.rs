@@ -4,14 +4,17 @@
 //! thread has its own connection, so calls run on the caller's thread, detached from the interpreter; only the scoring of
 //! many keys goes to the pool.
 
+mod aio;
 mod answers;
 mod bulk;
 mod documents;
 mod keys;
+mod readers;
 mod registry;
 mod view;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cenote::serve::{OnMissing, OnStale, PlanBuilder, UnseenLevels};
@@ -20,9 +23,11 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+pub(crate) use self::aio::{AsyncReads, Call, Cancellation, Mailbox};
 pub(crate) use self::answers::{FeatureSet, Features, Score, Scores, Upserted};
 pub(crate) use self::bulk::{Erased, FinishedBatch, Loaded, Maintained, Materialized, Stored};
 pub(crate) use self::documents::Document;
+use self::readers::{Readers, Selection};
 pub(crate) use self::registry::ModelVersion;
 pub(crate) use self::view::View;
 use crate::enter::{enter_scoring, enter_store};
@@ -36,6 +41,13 @@ use crate::model::Model;
 #[pyclass(frozen, module = "cenote", name = "FeatureStore")]
 pub(crate) struct FeatureStore {
     store: blocking::FeatureStore,
+    readers: Readers<blocking::Reader>,
+}
+
+impl FeatureStore {
+    fn new(store: blocking::FeatureStore) -> Self {
+        Self { store, readers: Readers::default() }
+    }
 }
 
 /// Seconds to a deadline.
@@ -72,13 +84,13 @@ impl FeatureStore {
         if let Some(file) = root_certificates {
             settings = settings.root_certificates(file);
         }
-        Ok(Self { store: enter_store(py, || blocking::FeatureStore::new(settings))? })
+        Ok(Self::new(enter_store(py, || blocking::FeatureStore::new(settings))?))
     }
 
     /// The process's one store of this connection string, connected at the first call.
     #[staticmethod]
     fn shared(py: Python<'_>, dsn: &str) -> PyResult<Self> {
-        Ok(Self { store: enter_store(py, || blocking::FeatureStore::shared(dsn))? })
+        Ok(Self::new(enter_store(py, || blocking::FeatureStore::shared(dsn))?))
     }
 
     /// The PostgreSQL schema that holds the store's tables.
@@ -202,8 +214,10 @@ impl FeatureStore {
     ) -> PyResult<Features> {
         let py = key.py();
         let (key, at) = (view.key(key)?, keys::timestamp(at)?);
-        let past = bulk::past(py, &self.reader(py, view, features)?, known_at)?;
-        Features::new(py, enter_store(py, || past.get(key, at))?)
+        let selection = self.reader(py, view, features)?;
+        let past = bulk::past(py, &selection.reader, known_at)?;
+        let found = enter_store(py, || past.get(key, at))?;
+        Features::new(py, found, &selection.names)
     }
 
     /// The features of entities as they were known at each one's time.
@@ -216,7 +230,8 @@ impl FeatureStore {
         features: Option<Vec<String>>,
     ) -> PyResult<FeatureSet> {
         let py = entities.py();
-        let past = bulk::past(py, &self.reader(py, view, features)?, known_at)?;
+        let selection = self.reader(py, view, features)?;
+        let past = bulk::past(py, &selection.reader, known_at)?;
         bulk::join(&past, view, entities)
     }
 
@@ -261,8 +276,9 @@ impl FeatureStore {
     fn get(&self, view: &View, key: &Bound<'_, PyAny>, features: Option<Vec<String>>) -> PyResult<Features> {
         let py = key.py();
         let key = view.key(key)?;
-        let reader = self.reader(py, view, features)?;
-        Features::new(py, enter_store(py, || reader.get(key))?)
+        let selection = self.reader(py, view, features)?;
+        let features = enter_store(py, || selection.reader.get(key))?;
+        Features::new(py, features, &selection.names)
     }
 
     /// The features of many keys, in their order.
@@ -275,8 +291,8 @@ impl FeatureStore {
     ) -> PyResult<FeatureSet> {
         let py = keys.py();
         let keys = view.keys(keys)?;
-        let reader = self.reader(py, view, features)?;
-        Ok(FeatureSet::new(enter_store(py, || reader.get_many(keys))?))
+        let selection = self.reader(py, view, features)?;
+        Ok(FeatureSet::new(enter_store(py, || selection.reader.get_many(keys))?))
     }
 
     /// Bind a model's inputs to a view's columns.
@@ -381,14 +397,11 @@ impl FeatureStore {
         py: Python<'_>,
         view: &View,
         features: Option<Vec<String>>,
-    ) -> PyResult<blocking::Reader> {
-        match features {
+    ) -> PyResult<Arc<Selection<blocking::Reader>>> {
+        self.readers.get(py, view.view(), features, |names| match names {
             None => Ok(self.store.reader(view.view())),
-            Some(names) => self
-                .store
-                .reader_of(view.view(), names.iter().map(String::as_str))
-                .map_err(|error| error::store(py, &error)),
-        }
+            Some(names) => self.store.reader_of(view.view(), names.iter().map(String::as_str)),
+        })
     }
 }
 
