@@ -31,6 +31,15 @@ impl Status {
         if ttl.is_some_and(|ttl| age > ttl) { Status::Stale { age } } else { Status::Fresh }
     }
 
+    /// `fresh`, `stale` or `missing`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Fresh => "fresh",
+            Status::Stale { .. } => "stale",
+            Status::Missing => "missing",
+        }
+    }
+
     /// Whether it is [`Fresh`](Self::Fresh).
     pub fn is_fresh(self) -> bool {
         self == Status::Fresh

@@ -31,8 +31,10 @@ mod erase;
 mod error;
 mod features;
 mod history;
+mod listen;
 mod merge;
 mod numeric;
+mod parity;
 mod pool;
 mod read;
 mod value;
@@ -51,6 +53,7 @@ pub use erase::Erased;
 pub use error::{Error, ErrorKind, Step};
 pub use features::{FeatureColumn, FeatureSet, FeatureValues, Features, Status};
 pub use history::Maintained;
+pub use parity::{Difference, Parity, Skew};
 pub use read::Reader;
 pub use value::{Date, Item, Key, Timestamp, Type, Value};
 pub use view::{Feature, History, KeyColumn, View, ViewBuilder};
@@ -59,7 +62,9 @@ pub use write::{Upserted, WriteOptions, Writer};
 pub(crate) use ddl::{identifier, literal};
 pub(crate) use features::event_ts;
 use pool::Pool;
+pub(crate) use listen::Listener;
 pub(crate) use pool::{Deadline, Lease};
+pub(crate) use read::{EncodedKey, FoundRows};
 
 /// A store of features in a PostgreSQL schema: a pool of connections and what is done by them. Cheap to clone.
 #[derive(Clone)]

@@ -15,8 +15,9 @@ use deadpool_postgres::{
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type as PgType};
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::{Row, Socket, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::breaker::{Breaker, InFlight, Place};
@@ -27,6 +28,8 @@ use super::error::{Error, ErrorKind, Step};
 const CANCEL: Duration = Duration::from_millis(500);
 /// How many statements a connection keeps prepared; at more, all are forgotten.
 const STATEMENTS: usize = 256;
+
+type TlsSocket = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
 /// When a call must have ended.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +62,7 @@ pub(crate) struct Query {
 /// The pool of one store.
 pub(crate) struct Pool {
     inner: deadpool_postgres::Pool,
+    config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
     deadlines: Deadlines,
     abandoned: Arc<Abandoned>,
@@ -95,7 +99,7 @@ impl Pool {
         deadlines: Deadlines,
     ) -> Result<Self, Error> {
         let manager = Manager::from_config(
-            config,
+            config.clone(),
             tls.clone(),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
@@ -112,6 +116,7 @@ impl Pool {
             .map_err(|_| Error::config("the pool cannot be built"))?;
         Ok(Self {
             inner,
+            config,
             tls,
             deadlines,
             abandoned: Arc::default(),
@@ -123,6 +128,20 @@ impl Pool {
 
     pub(crate) fn deadlines(&self) -> &Deadlines {
         &self.deadlines
+    }
+
+    /// A connection that is no part of the pool, for who listens on it.
+    pub(crate) async fn apart(
+        &self,
+    ) -> Result<
+        (tokio_postgres::Client, tokio_postgres::Connection<Socket, TlsSocket>),
+        Error,
+    > {
+        let after = self.deadlines.connect;
+        match timeout(after, self.config.connect(self.tls.clone())).await {
+            Ok(outcome) => outcome.map_err(|error| Error::database(Step::Connect, error)),
+            Err(_) => Err(ErrorKind::Deadline { step: Step::Connect, after }.into()),
+        }
     }
 
     /// How many connections there are and how many are free.

@@ -66,15 +66,9 @@ impl Reader {
         let mut answer = vec![(String::from("event_ts"), PgType::TIMESTAMPTZ)];
         answer.extend(features.iter().map(|(name, ty)| (name.clone(), ty.pg())));
         let table = store.table(view);
-        let condition: Vec<_> = view
-            .keys()
-            .iter()
-            .zip(1..)
-            .map(|(key, place)| format!("t.{} = ${place}", identifier(&key.name)))
-            .collect();
         let one = Query {
             view: view.table(),
-            sql: format!("SELECT t.event_ts{columns} FROM {table} t WHERE {}", condition.join(" AND ")),
+            sql: one(store, view, &features, |place| format!("${place}")),
             parameters: view.keys().iter().map(|key| key.ty.pg()).collect(),
             columns: answer.clone(),
         };
@@ -142,6 +136,11 @@ impl Reader {
             |event: Option<Timestamp>| event.map_or(Status::Missing, |event| Status::of(event, now, ttl));
         let status = found.event_ts()?.into_iter().map(status).collect();
         self.feature_set(&found, status, |_| true)
+    }
+
+    /// The statement that reads the key whose columns are what `key` says of each, from 1.
+    pub(crate) fn statement(&self, key: impl Fn(usize) -> String) -> String {
+        one(&self.store, &self.view, &self.features, key)
     }
 
     /// Prepares the statements on a connection, which checks the answer's types against the view.
@@ -248,6 +247,20 @@ impl Reader {
         let row_of_key = place_of_key.into_iter().map(|place| row_of_place[place]).collect();
         Ok(FoundRows { rows, row_of_key, first: self.view.keys().len() })
     }
+}
+
+/// The statement that reads one key: its event time, then the features.
+fn one(
+    store: &FeatureStore,
+    view: &View,
+    features: &[(String, Type)],
+    key: impl Fn(usize) -> String,
+) -> String {
+    let columns: String = features.iter().map(|(name, _)| format!(", t.{}", identifier(name))).collect();
+    let same = view.keys().iter().zip(1..);
+    let same: Vec<_> =
+        same.map(|(column, place)| format!("t.{} = {}", identifier(&column.name), key(place))).collect();
+    format!("SELECT t.event_ts{columns} FROM {} t WHERE {}", store.table(view), same.join(" AND "))
 }
 
 /// One array a key column.

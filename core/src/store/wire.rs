@@ -141,7 +141,7 @@ pub(crate) fn encode(value: &Value, ty: Type, out: &mut BytesMut) -> Result<bool
 }
 
 /// The bytes of a uuid: 32 hexadecimal digits, with hyphens anywhere.
-fn uuid(text: &str) -> Option<[u8; 16]> {
+pub(crate) fn uuid(text: &str) -> Option<[u8; 16]> {
     let mut bytes = [0; 16];
     let mut count = 0;
     for digit in text.chars().filter(|c| *c != '-') {

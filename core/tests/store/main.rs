@@ -1,6 +1,7 @@
 //! The feature store against a real PostgreSQL.
 
 mod blocking;
+mod decisions;
 mod faults;
 mod history;
 mod online;
@@ -8,3 +9,4 @@ mod proxy;
 mod registry;
 mod serve;
 mod server;
+mod served;

@@ -427,13 +427,83 @@ class FeatureStore:
     def apply_registry(self) -> None:
         """Make the model registry's tables, if they are not there."""
 
-    def register_model(self, name: str, model: Model) -> ModelVersion:
-        """Register a model as the next version of a name; the same bytes again give the version that they have."""
+    def register_model(
+        self,
+        name: str,
+        model: Model,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+        golden_rows: Sequence[Mapping[str, Any]] | None = None,
+        signing_key: str | None = None,
+    ) -> ModelVersion:
+        """Register a model as the next version of a name; the same bytes again give the version that they have.
+
+        :param metrics: the metrics by which it was judged.
+        :param tags: texts by name.
+        :param golden_rows: rows whose answers are stored, to be given again bit for bit wherever the model is put to work.
+        :param signing_key: an ed25519 key in PEM, as ``openssl genpkey -algorithm ed25519`` writes it.
+        :raises StoreError: the same bytes are registered with something else beside them.
+        """
 
     def promote_model(self, name: str, alias: str, version: int) -> None:
         """Point an alias of a name at a version.
 
         :raises StoreError: there is no such version.
+        """
+
+    def route_model(
+        self,
+        name: str,
+        alias: str,
+        version: int,
+        *,
+        canary: int | None = None,
+        share: float | None = None,
+        shadow: int | None = None,
+    ) -> None:
+        """Point an alias of a name at a version, a canary and a shadow.
+
+        :param canary: a version that answers in its place for a share of the keys, always the same ones.
+        :param share: the canary's share of the keys, 0..1.
+        :param shadow: a version that is scored as well and never answers.
+        :raises StoreError: there is no such version, or one is archived.
+        """
+
+    def find_route(self, name: str, alias: str) -> dict[str, Any]:
+        """The versions behind an alias: ``version``, ``canary``, ``share`` and ``shadow``."""
+
+    def set_model_stage(
+        self, name: str, version: int, stage: Literal["none", "staging", "production", "archived"]
+    ) -> None:
+        """Say where a version is in its life. No alias may point at one that is archived."""
+
+    def verify_model(self, reference: str, *, trusted_keys: Sequence[str] | None = None) -> ModelVersion:
+        """Verify a version whole: signature, digest, that it opens, and its golden rows.
+
+        :param trusted_keys: ed25519 keys, in PEM or hexadecimal, one of which must have signed it.
+        """
+
+    def watch_model(
+        self,
+        reference: str,
+        view: View,
+        *,
+        columns: Mapping[str, str] | None = None,
+        request: Sequence[str] | None = None,
+        absent: Sequence[str] | None = None,
+        on_missing: Literal["na", "error"] = "na",
+        on_stale: Literal["na", "use", "error"] = "na",
+        unseen_levels: Literal["na", "error"] = "error",
+        trusted_keys: Sequence[str] | None = None,
+    ) -> ServedModel:
+        """Watch an alias (``churn@production``) and score a view's keys by what it points at, swapped when it moves.
+
+        The arguments are those of :meth:`plan`, for each model that is put to work.
+
+        :param trusted_keys: ed25519 keys, in PEM or hexadecimal; nothing is put to work that none of them signed.
+        :raises SchemaDriftError: inputs do not fit the view.
+        :raises StoreError: there is no such alias, or its model cannot be verified.
         """
 
     def list_models(self, name: str | None = None) -> list[ModelVersion]:
@@ -463,6 +533,11 @@ class ScorePlan:
     def view(self) -> View:
         """The view that it is bound to."""
 
+    @property
+    def counters(self) -> dict[str, Any]:
+        """What the plan has seen: ``keys``, ``missing``, ``stale``, and by input in ``inputs`` the cells that were ``absent`` or
+        of a level ``unseen`` in training."""
+
     def score(self, key: _Key, request: dict[str, Any] | None = None) -> Score:
         """Fetch the features of a key and score them.
 
@@ -477,6 +552,66 @@ class ScorePlan:
         :param request: the inputs that come with the request, if the plan has any: a dict of columns, a list of dicts or a
             pandas frame, a row a key.
         """
+
+@final
+class ServedModel:
+    """An alias of the model registry at work on a view. Make one with :meth:`FeatureStore.watch_model`.
+
+    When the alias moves, the versions that it then points at are verified, asked for their golden answers and bound to the
+    view, and put in place between two calls; if that fails, what answered before goes on and :attr:`state` says why. Safe to
+    share between threads; a child after ``fork`` watches on its own.
+    """
+
+    @property
+    def view(self) -> View:
+        """The view whose keys are scored."""
+
+    @property
+    def version(self) -> ModelVersion:
+        """The version that answers for most keys now."""
+
+    @property
+    def model(self) -> Model:
+        """The model that answers for most keys now."""
+
+    @property
+    def route(self) -> dict[str, Any]:
+        """Which versions are at work now: ``version``, ``canary``, ``share`` and ``shadow``."""
+
+    @property
+    def state(self) -> WatchState:
+        """How the watch fares."""
+
+    @property
+    def counters(self) -> dict[str, Any]:
+        """As :attr:`ScorePlan.counters`, of the version that answers for most keys, since it was put to work."""
+
+    @property
+    def shadow(self) -> dict[str, Any] | None:
+        """In what the shadow has differed since it was put to work: rows ``scored`` and ``failed``, rows with other ``labels``
+        or ``numbers``, and the ``largest`` difference of a number; ``None`` where there is no shadow."""
+
+    def score(self, key: _Key, request: dict[str, Any] | None = None) -> Score:
+        """As :meth:`ScorePlan.score`, by the version that the key has."""
+
+    def score_many(self, keys: Iterable[_Key], request: Any | None = None) -> Scores:
+        """As :meth:`ScorePlan.score_many`, each key by the version that it has."""
+
+@final
+class WatchState:
+    """How a watch fares."""
+
+    @property
+    def listening(self) -> bool:
+        """Whether changes are heard of as they happen; else they are seen when the alias is next read."""
+
+    @property
+    def swaps(self) -> int:
+        """How often other models were put in place."""
+
+    @property
+    def refused(self) -> str | None:
+        """Why the newest change was not made; ``None`` where the alias and what answers are one."""
 
 @final
 class ModelVersion:
@@ -509,6 +644,34 @@ class ModelVersion:
     @property
     def inputs(self) -> list[str]:
         """The columns it reads, in its order."""
+
+    @property
+    def input_types(self) -> list[str]:
+        """What each of them is: ``numeric`` or ``categorical``."""
+
+    @property
+    def outputs(self) -> list[str]:
+        """The columns of its predictions."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics by which it was judged."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Its tags."""
+
+    @property
+    def stage(self) -> str:
+        """Where it is in its life: ``none``, ``staging``, ``production`` or ``archived``."""
+
+    @property
+    def signed_by(self) -> str | None:
+        """The ed25519 key that signed it, in hexadecimal."""
+
+    @property
+    def golden_rows(self) -> int:
+        """How many golden rows it has."""
 
     @property
     def created_at(self) -> datetime:
@@ -597,6 +760,10 @@ class Score:
     def prediction(self) -> dict[str, Any]:
         """The prediction, as :meth:`Model.predict` gives it for one row."""
 
+    @property
+    def version(self) -> int | None:
+        """The registered version that answered, where one is known."""
+
 @final
 class Scores:
     """The scores of many keys, in their order."""
@@ -608,6 +775,10 @@ class Scores:
     @property
     def event_ts(self) -> list[datetime | None]:
         """When each key's features held true; ``None`` where there is no row."""
+
+    @property
+    def versions(self) -> list[int | None]:
+        """The registered version that answered for each key, ``None`` where none is known."""
 
     def to_dict(self) -> dict[str, list[Any]]:
         """The predictions as a dict of lists, as :meth:`Model.predict` gives them."""

@@ -5,6 +5,8 @@
 //! connection never leaves the thread and the process that made it. So a call after `fork` in the child connects anew, and what
 //! the parent had is left untouched; a thread that ends closes its connections.
 
+mod served;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -16,8 +18,10 @@ use tokio::runtime::Runtime;
 
 use crate::input::{Batch, Row};
 use crate::model::Model;
-use crate::registry::{ModelRef, ModelVersion};
+use crate::registry::{ModelRef, ModelVersion, PublicKey, Registration, Route, Stage};
 use crate::serve::{self, Counters, Fetched, PlanBuilder, Score, Scores};
+
+pub use served::Served;
 
 use super::{
     Builder, Erased, Error, ErrorKind, FeatureSet, Features, Key, KnownAt, Maintained, Record, Timestamp,
@@ -228,6 +232,64 @@ impl FeatureStore {
     /// As [`Registry::register`](crate::registry::Registry::register).
     pub fn register_model(&self, name: &str, mojo: &[u8]) -> Result<ModelVersion, Error> {
         self.run(async |store| store.registry().register(name, mojo).await)
+    }
+
+    /// Registers a MOJO with metrics, tags, golden rows and a signature.
+    ///
+    /// # Errors
+    /// As [`Registry::register_with`](crate::registry::Registry::register_with).
+    pub fn register_model_with(
+        &self,
+        name: &str,
+        mojo: &[u8],
+        with: &Registration<'_>,
+    ) -> Result<ModelVersion, Error> {
+        self.run(async |store| store.registry().register_with(name, mojo, with).await)
+    }
+
+    /// Says where a version of model `name` is in its life.
+    ///
+    /// # Errors
+    /// As [`Registry::set_stage`](crate::registry::Registry::set_stage).
+    pub fn set_model_stage(&self, name: &str, version: i32, stage: Stage) -> Result<(), Error> {
+        self.run(async |store| store.registry().set_stage(name, version, stage).await)
+    }
+
+    /// Points `alias` of model `name` at the versions of a route.
+    ///
+    /// # Errors
+    /// As [`Registry::route`](crate::registry::Registry::route).
+    pub fn route_model(&self, name: &str, alias: &str, route: &Route) -> Result<(), Error> {
+        self.run(async |store| store.registry().route(name, alias, route).await)
+    }
+
+    /// The versions behind `alias` of model `name`.
+    ///
+    /// # Errors
+    /// As [`Registry::find_route`](crate::registry::Registry::find_route).
+    pub fn find_route(&self, name: &str, alias: &str) -> Result<Route, Error> {
+        self.run(async |store| store.registry().find_route(name, alias).await)
+    }
+
+    /// Verifies a version whole: signature, digest, that it opens, and its golden rows; with `trusted`, that one of these keys
+    /// signed it.
+    ///
+    /// # Errors
+    /// As [`Registry::verify`](crate::registry::Registry::verify), or if `reference` cannot be read.
+    pub fn verify_model(
+        &self,
+        reference: &str,
+        trusted: Option<Vec<PublicKey>>,
+    ) -> Result<ModelVersion, Error> {
+        let reference: ModelRef = reference.parse()?;
+        self.run(async |store| {
+            let registry = store.registry();
+            let registry = match trusted {
+                Some(keys) => registry.trusting(keys),
+                None => registry,
+            };
+            registry.verify(&reference).await
+        })
     }
 
     /// Points `alias` of model `name` at a version.
