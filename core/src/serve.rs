@@ -24,7 +24,8 @@ use crate::model::{BoundRow, Model, PredictOptions};
 use crate::predictions::{OutputColumn, OutputValues, Predictions};
 use crate::registry::ModelVersion;
 use crate::store::{
-    Error, ErrorKind, FeatureSet, FeatureStore, FoundRows, Key, Reader, Status, Timestamp, Type, Value, View,
+    Error, ErrorKind, FeatureSet, FeatureStore, FoundRows, Key, Reader, Status, StoredRow, Timestamp, Type,
+    Value, View,
 };
 
 /// Up to so many rows are scored on the thread that awaits them: a hop to another costs more.
@@ -362,12 +363,7 @@ impl ScorePlan {
     }
 
     /// Scores the row of `key` that the reader found.
-    fn score_row(
-        &self,
-        key: &Key,
-        row: Option<&tokio_postgres::Row>,
-        request: &Row<'_>,
-    ) -> Result<Score, Error> {
+    fn score_row(&self, key: &Key, row: Option<&StoredRow>, request: &Row<'_>) -> Result<Score, Error> {
         let (status, event_ts) = match row {
             Some(row) => {
                 let event = crate::store::event_ts(row, 0)?;

@@ -46,7 +46,8 @@ impl FromStr for DecisionId {
     type Err = Error;
 
     fn from_str(given: &str) -> Result<Self, Error> {
-        let bytes = crate::store::wire::uuid(given).ok_or_else(|| Error::config("a decision's id is a UUID"))?;
+        let bytes =
+            crate::store::wire::uuid(given).ok_or_else(|| Error::config("a decision's id is a UUID"))?;
         Ok(Self(bytes))
     }
 }

@@ -106,7 +106,9 @@ impl Decision {
     /// [`PlanBuilder::version`](crate::serve::PlanBuilder::version), as [`FeatureStore::serve`] does.
     pub fn new(view: &View, key: &Key, score: &Score) -> Result<Self, Error> {
         let Some(ModelVersion { name, version, sha256, .. }) = score.version() else {
-            return Err(Error::config("a decision needs a score of a registered version: tell the plan which"));
+            return Err(Error::config(
+                "a decision needs a score of a registered version: tell the plan which",
+            ));
         };
         Ok(Self {
             id: DecisionId::new()?,
@@ -194,12 +196,7 @@ impl DecisionLog {
     ///
     /// # Errors
     /// As [`Decision::new`]; a refusal by the server; a deadline.
-    pub async fn record(
-        &self,
-        view: &View,
-        key: impl Into<Key>,
-        score: &Score,
-    ) -> Result<DecisionId, Error> {
+    pub async fn record(&self, view: &View, key: impl Into<Key>, score: &Score) -> Result<DecisionId, Error> {
         let decision = Decision::new(view, &key.into(), score)?;
         self.write(std::slice::from_ref(&decision)).await?;
         Ok(decision.id)
@@ -316,10 +313,8 @@ impl DecisionLog {
     /// [`Registry::load`](crate::registry::Registry::load); if the row does not fit the model.
     pub async fn replay(&self, id: DecisionId) -> Result<Replay, Error> {
         let decision = self.find(id).await?;
-        let reference = ModelRef {
-            name: decision.model.clone(),
-            selector: Selector::Digest(decision.sha256.clone()),
-        };
+        let reference =
+            ModelRef { name: decision.model.clone(), selector: Selector::Digest(decision.sha256.clone()) };
         let (_, model) = self.store.registry().load(&reference).await?;
         if decision.features.len() != model.n_features() {
             return Err(Error::protocol(Step::Decisions, "a row of another length than the model's"));
@@ -403,7 +398,10 @@ impl Decision {
             decided_at: moment(1)?.ok_or_else(missing)?,
             view: row.try_get(2).map_err(wrong)?,
             view_version: row.try_get::<_, i32>(3).map_err(wrong)? as u32,
-            key: row.try_get(4).map_err(wrong)?,
+            // As it was written: the server spaces it otherwise.
+            key: serde_json::from_str::<Json>(row.try_get(4).map_err(wrong)?)
+                .map_err(|_| Error::protocol(Step::Decisions, "a key that is no JSON"))?
+                .to_string(),
             model: row.try_get(5).map_err(wrong)?,
             version: row.try_get(6).map_err(wrong)?,
             sha256: row.try_get(7).map_err(wrong)?,

@@ -45,7 +45,9 @@ impl Golden {
         let answers = answers(model, &rows)?;
         match answers.iter().position(|answer| *answer == Answer::torn()) {
             None => Ok(Self { rows, answers }),
-            Some(row) => Err(Error::config(format!("golden row {row} has two answers, alone and in a batch"))),
+            Some(row) => {
+                Err(Error::config(format!("golden row {row} has two answers, alone and in a batch")))
+            }
         }
     }
 

@@ -336,9 +336,7 @@ impl Registry {
         let differs = off_runtime(move || golden.differs(&model)).await?;
         match differs {
             None => Ok(()),
-            Some(row) => {
-                Err(ErrorKind::SelfTest { name: of.name.clone(), version: of.version, row }.into())
-            }
+            Some(row) => Err(ErrorKind::SelfTest { name: of.name.clone(), version: of.version, row }.into()),
         }
     }
 

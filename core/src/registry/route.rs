@@ -114,8 +114,7 @@ impl Registry {
                         known = Some(row.try_get::<_, &str>(1).map_err(wrong)?);
                     }
                 }
-                let reference =
-                    || ModelRef { name: name.to_owned(), selector: Selector::Version(version) };
+                let reference = || ModelRef { name: name.to_owned(), selector: Selector::Version(version) };
                 if known.ok_or_else(|| no_such(&reference()))? == "archived" {
                     let what = "is archived: no alias may point at it";
                     return Err(ErrorKind::Archived { name: name.to_owned(), version, what }.into());
@@ -132,7 +131,8 @@ impl Registry {
             self.query(lease, deadline, &change, &parameters).await?;
             let payload = format!("{name}@{alias}");
             let notify = "SELECT pg_notify($1, $2)";
-            self.query(lease, deadline, notify, &[(&CHANNEL, PgType::TEXT), (&payload, PgType::TEXT)]).await?;
+            self.query(lease, deadline, notify, &[(&CHANNEL, PgType::TEXT), (&payload, PgType::TEXT)])
+                .await?;
             Ok(())
         })
         .await

@@ -109,7 +109,10 @@ impl Registry {
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let Selector::Alias(alias) = &reference.selector else {
-            return Err(Error::config(format!("{:?} is no alias: nothing else moves", reference.to_string())));
+            return Err(Error::config(format!(
+                "{:?} is no alias: nothing else moves",
+                reference.to_string()
+            )));
         };
         let (route, since) = self.revision(&reference.name, alias).await?;
         let first = prepare(self.routed(&reference.name, route).await?).await?;

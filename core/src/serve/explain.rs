@@ -37,7 +37,12 @@ impl ScorePlan {
         let unread = view.features().iter().filter(|feature| !fetched(&feature.name));
         let mut explanation = Explanation {
             sql: self.reader.statement(|place| format!("${place}")),
-            inputs: self.inner.inputs.iter().map(|input| (input.name.to_string(), self.origin(input.source))).collect(),
+            inputs: self
+                .inner
+                .inputs
+                .iter()
+                .map(|input| (input.name.to_string(), self.origin(input.source)))
+                .collect(),
             unread: unread.map(|feature| feature.name.clone()).collect(),
             query_plan: String::new(),
             warnings: Vec::new(),
@@ -66,7 +71,8 @@ impl ScorePlan {
         let table = store.table(self.view());
         // A key that the planner cannot see, as in the prepared statement: that of some row.
         let keys = self.view().keys();
-        let some = |place: usize| format!("(SELECT {} FROM {table} LIMIT 1)", identifier(&keys[place - 1].name));
+        let some =
+            |place: usize| format!("(SELECT {} FROM {table} LIMIT 1)", identifier(&keys[place - 1].name));
         let sql = self.reader.statement(some);
         let ask = async |sql: &str| {
             let rows = lease.during(Step::Read, deadline, lease.client().query_typed(sql, &[])).await?;
@@ -107,7 +113,8 @@ impl ScorePlan {
             to.warnings.push(format!("table {name:?} was never analysed: run ANALYZE once it is filled"));
         }
         if dead > live && dead > FEW {
-            to.warnings.push(format!("table {name:?} has more dead rows than live ones: let autovacuum keep up"));
+            to.warnings
+                .push(format!("table {name:?} has more dead rows than live ones: let autovacuum keep up"));
         }
         Ok(())
     }

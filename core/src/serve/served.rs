@@ -243,9 +243,10 @@ impl Deployment {
         }
         let others = |row: usize| canary.as_ref().is_none_or(|(_, mine): &(_, Vec<bool>)| !mine[row]);
         let primary = self.primary.take(&keys, &found, others)?;
-        let shadow = self.shadow.as_ref().map(|shadow| {
-            (Arc::clone(shadow), shadow.plan.take(&keys, &found, |_| true))
-        });
+        let shadow = self
+            .shadow
+            .as_ref()
+            .map(|shadow| (Arc::clone(shadow), shadow.plan.take(&keys, &found, |_| true)));
         Ok(ServedRows { primary, canary, shadow })
     }
 }
@@ -327,7 +328,9 @@ impl Shadow {
 fn difference<'n>(pairs: impl Iterator<Item = (&'n f64, &'n f64)>) -> Option<f64> {
     let differing = pairs.filter(|(a, b)| a.to_bits() != b.to_bits());
     // A NaN beside a number differs by more than can be said.
-    differing.map(|(a, b)| if a.is_nan() || b.is_nan() { f64::INFINITY } else { (a - b).abs() }).reduce(f64::max)
+    differing
+        .map(|(a, b)| if a.is_nan() || b.is_nan() { f64::INFINITY } else { (a - b).abs() })
+        .reduce(f64::max)
 }
 
 /// Features of keys on their way to the models of an alias.

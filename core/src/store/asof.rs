@@ -17,7 +17,7 @@ use super::error::{Error, ErrorKind, Step};
 use super::features::{self, FeatureSet, Features, Status};
 use super::merge::list;
 use super::pool::{Deadline, Lease, Query};
-use super::read::{EncodedKey, FoundRows, Reader};
+use super::read::{EncodedKey, FoundRows, Reader, StoredRow};
 use super::value::{Key, Timestamp, Type};
 use super::view::View;
 use super::wire::{Encoded, Mismatch, cell, fixed};
@@ -251,6 +251,7 @@ impl AsOf {
             let place = usize::try_from(entity).ok().and_then(|entity| row_of_key.get_mut(entity));
             *place.ok_or_else(|| Error::protocol(Step::Read, "a row for no entity"))? = Some(index);
         }
+        let rows = rows.into_iter().map(StoredRow::Wire).collect();
         Ok(FoundRows { rows, row_of_key, first: 1 })
     }
 

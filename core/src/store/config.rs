@@ -70,6 +70,20 @@ pub struct Builder {
     pub(crate) statement_mode: StatementMode,
     pub(crate) deadlines: Deadlines,
     pub(crate) root_certificates: Option<PathBuf>,
+    #[cfg(feature = "cache")]
+    pub(crate) cache: Caching,
+}
+
+/// Whether rows are kept near.
+#[cfg(feature = "cache")]
+#[derive(Clone, Default)]
+pub(crate) enum Caching {
+    #[default]
+    Not,
+    /// By a cache that is started with the store.
+    As(super::CacheOptions),
+    /// By that of another store of the same tables.
+    By(Arc<super::cache::Cache>),
 }
 
 impl std::fmt::Debug for Builder {
@@ -98,6 +112,8 @@ impl Builder {
             statement_mode: StatementMode::default(),
             deadlines: Deadlines::default(),
             root_certificates: None,
+            #[cfg(feature = "cache")]
+            cache: Caching::Not,
         }
     }
 
@@ -158,6 +174,15 @@ impl Builder {
         self
     }
 
+    /// Keeps the rows of views whose tables [tell of their changes](FeatureStore::notify_changes) near, for reads and scores by
+    /// key. A thread of its own listens for changes.
+    #[cfg(feature = "cache")]
+    #[must_use]
+    pub fn cache(mut self, options: super::CacheOptions) -> Self {
+        self.cache = Caching::As(options);
+        self
+    }
+
     /// Makes the pool and its first connection. Dropping the future leaves nothing behind.
     ///
     /// # Errors
@@ -188,7 +213,21 @@ impl Builder {
         let in_flight = self.in_flight.unwrap_or(64 * self.pool);
         let unnamed = self.statement_mode == StatementMode::Unnamed;
         let pool = Pool::new(config, tls, self.pool, in_flight, unnamed, self.deadlines)?;
-        Ok(FeatureStore::new(pool, std::mem::take(&mut self.schema)))
+        #[cfg(feature = "cache")]
+        let cache = match std::mem::take(&mut self.cache) {
+            Caching::Not => None,
+            Caching::By(cache) => Some(cache),
+            Caching::As(options) => Some(Arc::new(super::cache::Cache::start(options, self.clone())?)),
+        };
+        let schema = std::mem::take(&mut self.schema);
+        Ok(FeatureStore {
+            inner: Arc::new(super::Inner {
+                pool,
+                schema,
+                #[cfg(feature = "cache")]
+                cache,
+            }),
+        })
     }
 
     /// Decides on TLS, and makes what verifies the server.

@@ -240,7 +240,9 @@ pub enum ErrorKind {
         what: &'static str,
     },
     /// A model gives another answer to one of its golden rows than when it was registered.
-    #[error("model {name:?}, version {version}, answers its golden row {row} otherwise than when it was registered")]
+    #[error(
+        "model {name:?}, version {version}, answers its golden row {row} otherwise than when it was registered"
+    )]
     SelfTest {
         /// The model.
         name: String,
@@ -290,6 +292,26 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// The same error for another caller who waited for the same answer.
+    #[cfg(feature = "cache")]
+    pub(crate) fn shared(&self) -> Self {
+        match self.kind() {
+            ErrorKind::Deadline { step, after } => ErrorKind::Deadline { step: *step, after: *after },
+            ErrorKind::Overloaded { limit } => ErrorKind::Overloaded { limit: *limit },
+            ErrorKind::CircuitOpen { retry_in } => ErrorKind::CircuitOpen { retry_in: *retry_in },
+            ErrorKind::Database { step, sqlstate, detail } => {
+                ErrorKind::Database { step: *step, sqlstate: sqlstate.clone(), detail: detail.clone() }
+            }
+            ErrorKind::SchemaDrift { view, differences } => {
+                ErrorKind::SchemaDrift { view: view.clone(), differences: differences.clone() }
+            }
+            ErrorKind::Protocol { step, what } => ErrorKind::Protocol { step: *step, what },
+            ErrorKind::Closed => ErrorKind::Closed,
+            _ => ErrorKind::Connection { step: Step::Read, source: None },
+        }
+        .into()
     }
 
     pub(crate) fn config(what: impl Into<String>) -> Self {

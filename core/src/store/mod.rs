@@ -24,6 +24,8 @@
 mod asof;
 pub mod blocking;
 mod breaker;
+#[cfg(feature = "cache")]
+mod cache;
 mod cells;
 mod config;
 mod ddl;
@@ -46,6 +48,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use asof::{AsOf, KnownAt};
+#[cfg(feature = "cache")]
+pub use cache::{CacheCounters, CacheOptions};
 pub use cells::Record;
 pub use config::{Builder, Deadlines, StatementMode};
 pub use ddl::Migration;
@@ -61,10 +65,10 @@ pub use write::{Upserted, WriteOptions, Writer};
 
 pub(crate) use ddl::{identifier, literal};
 pub(crate) use features::event_ts;
-use pool::Pool;
 pub(crate) use listen::Listener;
+use pool::Pool;
 pub(crate) use pool::{Deadline, Lease};
-pub(crate) use read::{EncodedKey, FoundRows};
+pub(crate) use read::{EncodedKey, FoundRows, StoredRow};
 
 /// A store of features in a PostgreSQL schema: a pool of connections and what is done by them. Cheap to clone.
 #[derive(Clone)]
@@ -75,6 +79,8 @@ pub struct FeatureStore {
 struct Inner {
     pool: Pool,
     schema: String,
+    #[cfg(feature = "cache")]
+    cache: Option<Arc<cache::Cache>>,
 }
 
 impl std::fmt::Debug for FeatureStore {
@@ -104,8 +110,15 @@ impl FeatureStore {
         Self::builder(dsn).connect().await
     }
 
-    fn new(pool: Pool, schema: String) -> Self {
-        Self { inner: Arc::new(Inner { pool, schema }) }
+    /// What the store's cache has done; all zero where there is none.
+    #[cfg(feature = "cache")]
+    pub fn cache_counters(&self) -> CacheCounters {
+        self.cache().map(|cache| cache.counters()).unwrap_or_default()
+    }
+
+    #[cfg(feature = "cache")]
+    pub(crate) fn cache(&self) -> Option<&Arc<cache::Cache>> {
+        self.inner.cache.as_ref()
     }
 
     pub(crate) fn pool(&self) -> &Pool {

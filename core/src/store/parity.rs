@@ -87,7 +87,8 @@ impl FeatureStore {
                 Ok::<_, Error>(bytes.map(|bytes| Timestamp::from_wire(i64::from_be_bytes(bytes))))
             };
             parity.checked += 1;
-            let online = moment(keys)?.ok_or_else(|| Error::protocol(Step::Read, "an online row without event"))?;
+            let online =
+                moment(keys)?.ok_or_else(|| Error::protocol(Step::Read, "an online row without event"))?;
             let skew = match moment(keys + 1)? {
                 None => Skew::NoHistory,
                 Some(history) if history != online => Skew::Event { online, history },
@@ -108,7 +109,9 @@ impl FeatureStore {
             if parity.differences.len() < LISTED {
                 let mut key = Vec::with_capacity(keys);
                 for (index, column) in view.keys().iter().enumerate() {
-                    key.push(cell(row, index)?.map_or(Ok(Value::Null), |bytes| wire::decode(column.ty, bytes))?);
+                    key.push(
+                        cell(row, index)?.map_or(Ok(Value::Null), |bytes| wire::decode(column.ty, bytes))?,
+                    );
                 }
                 parity.differences.push(Difference { key: Key(key), skew });
             }

@@ -133,10 +133,7 @@ impl Pool {
     /// A connection that is no part of the pool, for who listens on it.
     pub(crate) async fn apart(
         &self,
-    ) -> Result<
-        (tokio_postgres::Client, tokio_postgres::Connection<Socket, TlsSocket>),
-        Error,
-    > {
+    ) -> Result<(tokio_postgres::Client, tokio_postgres::Connection<Socket, TlsSocket>), Error> {
         let after = self.deadlines.connect;
         match timeout(after, self.config.connect(self.tls.clone())).await {
             Ok(outcome) => outcome.map_err(|error| Error::database(Step::Connect, error)),

@@ -31,6 +31,38 @@ pub struct Reader {
     pub(crate) features: std::sync::Arc<[(String, Type)]>,
     one: std::sync::Arc<Query>,
     many: std::sync::Arc<Query>,
+    /// What the cache needs: the view's fingerprint, and where each feature stands among the view's, from 1.
+    #[cfg(feature = "cache")]
+    fingerprint: std::sync::Arc<str>,
+    #[cfg(feature = "cache")]
+    places: std::sync::Arc<[u32]>,
+}
+
+/// A row of an answer, or of the cache.
+pub(crate) enum StoredRow {
+    Wire(tokio_postgres::Row),
+    #[cfg(feature = "cache")]
+    Kept {
+        kept: std::sync::Arc<super::cache::Kept>,
+        /// Where each feature of the reader stands in the row.
+        places: std::sync::Arc<[u32]>,
+        /// The column of the event time.
+        first: usize,
+    },
+}
+
+impl wire::Cells for StoredRow {
+    fn cell(&self, index: usize) -> Result<Option<&[u8]>, Error> {
+        match self {
+            StoredRow::Wire(row) => row.cell(index),
+            #[cfg(feature = "cache")]
+            StoredRow::Kept { kept, places, first } => Ok(match index.checked_sub(*first) {
+                Some(0) => kept.cell(0),
+                Some(feature) => places.get(feature - 1).and_then(|place| kept.cell(*place as usize)),
+                None => None,
+            }),
+        }
+    }
 }
 
 impl FeatureStore {
@@ -94,9 +126,18 @@ impl Reader {
             parameters: view.keys().iter().map(|key| key.ty.pg_array()).collect(),
             columns: columns_of_many,
         };
+        #[cfg(feature = "cache")]
+        let place = |name: &str| view.features().iter().position(|feature| feature.name == *name);
         Self {
             store: store.clone(),
             view: view.clone(),
+            #[cfg(feature = "cache")]
+            fingerprint: view.fingerprint().into(),
+            #[cfg(feature = "cache")]
+            places: features
+                .iter()
+                .map(|(name, _)| place(name).map_or(0, |place| place as u32 + 1))
+                .collect(),
             features: features.into(),
             one: one.into(),
             many: many.into(),
@@ -193,11 +234,7 @@ impl Reader {
     }
 
     /// Feature `index` of a row of [`row`](Self::row), as a cell of a model's row.
-    pub(crate) fn feature_cell<'r>(
-        &self,
-        row: &'r tokio_postgres::Row,
-        index: usize,
-    ) -> Result<Cell<'r>, Error> {
+    pub(crate) fn feature_cell<'r>(&self, row: &'r StoredRow, index: usize) -> Result<Cell<'r>, Error> {
         match wire::cell(row, index + 1)? {
             Some(bytes) => wire::as_cell(self.features[index].1, bytes),
             None => Ok(Cell::Missing),
@@ -205,11 +242,37 @@ impl Reader {
     }
 
     /// The row of one key: its event time, then the features.
-    pub(crate) async fn row(&self, key: &Key) -> Result<Option<tokio_postgres::Row>, Error> {
+    pub(crate) async fn row(&self, key: &Key) -> Result<Option<StoredRow>, Error> {
         let key = EncodedKey::new(&self.view, key)?;
+        #[cfg(feature = "cache")]
+        if let Some(cache) = self.store.cache() {
+            match cache.row(self, &key).await {
+                Ok(row) => return Ok(row),
+                Err(Some(error)) => return Err(error),
+                // The cache may not be asked now.
+                Err(None) => {}
+            }
+        }
+        Ok(self.fetch_one(&key).await?.map(StoredRow::Wire))
+    }
+
+    /// The row of one key from the server.
+    pub(crate) async fn fetch_one(&self, key: &EncodedKey) -> Result<Option<tokio_postgres::Row>, Error> {
         let fields: Vec<_> = key.fields().map(|field| Encoded(Some(field))).collect();
         let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).collect();
         Ok(self.store.pool().read(&self.one, &parameters).await?.into_iter().next())
+    }
+
+    /// The view's fingerprint.
+    #[cfg(feature = "cache")]
+    pub(crate) fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Where each feature stands among the view's, from 1.
+    #[cfg(feature = "cache")]
+    pub(crate) fn places(&self) -> &std::sync::Arc<[u32]> {
+        &self.places
     }
 
     /// The row of each key: the key's columns, its event time, then the features.
@@ -226,10 +289,42 @@ impl Reader {
             }
             place_of_key.push(place);
         }
+        let found = self.found(&distinct).await?;
         let mut row_of_place = vec![None; distinct.len()];
         let mut rows = Vec::with_capacity(distinct.len());
+        for (place, row) in found.into_iter().enumerate() {
+            if let Some(row) = row {
+                row_of_place[place] = Some(rows.len());
+                rows.push(row);
+            }
+        }
+        let row_of_key = place_of_key.into_iter().map(|place| row_of_place[place]).collect();
+        Ok(FoundRows { rows, row_of_key, first: self.view.keys().len() })
+    }
+
+    /// The row of each of some distinct keys.
+    async fn found(&self, keys: &[EncodedKey]) -> Result<Vec<Option<StoredRow>>, Error> {
+        #[cfg(feature = "cache")]
+        if let Some(cache) = self.store.cache() {
+            match cache.rows(self, keys).await {
+                Ok(rows) => return Ok(rows),
+                Err(Some(error)) => return Err(error),
+                // The cache may not be asked now.
+                Err(None) => {}
+            }
+        }
+        Ok(self.fetch_many(keys).await?.into_iter().map(|row| row.map(StoredRow::Wire)).collect())
+    }
+
+    /// The row of each of some distinct keys from the server.
+    pub(crate) async fn fetch_many(
+        &self,
+        keys: &[EncodedKey],
+    ) -> Result<Vec<Option<tokio_postgres::Row>>, Error> {
+        let places: HashMap<&[u8], usize> = keys.iter().map(|key| &*key.0).zip(0..).collect();
+        let mut found: Vec<_> = keys.iter().map(|_| None).collect();
         let mut scratch = Vec::new();
-        for some in distinct.chunks(KEYS_A_STATEMENT) {
+        for some in keys.chunks(KEYS_A_STATEMENT) {
             let lists = key_lists(&self.view, some);
             let lists: Vec<_> = lists.iter().map(|list| Encoded(Some(list))).collect();
             let parameters: Vec<_> = lists.iter().map(|list| list as &(dyn ToSql + Sync)).collect();
@@ -239,13 +334,11 @@ impl Reader {
                     EncodedKey::push_field(&mut scratch, wire::cell(&row, index)?.unwrap_or_default());
                 }
                 if let Some(&place) = places.get(scratch.as_slice()) {
-                    row_of_place[place] = Some(rows.len());
-                    rows.push(row);
+                    found[place] = Some(row);
                 }
             }
         }
-        let row_of_key = place_of_key.into_iter().map(|place| row_of_place[place]).collect();
-        Ok(FoundRows { rows, row_of_key, first: self.view.keys().len() })
+        Ok(found)
     }
 }
 
@@ -279,7 +372,7 @@ pub(crate) fn key_lists(view: &View, keys: &[EncodedKey]) -> Vec<BytesMut> {
 
 /// The rows of an answer, in the order of the keys.
 pub(crate) struct FoundRows {
-    pub(crate) rows: Vec<tokio_postgres::Row>,
+    pub(crate) rows: Vec<StoredRow>,
     pub(crate) row_of_key: Vec<Option<usize>>,
     /// The column of the event time; the features follow.
     pub(crate) first: usize,
@@ -291,7 +384,7 @@ impl FoundRows {
         self.iter().map(|row| row.map(|row| features::event_ts(row, self.first)).transpose()).collect()
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Option<&tokio_postgres::Row>> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Option<&StoredRow>> {
         self.row_of_key.iter().map(|row| row.map(|row| &self.rows[row]))
     }
 }
@@ -326,6 +419,17 @@ impl EncodedKey {
             wire::encode_field(value, column.ty, &mut bytes).map_err(|mismatch| refuse(mismatch.found))?;
         }
         Ok(Self(bytes.as_ref().into()))
+    }
+
+    /// From the wire's form, as the cache names keys.
+    #[cfg(feature = "cache")]
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+
+    #[cfg(feature = "cache")]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     fn push_field(key: &mut Vec<u8>, field: &[u8]) {

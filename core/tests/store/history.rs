@@ -6,7 +6,8 @@ use std::time::Duration;
 use cenote::Batch;
 use cenote::input::Values;
 use cenote::store::{
-    ErrorKind, FeatureSet, History, Key, KnownAt, Record, Skew, Status, Timestamp, Type, Value, View, WriteOptions,
+    ErrorKind, FeatureSet, History, Key, KnownAt, Record, Skew, Status, Timestamp, Type, Value, View,
+    WriteOptions,
 };
 
 use crate::server;

@@ -108,13 +108,14 @@ async fn what_a_version_was_registered_with_stays_with_it() {
     let registry = store.registry();
     registry.apply().await.unwrap();
     let mojo = fixture("demo/model.zip");
-    let with = |auc| Registration::new().metric("auc", auc).metric("logloss", 0.1 + 0.2).tag("team", "delays");
+    let with =
+        |auc| Registration::new().metric("auc", auc).metric("logloss", 0.1 + 0.2).tag("team", "delays");
     let first = registry.register_with("late", &mojo, &with(0.75)).await.unwrap();
     assert_eq!(first.metrics["logloss"].to_bits(), (0.1f64 + 0.2).to_bits());
     assert_eq!(first.tags["team"], "delays");
     assert_eq!((first.inputs[0].as_str(), first.input_types[0].as_str()), ("carrier", "categorical"));
     assert_eq!((first.inputs[3].as_str(), first.input_types[3].as_str()), ("distance", "numeric"));
-    assert_eq!(first.outputs, ["predict", "N", "Y"]);
+    assert_eq!(first.outputs, ["predict", "No", "Yes"]);
     assert_eq!(registry.register_with("late", &mojo, &with(0.75)).await.unwrap(), first);
     assert_eq!(registry.register("late", &mojo).await.unwrap(), first);
     let other = registry.register_with("late", &mojo, &with(0.76)).await.unwrap_err();
@@ -158,10 +159,11 @@ async fn only_what_a_trusted_key_signed_is_loaded() {
     registry.register("late", &variant(1)).await.unwrap();
     let strict = registry.clone().trusting([key.public_key()]);
     strict.load(&reference("late:1")).await.unwrap();
-    let what = async |registry: &Registry, text| match registry.load(&reference(text)).await.unwrap_err().kind() {
-        ErrorKind::Signature { what, .. } => *what,
-        other => panic!("{other}"),
-    };
+    let what =
+        async |registry: &Registry, text| match registry.load(&reference(text)).await.unwrap_err().kind() {
+            ErrorKind::Signature { what, .. } => *what,
+            other => panic!("{other}"),
+        };
     assert_eq!(what(&strict, "late:2").await, "is not signed");
     let others = registry.clone().trusting([other.public_key()]);
     assert_eq!(what(&others, "late:1").await, "is signed by a key that is not trusted");
@@ -187,7 +189,9 @@ async fn golden_rows_must_be_answered_alike_for_ever() {
     let with = Registration::new()
         .golden_row(&Row::new().with("carrier", "UA").with("distance", 1372i64).with("temp", 60.08))
         .unwrap()
-        .golden_json(r#"[{"carrier": "never seen", "distance": 4963, "wind_gust": null}, {"distance": "text"}]"#)
+        .golden_json(
+            r#"[{"carrier": "never seen", "distance": 4963, "wind_gust": null}, {"distance": "text"}]"#,
+        )
         .unwrap();
     let version = registry.register_with("late", &fixture("demo/model.zip"), &with).await.unwrap();
     assert_eq!(version.golden_rows, 3);

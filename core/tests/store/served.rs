@@ -42,7 +42,8 @@ async fn setup(store: &FeatureStore) -> Registry {
     store.writer(&view).upsert(&rows).await.unwrap();
     let registry = store.registry();
     registry.apply().await.unwrap();
-    let golden = || Registration::new().golden_row(&Row::new().with("carrier", "UA").with("hour", 8i64)).unwrap();
+    let golden =
+        || Registration::new().golden_row(&Row::new().with("carrier", "UA").with("hour", 8i64)).unwrap();
     for number in 0..3 {
         let mojo = if number == 0 { fixture("demo/model.zip") } else { variant(number) };
         registry.register_with("late", &mojo, &golden()).await.unwrap();
@@ -52,7 +53,8 @@ async fn setup(store: &FeatureStore) -> Registry {
 }
 
 async fn serve(store: &FeatureStore, registry: &Registry) -> Served {
-    let served = store.serve(registry, &reference("late@production"), &view(), |plan| plan.absent(ABSENT)).await;
+    let served =
+        store.serve(registry, &reference("late@production"), &view(), |plan| plan.absent(ABSENT)).await;
     served.unwrap()
 }
 
@@ -77,7 +79,8 @@ async fn until(mut condition: impl FnMut() -> bool) {
 
 /// What a model alone says of a flight.
 fn alone(model: &Model, flight: i64) -> Vec<f64> {
-    let row = Row::new().with("carrier", "UA").with("distance", 100.0 * flight as f64).with("hour", flight % 24);
+    let row =
+        Row::new().with("carrier", "UA").with("distance", 100.0 * flight as f64).with("hour", flight % 24);
     let columns = model.predict_row(&row).unwrap().columns;
     let numbers = columns.iter().filter_map(|column| match &column.values {
         OutputValues::Number(values) => Some(values[0]),
@@ -91,8 +94,10 @@ async fn an_alias_that_moves_swaps_the_model_between_two_scores() {
     let store = server::builder().connect().await.unwrap();
     let registry = setup(&store).await;
     let served = serve(&store, &registry).await;
-    let models: Vec<_> =
-        [fixture("demo/model.zip"), variant(1), variant(2)].iter().map(|mojo| Model::from_bytes(mojo).unwrap()).collect();
+    let models: Vec<_> = [fixture("demo/model.zip"), variant(1), variant(2)]
+        .iter()
+        .map(|mojo| Model::from_bytes(mojo).unwrap())
+        .collect();
     let (scoring, right) = (served.clone(), models.clone());
     let callers = tokio::spawn(async move {
         let (mut scored, mut versions) = (0u32, std::collections::BTreeSet::new());
@@ -151,13 +156,14 @@ async fn a_model_that_fails_its_golden_rows_is_not_put_to_work() {
 async fn a_model_that_does_not_fit_the_view_is_not_put_to_work() {
     let store = server::builder().connect().await.unwrap();
     let registry = setup(&store).await;
-    let other = registry.register("late", &fixture("zoo/gbm_bernoulli/model.zip")).await.unwrap();
+    let other = registry.register("late", &fixture("zoo/gbm_multinomial_iris/model.zip")).await.unwrap();
     let served = serve(&store, &registry).await;
     until(|| served.state().listening).await;
     registry.promote("late", "production", other.version).await.unwrap();
     until(|| served.state().refused.is_some()).await;
     assert_eq!(served.score(3i64).await.unwrap().version().unwrap().version, 1);
-    let first = store.serve(&registry, &reference("late@production"), &view(), |plan| plan.absent(ABSENT)).await;
+    let first =
+        store.serve(&registry, &reference("late@production"), &view(), |plan| plan.absent(ABSENT)).await;
     assert!(matches!(first.err().unwrap().kind(), ErrorKind::Bind { .. }), "nothing answered before");
     let fixed = store.serve(&registry, &reference("late:1"), &view(), |plan| plan).await;
     assert!(matches!(fixed.err().unwrap().kind(), ErrorKind::Config { .. }), "a version does not move");

@@ -55,10 +55,13 @@ impl FeatureStore {
         if tokio::runtime::Handle::try_current().is_ok() {
             return Err(ErrorKind::InsideRuntime.into());
         }
-        let (reference, view, settings) = (reference.parse()?, view.clone(), Arc::new(settings) as Arc<Settings>);
+        let (reference, view, settings) =
+            (reference.parse()?, view.clone(), Arc::new(settings) as Arc<Settings>);
         let kept = keep(self, &reference, trusted.clone(), &view, &settings)?;
         let kept = RwLock::new(kept);
-        Ok(Served { inner: Arc::new(Inner { store: self.clone(), reference, trusted, view, settings, kept }) })
+        Ok(Served {
+            inner: Arc::new(Inner { store: self.clone(), reference, trusted, view, settings, kept }),
+        })
     }
 }
 
@@ -83,10 +86,7 @@ fn keep(
         runtime.block_on(async move {
             let served = async {
                 let store = builder.lazy()?;
-                let mut registry = store.registry();
-                if let Some(keys) = trusted {
-                    registry = registry.trusting(keys);
-                }
+                let registry = super::registry(&store, trusted);
                 store.serve(&registry, &reference, &view, move |plan| settings(plan)).await
             };
             // A caller that has gone ends the thread as well.
