@@ -23,6 +23,7 @@ use crate::input::{Batch, Cell, Row, Values};
 use crate::model::{BoundRow, Model, PredictOptions};
 use crate::predictions::{OutputColumn, OutputValues, Predictions};
 use crate::registry::ModelVersion;
+use crate::store::telemetry::{Timed, timed};
 use crate::store::{
     Error, ErrorKind, FeatureSet, FeatureStore, FoundRows, Key, Reader, Status, StoredRow, Timestamp, Type,
     Value, View,
@@ -358,8 +359,11 @@ impl ScorePlan {
     /// As [`score`](Self::score), or if the request lacks an input.
     pub async fn score_with(&self, key: impl Into<Key>, request: &Row<'_>) -> Result<Score, Error> {
         let key = key.into();
-        let row = self.reader.row(&key).await?;
-        self.score_row(&key, row.as_ref(), request)
+        let score = async {
+            let row = self.reader.row(&key).await?;
+            self.score_row(&key, row.as_ref(), request)
+        };
+        timed(Timed::Score, score).await
     }
 
     /// Scores the row of `key` that the reader found.
@@ -373,6 +377,7 @@ impl ScorePlan {
         };
         let tally = &self.inner.tally;
         tally.key(status);
+        metrics::counter!("cenote_scored_keys_total", "status" => status.name()).increment(1);
         let usable = self.usable(0, status)?;
         let mut failed = None;
         let cells = self.inner.inputs.iter().enumerate().map(|(place, input)| {
@@ -451,6 +456,10 @@ impl ScorePlan {
                 usable.push(false);
             }
             status.push(known);
+        }
+        for name in ["fresh", "stale", "missing"] {
+            let count = status.iter().enumerate().filter(|(row, status)| mine(*row) && status.name() == name);
+            metrics::counter!("cenote_scored_keys_total", "status" => name).increment(count.count() as u64);
         }
         let features = self.reader.feature_set(found, status, |row| usable[row])?;
         for (place, input) in self.inner.inputs.iter().enumerate() {

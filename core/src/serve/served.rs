@@ -13,6 +13,7 @@ use crate::model::Model;
 use crate::predictions::{OutputValues, Predictions};
 use crate::registry::{Canary, ModelRef, ModelVersion, Registry, Route, Routed, Watch, WatchState};
 use crate::serve::Counters;
+use crate::store::telemetry::{Timed, timed};
 use crate::store::{EncodedKey, Error, ErrorKind, FeatureStore, Key, Reader, View};
 
 /// An alias of the registry at work on a view. Cheap to clone; with the last clone the watching ends.
@@ -222,6 +223,10 @@ impl Deployment {
     }
 
     async fn score(&self, reader: &Reader, key: Key, request: &Row<'_>) -> Result<Score, Error> {
+        timed(Timed::Score, self.score_untimed(reader, key, request)).await
+    }
+
+    async fn score_untimed(&self, reader: &Reader, key: Key, request: &Row<'_>) -> Result<Score, Error> {
         let row = reader.row(&key).await?;
         let (plan, _) = self.plan(&key)?;
         let score = plan.score_row(&key, row.as_ref(), request)?;

@@ -39,6 +39,8 @@ mod numeric;
 mod parity;
 mod pool;
 mod read;
+mod replicas;
+pub(crate) mod telemetry;
 mod value;
 mod view;
 pub(crate) mod wire;
@@ -46,6 +48,8 @@ mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio_postgres::types::ToSql;
 
 pub use asof::{AsOf, KnownAt};
 #[cfg(feature = "cache")]
@@ -59,6 +63,7 @@ pub use features::{FeatureColumn, FeatureSet, FeatureValues, Features, Status};
 pub use history::Maintained;
 pub use parity::{Difference, Parity, Skew};
 pub use read::Reader;
+pub use replicas::ReplicaState;
 pub use value::{Date, Item, Key, Timestamp, Type, Value};
 pub use view::{Feature, History, KeyColumn, View, ViewBuilder};
 pub use write::{Upserted, WriteOptions, Writer};
@@ -78,6 +83,7 @@ pub struct FeatureStore {
 
 struct Inner {
     pool: Pool,
+    replicas: replicas::Replicas,
     schema: String,
     #[cfg(feature = "cache")]
     cache: Option<Arc<cache::Cache>>,
@@ -140,7 +146,26 @@ impl FeatureStore {
     /// Dropping the future is safe.
     pub async fn close(&self) {
         self.pool().close();
+        self.inner.replicas.pools().for_each(Pool::close);
         self.pool().settle(Duration::from_secs(1)).await;
+    }
+
+    /// How the replicas fare, in the order in which they were named.
+    pub fn replicas(&self) -> Vec<ReplicaState> {
+        self.inner.replicas.states()
+    }
+
+    /// Reads by a replica that is not too far behind, or else by the primary.
+    async fn read_near(
+        &self,
+        query: &pool::Query,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<tokio_postgres::Row>, Error> {
+        let read = async |pool: &Pool| pool.read(query, parameters).await;
+        match self.inner.replicas.read(self.pool(), read).await {
+            Some(rows) => Ok(rows),
+            None => self.pool().read(query, parameters).await,
+        }
     }
 
     /// The view's online table, quoted, with its schema.

@@ -23,6 +23,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::breaker::{Breaker, InFlight, Place};
 use super::config::Deadlines;
 use super::error::{Error, ErrorKind, Step};
+use super::telemetry::{Timed, timed};
 
 /// How long a request to cancel may take before the connection is closed without.
 const CANCEL: Duration = Duration::from_millis(500);
@@ -195,6 +196,10 @@ impl Pool {
     /// # Errors
     /// If too many calls are under way, the server could not be reached of late, or not now, or a step took too long.
     pub(crate) async fn lease(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
+        timed(Timed::Connection, self.lease_untimed(deadline)).await
+    }
+
+    async fn lease_untimed(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
         let place = self.in_flight.enter()?;
         if self.inner.status().available == 0 {
             self.breaker.admit()?;
@@ -247,6 +252,10 @@ impl Pool {
         query: &Query,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
+        timed(Timed::Read, self.read_tries(query, parameters)).await
+    }
+
+    async fn read_tries(&self, query: &Query, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
         let deadline = Deadline::after(self.deadlines.read);
         let mut retries = Retries::new(self);
         loop {

@@ -38,6 +38,16 @@ pub struct Reader {
     places: std::sync::Arc<[u32]>,
 }
 
+/// Who may be asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Server {
+    /// The primary, or a replica that is not too far behind.
+    Any,
+    /// The primary alone: what is kept must not be older than the last change that was heard of.
+    #[cfg(feature = "cache")]
+    Primary,
+}
+
 /// A row of an answer, or of the cache.
 pub(crate) enum StoredRow {
     Wire(tokio_postgres::Row),
@@ -253,14 +263,31 @@ impl Reader {
                 Err(None) => {}
             }
         }
-        Ok(self.fetch_one(&key).await?.map(StoredRow::Wire))
+        Ok(self.fetch_one(&key, Server::Any).await?.map(StoredRow::Wire))
     }
 
-    /// The row of one key from the server.
-    pub(crate) async fn fetch_one(&self, key: &EncodedKey) -> Result<Option<tokio_postgres::Row>, Error> {
+    /// The row of one key from a server.
+    pub(crate) async fn fetch_one(
+        &self,
+        key: &EncodedKey,
+        server: Server,
+    ) -> Result<Option<tokio_postgres::Row>, Error> {
         let fields: Vec<_> = key.fields().map(|field| Encoded(Some(field))).collect();
         let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).collect();
-        Ok(self.store.pool().read(&self.one, &parameters).await?.into_iter().next())
+        Ok(self.ask(&self.one, &parameters, server).await?.into_iter().next())
+    }
+
+    async fn ask(
+        &self,
+        query: &Query,
+        parameters: &[&(dyn ToSql + Sync)],
+        server: Server,
+    ) -> Result<Vec<tokio_postgres::Row>, Error> {
+        match server {
+            Server::Any => self.store.read_near(query, parameters).await,
+            #[cfg(feature = "cache")]
+            Server::Primary => self.store.pool().read(query, parameters).await,
+        }
     }
 
     /// The view's fingerprint.
@@ -313,13 +340,19 @@ impl Reader {
                 Err(None) => {}
             }
         }
-        Ok(self.fetch_many(keys).await?.into_iter().map(|row| row.map(StoredRow::Wire)).collect())
+        Ok(self
+            .fetch_many(keys, Server::Any)
+            .await?
+            .into_iter()
+            .map(|row| row.map(StoredRow::Wire))
+            .collect())
     }
 
-    /// The row of each of some distinct keys from the server.
+    /// The row of each of some distinct keys from a server.
     pub(crate) async fn fetch_many(
         &self,
         keys: &[EncodedKey],
+        server: Server,
     ) -> Result<Vec<Option<tokio_postgres::Row>>, Error> {
         let places: HashMap<&[u8], usize> = keys.iter().map(|key| &*key.0).zip(0..).collect();
         let mut found: Vec<_> = keys.iter().map(|_| None).collect();
@@ -328,7 +361,7 @@ impl Reader {
             let lists = key_lists(&self.view, some);
             let lists: Vec<_> = lists.iter().map(|list| Encoded(Some(list))).collect();
             let parameters: Vec<_> = lists.iter().map(|list| list as &(dyn ToSql + Sync)).collect();
-            for row in self.store.pool().read(&self.many, &parameters).await? {
+            for row in self.ask(&self.many, &parameters, server).await? {
                 scratch.clear();
                 for index in 0..self.view.keys().len() {
                     EncodedKey::push_field(&mut scratch, wire::cell(&row, index)?.unwrap_or_default());

@@ -11,6 +11,7 @@ mod proxy;
 #[cfg(feature = "redis")]
 mod redis;
 mod registry;
+mod replicas;
 mod serve;
 mod served;
 mod server;

@@ -349,6 +349,9 @@ class FeatureStore:
         read_timeout: float | None = None,
         write_timeout: float | None = None,
         root_certificates: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
+        cache_ttl: float | None = None,
+        cache_redis: str | None = None,
     ) -> FeatureStore:
         """Connect to a database.
 
@@ -357,6 +360,10 @@ class FeatureStore:
         :param read_timeout: seconds from a read's call to its answer.
         :param write_timeout: seconds for each statement of a write.
         :param root_certificates: a PEM file of the authorities to trust in place of the machine's own.
+        :param cache_bytes: keep so many bytes of rows in this process, of views that :meth:`notify_changes` was called for;
+            64 MiB if another of the cache's parameters is given.
+        :param cache_ttl: seconds that a row is kept: 60 if not given, never more than the view's ttl.
+        :param cache_redis: keep rows in Redis as well: ``redis://host:port/db``. One that is not there is a miss.
         :raises StoreConnectionError: the server cannot be reached, or refuses.
         """
 
@@ -410,6 +417,7 @@ class FeatureStore:
         on_missing: Literal["na", "error"] = "na",
         on_stale: Literal["na", "use", "error"] = "na",
         unseen_levels: Literal["na", "error"] = "error",
+        version: ModelVersion | None = None,
     ) -> ScorePlan:
         """Bind a model to a view: each input of the model to the feature or key column of its name, proved here and now.
 
@@ -421,6 +429,7 @@ class FeatureStore:
             refused.
         :param unseen_levels: what happens if the view declares levels that the model has not seen: they count as missing, or
             the plan is refused.
+        :param version: which registered version the model is; scores then carry it, and can be recorded.
         :raises SchemaDriftError: inputs do not fit the view; its ``differences`` list each.
         """
 
@@ -473,6 +482,9 @@ class FeatureStore:
     def find_route(self, name: str, alias: str) -> dict[str, Any]:
         """The versions behind an alias: ``version``, ``canary``, ``share`` and ``shadow``."""
 
+    def find_model(self, reference: str) -> ModelVersion:
+        """What the registry knows of ``name``, ``name:version``, ``name@alias`` or ``name#sha256``."""
+
     def set_model_stage(
         self, name: str, version: int, stage: Literal["none", "staging", "production", "archived"]
     ) -> None:
@@ -515,6 +527,41 @@ class FeatureStore:
         :raises StoreError: there is no such model, or its bytes are not those that were registered.
         """
 
+    def apply_decisions(self) -> None:
+        """Make the decision log's table, if it is not there."""
+
+    def record(self, view: View, key: _Key, score: Score) -> str:
+        """Record the decision that a score of a key is, and give its id; when this returns, it is committed.
+
+        :raises InputError: the score does not carry a registered version.
+        """
+
+    def find_decision(self, id: str) -> Decision:
+        """A decision.
+
+        :raises StoreError: there is none of that id.
+        """
+
+    def replay(self, id: str) -> Replay:
+        """Make a decision again: the model of its digest, verified, on the very row that it saw."""
+
+    def parity(self, view: View, *, sample: int = 1000) -> dict[str, Any]:
+        """Compare the online rows of some keys, chosen at random, with the newest of their history as of now, feature by feature
+        as bits.
+
+        Gives the number of keys ``checked`` and ``differing``, and the first 100 ``differences``: each a ``key`` and ``what``
+        differs: ``no history``, ``event`` (with ``online`` and ``history``) or ``features`` (which ``features`` names).
+
+        :raises InputError: the view keeps no history.
+        """
+
+    def notify_changes(self, view: View) -> None:
+        """Make a view's table tell of its changes, which is what a cache needs to keep its rows: call it once, beforehand."""
+
+    @property
+    def cache_counters(self) -> dict[str, int]:
+        """What the cache has done: ``hits``, ``redis_hits``, ``misses``, ``bypassed``, ``redis_errors`` and ``invalidated``."""
+
     def close(self) -> None:
         """Close the store for all that share it: new calls are refused."""
 
@@ -532,6 +579,9 @@ class ScorePlan:
     @property
     def view(self) -> View:
         """The view that it is bound to."""
+
+    def explain(self) -> Explanation:
+        """Say what the plan will do, with a warning where a key's row is not found by an index."""
 
     @property
     def counters(self) -> dict[str, Any]:
@@ -596,6 +646,98 @@ class ServedModel:
 
     def score_many(self, keys: Iterable[_Key], request: Any | None = None) -> Scores:
         """As :meth:`ScorePlan.score_many`, each key by the version that it has."""
+
+@final
+class Explanation:
+    """What a plan will do."""
+
+    @property
+    def sql(self) -> str:
+        """The statement that fetches a key."""
+
+    @property
+    def inputs(self) -> list[tuple[str, str]]:
+        """Each input of the model and where it comes from."""
+
+    @property
+    def unread(self) -> list[str]:
+        """Features of the view that the model does not read, and that are not fetched."""
+
+    @property
+    def query_plan(self) -> str:
+        """How the server would run the statement, as its ``EXPLAIN`` says."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes it slow or may soon; none if all is well."""
+
+@final
+class Decision:
+    """One answer, and all that it was made of."""
+
+    @property
+    def id(self) -> str:
+        """What names it: a UUID."""
+
+    @property
+    def decided_at(self) -> datetime:
+        """When it was made, in UTC."""
+
+    @property
+    def view(self) -> str:
+        """The view that was read."""
+
+    @property
+    def key(self) -> list[Any]:
+        """The key, a value a column: moments as microseconds since 1970, days as days since 1970."""
+
+    @property
+    def model(self) -> str:
+        """The model."""
+
+    @property
+    def version(self) -> int:
+        """Its version."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its bytes, in lower-case hexadecimal."""
+
+    @property
+    def status(self) -> str:
+        """``fresh``, ``stale`` or ``missing``."""
+
+    @property
+    def event_ts(self) -> datetime | None:
+        """When the features held true; ``None`` where there was no row."""
+
+    @property
+    def numbers(self) -> list[float]:
+        """The numbers of the prediction, in the order of H2O's columns."""
+
+@final
+class Replay:
+    """A decision made again."""
+
+    @property
+    def decision(self) -> Decision:
+        """The decision as it was recorded."""
+
+    @property
+    def identical(self) -> bool:
+        """Whether the answer is the same, to the last bit."""
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """What the model saw, by name; ``None`` where it was missing."""
+
+    @property
+    def label(self) -> str | None:
+        """The label now; ``None`` for a regression."""
+
+    @property
+    def numbers(self) -> list[float]:
+        """The numbers now."""
 
 @final
 class WatchState:

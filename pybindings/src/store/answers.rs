@@ -242,6 +242,7 @@ pub(crate) struct Score {
     /// The registered version that answered, where one is known.
     #[pyo3(get)]
     version: Option<i32>,
+    score: serve::Score,
 }
 
 impl Score {
@@ -252,7 +253,13 @@ impl Score {
             event_ts: moment(py, score.event_ts)?,
             prediction: output::one(py, &score.predictions())?.unbind(),
             version: score.version().map(|version| version.version),
+            score,
         })
+    }
+
+    /// The core's score.
+    pub(super) fn score(&self) -> &serve::Score {
+        &self.score
     }
 }
 

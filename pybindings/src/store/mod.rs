@@ -6,6 +6,7 @@
 
 mod answers;
 mod columns;
+mod decisions;
 mod keys;
 mod registry;
 mod served;
@@ -17,12 +18,13 @@ use std::time::Duration;
 
 use cenote::registry::{PublicKey, Registration, Route, SigningKey};
 use cenote::serve::{Counters, OnMissing, OnStale, PlanBuilder, UnseenLevels};
-use cenote::store::{WriteOptions, blocking};
+use cenote::store::{CacheOptions, WriteOptions, blocking};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 pub(crate) use self::answers::{FeatureSet, Features, Score, Scores, Upserted};
+pub(crate) use self::decisions::{Decision, Explanation, Replay};
 pub(crate) use self::registry::ModelVersion;
 pub(crate) use self::served::{ServedModel, WatchState};
 pub(crate) use self::view::View;
@@ -39,6 +41,9 @@ pub(crate) struct FeatureStore {
     store: blocking::FeatureStore,
 }
 
+/// How long Redis may take before a read goes on without.
+const REDIS_TIMEOUT: Duration = Duration::from_millis(50);
+
 /// Seconds to a deadline.
 fn seconds(name: &str, seconds: f64) -> PyResult<Duration> {
     match Duration::try_from_secs_f64(seconds) {
@@ -51,7 +56,8 @@ fn seconds(name: &str, seconds: f64) -> PyResult<Duration> {
 impl FeatureStore {
     /// Connect to a database.
     #[staticmethod]
-    #[pyo3(signature = (dsn, *, schema=None, read_timeout=None, write_timeout=None, root_certificates=None))]
+    #[pyo3(signature = (dsn, *, schema=None, read_timeout=None, write_timeout=None, root_certificates=None, cache_bytes=None, cache_ttl=None, cache_redis=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn connect(
         py: Python<'_>,
         dsn: &str,
@@ -59,6 +65,9 @@ impl FeatureStore {
         read_timeout: Option<f64>,
         write_timeout: Option<f64>,
         root_certificates: Option<PathBuf>,
+        cache_bytes: Option<u64>,
+        cache_ttl: Option<f64>,
+        cache_redis: Option<String>,
     ) -> PyResult<Self> {
         let mut settings = cenote::store::FeatureStore::builder(dsn);
         if let Some(schema) = schema {
@@ -72,6 +81,19 @@ impl FeatureStore {
         }
         if let Some(file) = root_certificates {
             settings = settings.root_certificates(file);
+        }
+        if cache_bytes.is_some() || cache_ttl.is_some() || cache_redis.is_some() {
+            let mut cache = CacheOptions::new();
+            if let Some(bytes) = cache_bytes {
+                cache = cache.bytes(bytes);
+            }
+            if let Some(ttl) = cache_ttl {
+                cache = cache.ttl(seconds("cache_ttl", ttl)?);
+            }
+            if let Some(url) = cache_redis {
+                cache = cache.redis(url, REDIS_TIMEOUT);
+            }
+            settings = settings.cache(cache);
         }
         Ok(Self { store: enter_store(py, || blocking::FeatureStore::new(settings))? })
     }
@@ -166,7 +188,7 @@ impl FeatureStore {
     }
 
     /// Bind a model's inputs to a view's columns.
-    #[pyo3(signature = (model, view, *, columns=None, request=None, absent=None, on_missing="na", on_stale="na", unseen_levels="error"))]
+    #[pyo3(signature = (model, view, *, columns=None, request=None, absent=None, on_missing="na", on_stale="na", unseen_levels="error", version=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn plan(
         &self,
@@ -179,10 +201,16 @@ impl FeatureStore {
         on_missing: &str,
         on_stale: &str,
         unseen_levels: &str,
+        version: Option<&ModelVersion>,
     ) -> PyResult<ScorePlan> {
         let settings = PlanSettings::read(columns, request, absent, on_missing, on_stale, unseen_levels)?;
         let (bound, to) = (model.get().model(), view.get().view());
-        let plan = enter_store(py, || self.store.plan(bound, to, |plan| settings.of(plan)))?;
+        let plan = enter_store(py, || {
+            self.store.plan(bound, to, |plan| match version {
+                Some(version) => settings.of(plan).version(version.share()),
+                None => settings.of(plan),
+            })
+        })?;
         Ok(ScorePlan { plan, model: model.clone().unbind(), view: view.clone().unbind() })
     }
 
@@ -260,6 +288,11 @@ impl FeatureStore {
         registry::route(py, &enter_store(py, || self.store.find_route(name, alias))?)
     }
 
+    /// What the registry knows of a model.
+    fn find_model(&self, py: Python<'_>, reference: &str) -> PyResult<ModelVersion> {
+        enter_store(py, || self.store.find_model(reference)).map(ModelVersion::new)
+    }
+
     /// Say where a version is in its life.
     fn set_model_stage(&self, py: Python<'_>, name: &str, version: i32, stage: &str) -> PyResult<()> {
         enter_store(py, || self.store.set_model_stage(name, version, stage.parse()?))
@@ -312,6 +345,54 @@ impl FeatureStore {
     fn load_model(&self, py: Python<'_>, reference: &str) -> PyResult<Model> {
         let (_, bytes) = enter_store(py, || self.store.fetch_model(reference))?;
         Model::from_bytes(PyBytes::new(py, &bytes))
+    }
+
+    /// Make the decision log's table, if it is not there.
+    fn apply_decisions(&self, py: Python<'_>) -> PyResult<()> {
+        enter_store(py, || self.store.apply_decisions())
+    }
+
+    /// Record the decision that a score of a key is.
+    fn record(&self, view: &View, key: &Bound<'_, PyAny>, score: &Score) -> PyResult<String> {
+        let py = key.py();
+        let key = view.key(key)?;
+        let id = enter_store(py, || self.store.record(view.view(), key, score.score()))?;
+        Ok(id.to_string())
+    }
+
+    /// A decision.
+    fn find_decision(&self, py: Python<'_>, id: &str) -> PyResult<Decision> {
+        enter_store(py, || self.store.find_decision(id.parse()?)).map(Decision::new)
+    }
+
+    /// Make a decision again.
+    fn replay(&self, py: Python<'_>, id: &str) -> PyResult<Replay> {
+        enter_store(py, || self.store.replay(id.parse()?)).map(Replay::new)
+    }
+
+    /// Compare online rows with the newest of their history.
+    #[pyo3(signature = (view, *, sample=1000))]
+    fn parity<'py>(&self, py: Python<'py>, view: &View, sample: u32) -> PyResult<Bound<'py, PyDict>> {
+        decisions::parity(py, &enter_store(py, || self.store.parity(view.view(), sample))?)
+    }
+
+    /// Make a view's table tell of its changes, which a cache needs.
+    fn notify_changes(&self, py: Python<'_>, view: &View) -> PyResult<()> {
+        enter_store(py, || self.store.notify_changes(view.view()))
+    }
+
+    /// What the cache has done.
+    #[getter]
+    fn cache_counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = self.store.cache_counters();
+        let answer = PyDict::new(py);
+        answer.set_item("hits", counters.hits)?;
+        answer.set_item("redis_hits", counters.redis_hits)?;
+        answer.set_item("misses", counters.misses)?;
+        answer.set_item("bypassed", counters.bypassed)?;
+        answer.set_item("redis_errors", counters.redis_errors)?;
+        answer.set_item("invalidated", counters.invalidated)?;
+        Ok(answer)
     }
 
     /// Close the store for all that share it.
@@ -453,6 +534,11 @@ impl ScorePlan {
     #[getter]
     fn view(&self, py: Python<'_>) -> Py<View> {
         self.view.clone_ref(py)
+    }
+
+    /// Say what the plan will do.
+    fn explain(&self, py: Python<'_>) -> PyResult<Explanation> {
+        enter_store(py, || self.plan.explain()).map(Explanation::new)
     }
 
     /// What the plan has seen.

@@ -22,6 +22,10 @@ impl ModelVersion {
         Self { version: Arc::new(version) }
     }
 
+    pub(super) fn share(&self) -> Arc<registry::ModelVersion> {
+        Arc::clone(&self.version)
+    }
+
     pub(super) fn shared(version: Arc<registry::ModelVersion>) -> Self {
         Self { version }
     }

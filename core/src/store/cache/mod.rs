@@ -27,7 +27,7 @@ use super::Builder;
 use super::FeatureStore;
 use super::error::{Error, ErrorKind};
 use super::listen::Listener;
-use super::read::{EncodedKey, Reader, StoredRow};
+use super::read::{EncodedKey, Reader, Server, StoredRow};
 use super::view::View;
 
 /// How long to wait before a listening connection is made again: doubled at each failure, at most the second.
@@ -263,7 +263,7 @@ impl Cache {
         // Many at once are not fetched for one another: one statement fetches all that this call lacks.
         let wanted: Vec<_> = missed.iter().map(|place| keys[*place].clone()).collect();
         let full = slot.reader.on(&reader.store);
-        let fetched = full.fetch_many(&wanted).await?;
+        let fetched = full.fetch_many(&wanted, Server::Primary).await?;
         self.shared.tally.misses.fetch_add(wanted.len() as u64, Ordering::Relaxed);
         for ((place, key), row) in missed.into_iter().zip(wanted).zip(fetched) {
             let kept = Arc::new(self.shared.keep(&slot, row.as_ref(), first)?);
@@ -364,7 +364,7 @@ impl Shared {
         }
         self.tally.misses.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("cenote_cache_misses_total").increment(1);
-        let row = slot.reader.on(&reader.store).fetch_one(key).await?;
+        let row = slot.reader.on(&reader.store).fetch_one(key, Server::Primary).await?;
         let kept = self.keep(slot, row.as_ref(), 0)?;
         #[cfg(feature = "redis")]
         if let (Some(redis), redis::Found::Miss(Some(lease))) = (&self.redis, found) {
