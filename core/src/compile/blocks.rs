@@ -12,8 +12,8 @@ use cenote_mojo::algo::{Node, Split, Tree};
 use super::codes::{Asks, Sources, Unfit};
 use crate::kernels::{Isa, RowData};
 use crate::layout::{
-    Ask, BitRows, ColumnLines, GROUP, Heap, Line, MAX_BYTE, MAX_DEPTH, MAX_LINES, MaskForest, RowForest, TILES,
-    mask_forest,
+    Ask, BitRows, ColumnLines, GROUP, Heap, Line, MAX_BYTE, MAX_DEPTH, MAX_LINES, MaskForest, RowForest,
+    TILES, mask_forest,
 };
 
 /// The most bounds of a byte column: rank 0, these, and one more for missing values.
@@ -83,8 +83,7 @@ impl GroupData {
         let groups = self.lines.chunks_exact_mut(block.forest.lines());
         for (group, lines) in groups.enumerate().take(rows.div_ceil(GROUP)) {
             let rows = GROUP.min(rows - group * GROUP);
-            let codes =
-                |source: u16| &codes[usize::from(source) * stride + from + group * GROUP..][..rows];
+            let codes = |source: u16| &codes[usize::from(source) * stride + from + group * GROUP..][..rows];
             block.forest.constant_lines(lines);
             for (column, made) in block.columns.iter().zip(block.forest.columns()) {
                 isa.look_up(codes(column.source), &column.table, &mut bytes);
@@ -260,7 +259,12 @@ impl<'a> Plan<'a> {
         let mut planes = 0;
         let mut sets = Vec::new();
         for (source, tests) in &self.sets {
-            sets.push((*source, planes, BitRows::new(sources.list()[usize::from(*source)].missing() + 1, *tests), 0));
+            sets.push((
+                *source,
+                planes,
+                BitRows::new(sources.list()[usize::from(*source)].missing() + 1, *tests),
+                0,
+            ));
             planes += tests;
         }
         let mut heaps = Vec::with_capacity(self.trees.len());

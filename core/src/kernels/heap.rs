@@ -215,7 +215,9 @@ fn opaque(word: u64) -> u64 {
     {
         let mut word = word;
         // SAFETY: no instruction.
-        unsafe { std::arch::asm!("/* {0} */", inout(reg) word, options(pure, nomem, nostack, preserves_flags)) };
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) word, options(pure, nomem, nostack, preserves_flags))
+        };
         word
     }
     #[cfg(not(target_arch = "x86_64"))]

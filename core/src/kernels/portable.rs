@@ -48,7 +48,9 @@ pub(super) fn column_lines(made: &ColumnLines, bytes: &[Line; TILES], tiles: usi
 /// Bit `r` of byte `b` is bit `b` of row `r`.
 fn transpose8(rows: [u8; 8]) -> [u8; 8] {
     let mut x = u64::from_le_bytes(rows);
-    for (shift, mask) in [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0x0000_0000_f0f0_f0f0)] {
+    for (shift, mask) in
+        [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0x0000_0000_f0f0_f0f0)]
+    {
         let swapped = (x ^ x >> shift) & mask;
         x ^= swapped ^ swapped << shift;
     }

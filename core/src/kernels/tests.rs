@@ -126,14 +126,17 @@ fn heaps(numbers: &mut Numbers, tops: &[Option<u8>], planes: usize, depths: &[us
         let mut asks = Vec::new();
         for slot in 0..(1u16 << depth) - 1 {
             let column = numbers.below(tops.len());
-            asks.push((slot, match (numbers.below(9), tops[column]) {
-                (0, _) => continue,
-                (1, _) => Ask::Plane { plane: numbers.below(planes) as u32 },
-                (_, None) => Ask::Set { column: column as u16, bits: numbers.next() },
-                (_, Some(top)) => {
-                    Ask::From { column: column as u16, bound: numbers.below(top.into()) as u8 + 1 }
-                }
-            }));
+            asks.push((
+                slot,
+                match (numbers.below(9), tops[column]) {
+                    (0, _) => continue,
+                    (1, _) => Ask::Plane { plane: numbers.below(planes) as u32 },
+                    (_, None) => Ask::Set { column: column as u16, bits: numbers.next() },
+                    (_, Some(top)) => {
+                        Ask::From { column: column as u16, bound: numbers.below(top.into()) as u8 + 1 }
+                    }
+                },
+            ));
         }
         let mut leaves: Vec<f32> = (0..1 << depth).map(|_| numbers.next() as i32 as f32 / 1e9).collect();
         if *depth == 4 {
@@ -182,11 +185,12 @@ fn lines(isa: Isa, forest: &MaskForest, rows: &[RowData]) -> Vec<Line> {
 fn walk(heap: &Heap, row: &RowData) -> f32 {
     let mut slot = 0;
     for _ in 0..heap.depth {
-        let right = heap.asks.iter().find(|(at, _)| usize::from(*at) == slot).is_some_and(|(_, ask)| match *ask {
-            Ask::From { column, bound } => row.bytes[usize::from(column)] >= bound,
-            Ask::Set { column, bits } => bits >> row.bytes[usize::from(column)] & 1 == 1,
-            Ask::Plane { plane } => row.answers[plane as usize / 64] >> (plane % 64) & 1 == 1,
-        });
+        let right =
+            heap.asks.iter().find(|(at, _)| usize::from(*at) == slot).is_some_and(|(_, ask)| match *ask {
+                Ask::From { column, bound } => row.bytes[usize::from(column)] >= bound,
+                Ask::Set { column, bits } => bits >> row.bytes[usize::from(column)] & 1 == 1,
+                Ask::Plane { plane } => row.answers[plane as usize / 64] >> (plane % 64) & 1 == 1,
+            });
         slot = 2 * slot + 1 + usize::from(right);
     }
     heap.leaves[slot + 1 - (1 << heap.depth)]

@@ -46,7 +46,9 @@ pub(in crate::kernels) fn column_lines(
     for half in 0..tiles.div_ceil(TILES / 2) {
         // SAFETY: half a line, and the column's lines.
         unsafe {
-            let bits = std::array::from_fn(|bit| _mm256_load_si256(bits.as_ptr().add(bit).cast::<__m256i>().add(half)));
+            let bits = std::array::from_fn(|bit| {
+                _mm256_load_si256(bits.as_ptr().add(bit).cast::<__m256i>().add(half))
+            });
             heap::digit_lines(bits, made, lines.as_mut_ptr().cast::<u64>().add(half * 4));
         }
     }

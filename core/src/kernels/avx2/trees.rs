@@ -60,12 +60,12 @@ pub(in crate::kernels) fn add_trees(
     for tree in &forest.trees()[trees] {
         indices(forest, tree, lines, rows, scratch);
         let tables = &forest.leaves()[tree.table as usize..][..1 << tree.depth.saturating_sub(6)];
-        for (first, sums) in sums.0[..rows.next_multiple_of(8)].as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        for (first, sums) in sums.0[..rows.next_multiple_of(8)].as_chunks_mut::<8>().0.iter_mut().enumerate()
+        {
             // SAFETY: eight indices; each is a leaf of the tree; eight sums.
             unsafe {
                 let index = _mm_loadu_si128(scratch.index.as_ptr().add(first * 8).cast());
-                let values =
-                    _mm256_i32gather_ps::<4>(tables.as_ptr().cast(), _mm256_cvtepu16_epi32(index));
+                let values = _mm256_i32gather_ps::<4>(tables.as_ptr().cast(), _mm256_cvtepu16_epi32(index));
                 let low = _mm256_cvtps_pd(_mm256_castps256_ps128(values));
                 let high = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(values));
                 let sums = sums.as_mut_ptr();

@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::lines::transpose_words;
-use crate::kernels::{CHUNK, MaskScratch};
 use crate::kernels::heap::{self, Bits};
+use crate::kernels::{CHUNK, MaskScratch};
 use crate::layout::{Line, MAX_DEPTH, MaskForest, MaskTree, Sums, TILE, TILES};
 
 impl Bits for __m512i {
@@ -122,7 +122,9 @@ fn index_bytes<B: Widen>(
     for (bit, last) in last[..6].iter_mut().enumerate() {
         *last = planes[depth.max(6) - 1 - bit].widen();
     }
-    for (upper, plane) in scratch.uppers[number].iter_mut().zip(planes[..depth.saturating_sub(6)].iter().rev()) {
+    for (upper, plane) in
+        scratch.uppers[number].iter_mut().zip(planes[..depth.saturating_sub(6)].iter().rev())
+    {
         // SAFETY: at most as many words as a line has.
         unsafe { plane.store((&raw mut *upper).cast()) };
     }
