@@ -15,3 +15,4 @@ mod replicas;
 mod serve;
 mod served;
 mod server;
+mod telemetry;

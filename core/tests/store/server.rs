@@ -120,6 +120,7 @@ pub(crate) fn replica() -> Server {
         "$1/pg_basebackup" -D "$2/data" -h 127.0.0.1 -p "$4" -U cenote -R -X stream --checkpoint=fast --no-sync \
             >"$2/backup.log" 2>&1 || { cat "$2/backup.log"; exit 1; }
         "$1/postgres" -D "$2/data" -p "$3" -k "" -h 127.0.0.1 -c fsync=off -c hot_standby=on \
+            -c max_connections=200 -c max_prepared_transactions=10 \
             -c log_min_messages=fatal >"$2/server.log" 2>&1 </dev/null &
         server=$!
         echo started

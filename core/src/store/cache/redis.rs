@@ -114,8 +114,7 @@ impl Tier {
         match timeout(self.inner.timeout * 3, get).await {
             Ok(Ok(Some(found))) => found,
             _ => {
-                tally.redis_errors.fetch_add(1, Ordering::Relaxed);
-                metrics::counter!("cenote_cache_redis_errors_total").increment(1);
+                failed(tally);
                 Found::Miss(None)
             }
         }
@@ -146,7 +145,7 @@ impl Tier {
     }
 
     /// Forgets a key: when this returns its entry is not trusted, and until the stone is gone nobody fills it.
-    pub(super) async fn forget(&self, view: &str, key: &EncodedKey) {
+    pub(super) async fn forget(&self, view: &str, key: &EncodedKey, tally: &Tally) {
         let (_, entry) = names(view, key);
         let inner = Arc::clone(&self.inner);
         let set = self.runtime.spawn(async move {
@@ -156,6 +155,7 @@ impl Tier {
         });
         if !matches!(timeout(self.inner.timeout * 3, set).await, Ok(Ok(Some(())))) {
             // Others may have the entry when Redis is back.
+            failed(tally);
             self.inner.distrust();
         }
     }
@@ -245,6 +245,11 @@ impl Inner {
         tracing::debug!("redis did not answer; it is left alone for a while");
         None
     }
+}
+
+fn failed(tally: &Tally) {
+    tally.redis_errors.fetch_add(1, Ordering::Relaxed);
+    metrics::counter!("cenote_cache_redis_errors_total").increment(1);
 }
 
 /// The name of the mark of everything.
