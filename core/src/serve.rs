@@ -232,7 +232,7 @@ impl PlanBuilder {
 
     /// Binds the inputs to the columns that are fetched; those that are not yet are added.
     fn bind_to(&self, fetched: &mut Vec<String>) -> Result<Plan, Error> {
-        let schema = &self.model.artifact().schema;
+        let schema = self.model.schema();
         let offset = schema.offset_column.iter().map(|name| Column { name: name.clone(), domain: None });
         let offset: Vec<_> = offset.collect();
         let (mut inputs, mut problems) = (Vec::new(), Vec::new());
