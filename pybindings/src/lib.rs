@@ -23,8 +23,9 @@ mod _cenote {
     use crate::store::{AsyncReads, Call, Cancellation, Mailbox};
     #[pymodule_export]
     use crate::store::{
-        Document, Erased, FeatureSet, FeatureStore, Features, FinishedBatch, Loaded, Maintained,
-        Materialized, ModelVersion, Score, ScorePlan, Scores, Stored, Upserted, View,
+        Decision, Document, Erased, Explanation, FeatureSet, FeatureStore, Features, FinishedBatch, Loaded,
+        Maintained, Materialized, ModelVersion, Replay, Score, ScorePlan, Scores, ServedModel, Stored,
+        Upserted, View, WatchState,
     };
     #[pymodule_export]
     use crate::table::ArrowTable;

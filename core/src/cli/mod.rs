@@ -8,6 +8,7 @@ mod csv_out;
 mod inspect;
 mod names;
 mod print;
+mod registry;
 mod score;
 mod sink;
 mod source;
@@ -50,6 +51,9 @@ enum Command {
     /// Features in PostgreSQL: makes tables, loads, reads by key, joins in time, materialises
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Models in PostgreSQL: registers, lists, promotes, verifies and fetches versions
+    #[command(subcommand)]
+    Registry(registry::RegistryCommand),
 }
 
 /// What a file holds.
@@ -107,6 +111,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Print(args) => print::run(args),
         Command::Store(command) => store::run(command),
+        Command::Registry(command) => registry::run(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

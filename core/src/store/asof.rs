@@ -17,7 +17,8 @@ use super::features::{self, FeatureSet, Features, Status};
 use super::history;
 use super::merge::list;
 use super::pool::{Deadline, Lease, Query};
-use super::read::{EncodedKey, FoundRows, Reader};
+use super::read::{EncodedKey, FoundRows, Reader, StoredRow};
+use super::telemetry::{Timed, timed};
 use super::value::{Key, Timestamp, Type};
 use super::view::View;
 use super::wire::{Encoded, Mismatch, begin_array, cell, fixed};
@@ -171,7 +172,7 @@ impl AsOf {
                 EncodedKey::new(view, key)?;
             }
         }
-        self.run(&Entities { view, entities }).await
+        timed(Timed::Join, self.run(&Entities { view, entities })).await
     }
 
     /// As [`join`](Self::join), of a batch with the view's key columns and its event time (`event_ts`, if the view has no other
@@ -182,7 +183,7 @@ impl AsOf {
     /// # Errors
     /// As [`join`](Self::join), or if a column is not there.
     pub async fn join_batch(&self, entities: &Batch<'_>) -> Result<FeatureSet, Error> {
-        self.run(&BatchRows::entities(&self.reader.view, entities, self.parse)?).await
+        timed(Timed::Join, self.run(&BatchRows::entities(&self.reader.view, entities, self.parse)?)).await
     }
 
     async fn run(&self, entities: &impl Rows) -> Result<FeatureSet, Error> {
@@ -259,6 +260,7 @@ impl AsOf {
             let entity = entity.ok_or_else(|| Error::protocol(Step::Read, "a row for no entity"))?;
             row_of_key[*entity] = Some(index);
         }
+        let rows = rows.into_iter().map(StoredRow::Wire).collect();
         Ok(FoundRows { rows, row_of_key, first: 1 })
     }
 

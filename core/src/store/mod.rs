@@ -24,6 +24,8 @@
 mod asof;
 pub mod blocking;
 mod breaker;
+#[cfg(feature = "cache")]
+mod cache;
 mod cells;
 mod config;
 mod ddl;
@@ -32,15 +34,19 @@ mod error;
 mod features;
 mod history;
 mod jobs;
+mod listen;
 mod load;
 mod materialize;
 mod merge;
 mod numeric;
+mod parity;
 mod parse;
 mod pool;
 mod raw;
 mod read;
+mod replicas;
 mod service;
+pub(crate) mod telemetry;
 mod ticker;
 mod typed;
 mod value;
@@ -51,7 +57,11 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_postgres::types::ToSql;
+
 pub use asof::{AsOf, KnownAt};
+#[cfg(feature = "cache")]
+pub use cache::{CacheCounters, CacheOptions};
 pub use cells::Record;
 /// Makes a struct a row of a view: see [`FeatureRow`](trait@FeatureRow).
 pub use cenote_derive::FeatureRow;
@@ -64,8 +74,10 @@ pub use history::Maintained;
 pub use jobs::FinishedBatch;
 pub use load::{Load, Loaded};
 pub use materialize::{MaterializeOptions, Materialized};
+pub use parity::{Difference, Parity, Skew};
 pub use raw::{Document, Raw, Stored};
 pub use read::Reader;
+pub use replicas::ReplicaState;
 pub use service::{FeatureService, ServiceBuilder};
 pub use typed::{FeatureRow, FeatureType, Found, ListItem, TypedAsOf, TypedView};
 pub use value::{Date, Item, Key, Timestamp, Type, Value};
@@ -74,8 +86,10 @@ pub use write::{Upserted, WriteOptions, Writer};
 
 pub(crate) use ddl::{identifier, literal};
 pub(crate) use features::event_ts;
+pub(crate) use listen::Listener;
 use pool::Pool;
 pub(crate) use pool::{Deadline, Lease};
+pub(crate) use read::{EncodedKey, FoundRows, StoredRow};
 
 /// A store of features in a PostgreSQL schema: a pool of connections and what is done by them. Cheap to clone.
 #[derive(Clone)]
@@ -85,7 +99,10 @@ pub struct FeatureStore {
 
 struct Inner {
     pool: Pool,
+    replicas: replicas::Replicas,
     schema: String,
+    #[cfg(feature = "cache")]
+    cache: Option<Arc<cache::Cache>>,
 }
 
 impl std::fmt::Debug for FeatureStore {
@@ -115,8 +132,15 @@ impl FeatureStore {
         Self::builder(dsn).connect().await
     }
 
-    fn new(pool: Pool, schema: String) -> Self {
-        Self { inner: Arc::new(Inner { pool, schema }) }
+    /// What the store's cache has done; all zero where there is none.
+    #[cfg(feature = "cache")]
+    pub fn cache_counters(&self) -> CacheCounters {
+        self.cache().map(|cache| cache.counters()).unwrap_or_default()
+    }
+
+    #[cfg(feature = "cache")]
+    pub(crate) fn cache(&self) -> Option<&Arc<cache::Cache>> {
+        self.inner.cache.as_ref()
     }
 
     pub(crate) fn pool(&self) -> &Pool {
@@ -138,7 +162,26 @@ impl FeatureStore {
     /// Dropping the future is safe.
     pub async fn close(&self) {
         self.pool().close();
+        self.inner.replicas.pools().for_each(Pool::close);
         self.pool().settle(Duration::from_secs(1)).await;
+    }
+
+    /// How the replicas fare, in the order in which they were named.
+    pub fn replicas(&self) -> Vec<ReplicaState> {
+        self.inner.replicas.states()
+    }
+
+    /// Reads by a replica that is not too far behind, or else by the primary.
+    async fn read_near(
+        &self,
+        query: &pool::Query,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<tokio_postgres::Row>, Error> {
+        let read = async |pool: &Pool| pool.read(query, parameters).await;
+        match self.inner.replicas.read(self.pool(), read).await {
+            Some(rows) => Ok(rows),
+            None => self.pool().read(query, parameters).await,
+        }
     }
 
     /// The view's online table, quoted, with its schema.

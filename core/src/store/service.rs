@@ -11,7 +11,7 @@ use super::ddl::identifier;
 use super::error::{Error, ErrorKind};
 use super::features::{FeatureSet, Status};
 use super::pool::Query;
-use super::read::{EncodedKey, FoundRows, Reader};
+use super::read::{EncodedKey, FoundRows, Reader, StoredRow};
 use super::value::{Key, Timestamp, Type, Value};
 use super::view::View;
 use super::wire::{self, Encoded, cell};
@@ -242,6 +242,7 @@ impl FeatureService {
                 *place.ok_or_else(|| Error::protocol(super::Step::Read, "a row for no entity"))? =
                     Some(index);
             }
+            let rows: Vec<StoredRow> = rows.into_iter().map(StoredRow::Wire).collect();
             let mut found = FoundRows { rows, row_of_key: Vec::new(), first: 0 };
             for (member, first) in &group.members {
                 found.first = *first;

@@ -32,6 +32,17 @@ pub(crate) fn server() -> &'static Server {
     SERVER.get_or_init(|| Server::start("-c max_connections=200 -c max_prepared_transactions=10", ":"))
 }
 
+/// A streaming replica of the shared server.
+pub(crate) fn replica() -> Server {
+    // A standby must allow as much as its primary does.
+    let options = "-c max_connections=200 -c max_prepared_transactions=10";
+    let primary = server().port;
+    let prepare = format!(
+        "rm -rf data && \"$bin/pg_basebackup\" -D data -h 127.0.0.1 -p {primary} -U cenote -R -X stream --checkpoint=fast"
+    );
+    Server::start(options, &prepare)
+}
+
 /// A connection string for the shared server.
 pub(crate) fn dsn() -> String {
     format!("host=127.0.0.1 port={} user=cenote dbname=postgres", server().port)

@@ -21,23 +21,26 @@ from cenote._cenote import (
     Cancellation,
     Document,
     Erased,
+    Features,
     FeatureSet,
     FeatureStore,
-    Features,
     Loaded,
     Mailbox,
     Maintained,
     Materialized,
     Model,
+    ModelVersion,
+    Replay,
     Score,
     ScorePlan,
     Scores,
+    ServedModel,
     Stored,
     Upserted,
     View,
 )
 
-__all__ = ["AsyncFeatureStore", "AsyncScorePlan"]
+__all__ = ["AsyncFeatureStore", "AsyncScorePlan", "AsyncServedModel"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -259,6 +262,33 @@ class AsyncFeatureStore:
             on_stale=on_stale, unseen_levels=unseen_levels)
         return AsyncScorePlan(plan, self._threads, self._reads)
 
+    async def watch_model(
+        self,
+        reference: str,
+        view: View,
+        *,
+        columns: Mapping[str, str] | None = None,
+        request: Sequence[str] | None = None,
+        absent: Sequence[str] | None = None,
+        on_missing: Literal["na", "error"] = "na",
+        on_stale: Literal["na", "use", "error"] = "na",
+        unseen_levels: Literal["na", "error"] = "error",
+        trusted_keys: Sequence[str] | None = None,
+    ) -> AsyncServedModel:
+        """As :meth:`FeatureStore.watch_model`."""
+        served = await self._threads.run(
+            self._store.watch_model, reference, view, columns=columns, request=request, absent=absent,
+            on_missing=on_missing, on_stale=on_stale, unseen_levels=unseen_levels, trusted_keys=trusted_keys)
+        return AsyncServedModel(served, self._threads)
+
+    async def record(self, view: View, key: Any, score: Score) -> str:
+        """As :meth:`FeatureStore.record`."""
+        return await self._threads.run(self._store.record, view, key, score)
+
+    async def replay(self, id: str) -> Replay:
+        """As :meth:`FeatureStore.replay`."""
+        return await self._threads.run(self._store.replay, id)
+
     async def close(self) -> None:
         """Close the store and end its threads."""
         self._reads.end()
@@ -299,3 +329,27 @@ class AsyncScorePlan:
     async def score_many(self, keys: Iterable[Any], request: Any | None = None) -> Scores:
         """As :meth:`ScorePlan.score_many`."""
         return await self._threads.run(self._plan.score_many, keys, request)
+
+
+class AsyncServedModel:
+    """An alias of the model registry at work on a view, for asyncio. Make one with :meth:`AsyncFeatureStore.watch_model`.
+
+    ``served`` is the :class:`ServedModel`, whose properties never wait for the database but for ``model``.
+    """
+
+    def __init__(self, served: ServedModel, threads: _Threads) -> None:
+        self.served = served
+        self._threads = threads
+
+    @property
+    def version(self) -> ModelVersion:
+        """The version that answers for most keys now."""
+        return self.served.version
+
+    async def score(self, key: Any, request: dict[str, Any] | None = None) -> Score:
+        """As :meth:`ServedModel.score`."""
+        return await self._threads.run(self.served.score, key, request)
+
+    async def score_many(self, keys: Iterable[Any], request: Any | None = None) -> Scores:
+        """As :meth:`ServedModel.score_many`."""
+        return await self._threads.run(self.served.score_many, keys, request)
