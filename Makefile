@@ -18,7 +18,7 @@ help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 .PHONY: test
-test: system lint test-rust test-postgres features test-python test-examples ## everything that must hold; the closing line says so
+test: system lint test-rust test-postgres features test-python test-examples test-skills ## everything that must hold; the closing line says so
 	@echo "make test: all passed"
 
 .PHONY: system
