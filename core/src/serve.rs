@@ -202,7 +202,7 @@ impl PlanBuilder {
 
     /// As [`build`](Self::build), without asking the server.
     pub(crate) fn bind(self) -> Result<ScorePlan, Error> {
-        let schema = &self.model.artifact().schema;
+        let schema = self.model.schema();
         let offset = schema.offset_column.iter().map(|name| Column { name: name.clone(), domain: None });
         let offset: Vec<_> = offset.collect();
         let (mut inputs, mut problems, mut fetched) = (Vec::new(), Vec::new(), Vec::new());

@@ -190,7 +190,7 @@ impl Question {
 
     /// Whether the model reads the column `name`.
     fn reads(&self, name: &str) -> bool {
-        let schema = &self.model.artifact().schema;
+        let schema = self.model.schema();
         let mut columns = schema.input_columns().iter().chain(&schema.features);
         columns.any(|column| column.name == name) || schema.offset_column.as_deref() == Some(name)
     }
@@ -216,7 +216,7 @@ impl Question {
 }
 
 /// A bar on a terminal; nothing elsewhere.
-fn progress() -> ProgressBar {
+pub(crate) fn progress() -> ProgressBar {
     const BAR: &str = "{wide_bar} {percent:>3} %  {elapsed}, {eta} left ";
     // Also if the run fails, so that the error has a line of its own.
     let bar = ProgressBar::no_length().with_finish(ProgressFinish::AndClear);

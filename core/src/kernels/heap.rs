@@ -13,6 +13,8 @@ use crate::layout::{ColumnLines, LineTest, MAX_DEPTH};
 pub(super) trait Bits: Copy {
     /// How many words of 64 rows.
     const WORDS: usize;
+    /// Whether there are registers for 16 answers beside the planes above them.
+    const MANY: bool;
 
     /// No row.
     fn none() -> Self;
@@ -41,6 +43,7 @@ pub(super) trait Bits: Copy {
 
 impl<const N: usize> Bits for [u64; N] {
     const WORDS: usize = N;
+    const MANY: bool = false;
 
     #[inline(always)]
     fn none() -> Self {
@@ -117,7 +120,7 @@ pub(super) unsafe fn planes<B: Bits>(
         let mut chunks = [B::none(); 1 << (MAX_DEPTH - 6)];
         for (index, chunk) in chunks[..1 << first].iter_mut().enumerate() {
             // SAFETY: see above.
-            *chunk = unsafe { fold::<B, 5>(lines, tests.add((1 << level) - 1 + index * 32), planes, first) };
+            *chunk = unsafe { fold_32(lines, tests.add((1 << level) - 1 + index * 32), planes, first) };
         }
         for by in (0..first).rev() {
             for index in 0..1 << by {
@@ -139,7 +142,7 @@ unsafe fn upper<B: Bits, const D: usize>(
     planes: &mut [B; MAX_DEPTH],
 ) {
     let mut above = [B::none(); MAX_DEPTH];
-    // SAFETY (of all): the caller's promise.
+    // SAFETY: the caller's promise.
     unsafe {
         above[0] = fold::<B, 0>(lines, tests, &above, 0);
         if D > 1 {
@@ -155,10 +158,33 @@ unsafe fn upper<B: Bits, const D: usize>(
             above[4] = fold::<B, 4>(lines, tests.add(15), &above, 0);
         }
         if D > 5 {
-            above[5] = fold::<B, 5>(lines, tests.add(31), &above, 0);
+            above[5] = fold_32(lines, tests.add(31), &above, 0);
         }
     }
     planes[..D].copy_from_slice(&above[..D]);
+}
+
+/// The answers to 32 neighbouring tests, folded into one by the planes `above[from..from + 5]`.
+///
+/// # Safety
+/// See [`planes`].
+#[inline(always)]
+unsafe fn fold_32<B: Bits>(
+    lines: *const u64,
+    tests: *const LineTest,
+    above: &[B; MAX_DEPTH],
+    from: usize,
+) -> B {
+    if B::MANY {
+        // SAFETY: the caller's promise.
+        return unsafe { fold::<B, 5>(lines, tests, above, from) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        let left = fold::<B, 4>(lines, tests, above, from + 1);
+        let right = fold::<B, 4>(lines, tests.add(16), above, from + 1);
+        B::choose(above[from], right, left)
+    }
 }
 
 /// The answers to `2^L` neighbouring tests, folded into one by the planes `above[from..from + L]`, the last of which chooses

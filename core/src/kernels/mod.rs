@@ -13,6 +13,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod cpu;
+pub(crate) mod exp;
+mod exps;
 mod heap;
 mod linear;
 mod portable;
@@ -29,14 +31,14 @@ mod waves_avx512;
 use std::ops::Range;
 
 pub(crate) use cpu::Isa;
-pub(crate) use linear::{Products, Slots, TERMS};
+pub(crate) use linear::{Slots, Terms};
 pub(crate) use rows::RowData;
 pub(crate) use subtrees::{WALKS, WalkScratch, fetch};
 pub(crate) use waves::WaveScratch;
 
 use crate::layout::{
-    BitRows, ByteTable, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, NARROW, RankTable, RowForest,
-    SubtreeForest, Sums, TILE, TILES, WAVE, WaveForest,
+    BitRows, ByteTable, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, NARROW, RankTable,
+    RowForest, SubtreeForest, Sums, TILE, TILES, WAVE, WaveForest,
 };
 
 impl Isa {
@@ -302,27 +304,37 @@ impl Isa {
         }
     }
 
-    /// The leaf that one row falls into, in each tree from `first` on.
+    /// `sum` and, in order, the leaves that one row falls into in `trees`.
     ///
     /// # Panics
-    /// If there are not so many trees.
+    /// If there are no such trees.
     #[inline]
-    pub(crate) fn row_leaves(
+    pub(crate) fn row_sum(
         self,
         forest: &MaskForest,
         rows: &RowForest,
-        first: usize,
+        trees: Range<usize>,
         row: &RowData,
-        out: &mut [f32],
-    ) {
-        assert!(first + out.len() <= forest.trees().len().min(rows.trees()));
+        sum: f64,
+    ) -> f64 {
+        assert!(trees.end <= forest.trees().len().min(rows.trees()));
         match (self, rows.shallow()) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.
             (Isa::Avx512(_), Some(slots)) if rows.columns() <= 128 => unsafe {
-                avx512::row_leaves(forest, rows, slots, first, row, out)
+                avx512::row_sum(forest, rows, slots, trees, row, sum)
             },
-            _ => rows::leaves(forest, rows, first, row, out),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the trees are checked above.
+            (Isa::Avx512(_), None) if rows.columns() <= 128 => unsafe {
+                avx512::row_sum_deep(forest, rows, trees, row, sum)
+            },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the trees are checked above.
+            (Isa::Avx2(_), Some(slots)) if rows.columns() <= avx2::MAX_ROW_COLUMNS => unsafe {
+                avx2::row_sum(forest, rows, slots, trees, row, sum)
+            },
+            _ => rows::sum(forest, rows, trees, row, sum),
         }
     }
 

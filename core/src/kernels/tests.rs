@@ -172,7 +172,9 @@ fn random_rows(numbers: &mut Numbers, tops: &[Option<u8>], rows: usize) -> Vec<R
         for (byte, top) in row.bytes.iter_mut().zip(tops) {
             *byte = numbers.below(top.map_or(64, |top| usize::from(top) + 1)) as u8;
         }
-        row.answers.fill_with(|| numbers.next());
+        let mut answers = BitRows::new(1, 70);
+        (0..70).filter(|_| numbers.below(2) == 0).for_each(|plane| answers.set(0, plane));
+        row.answer(0, &answers, 0);
         row
     };
     std::iter::repeat_with(&mut row).take(rows).collect()
@@ -191,7 +193,7 @@ fn lines(isa: Isa, forest: &MaskForest, rows: &[RowData]) -> Vec<Line> {
     }
     for (plane, line) in lines[forest.planes()].iter_mut().enumerate() {
         for (tile, rows) in rows.chunks(64).enumerate() {
-            let bit = |row: &RowData| row.answers[plane / 64] >> (plane % 64) & 1;
+            let bit = |row: &RowData| u64::from(row.has(plane));
             let word = rows.iter().enumerate().fold(0, |word, (row, data)| word | bit(data) << row);
             line.0.as_chunks_mut::<8>().0[tile] = u64::to_ne_bytes(word);
         }
@@ -207,7 +209,7 @@ fn walk(heap: &Heap, row: &RowData) -> f32 {
             heap.asks.iter().find(|(at, _)| usize::from(*at) == slot).is_some_and(|(_, ask)| match *ask {
                 Ask::From { column, bound } => row.bytes[usize::from(column)] >= bound,
                 Ask::Set { column, bits } => bits >> row.bytes[usize::from(column)] & 1 == 1,
-                Ask::Plane { plane } => row.answers[plane as usize / 64] >> (plane % 64) & 1 == 1,
+                Ask::Plane { plane } => row.has(plane as usize),
             });
         slot = 2 * slot + 1 + usize::from(right);
     }
@@ -253,14 +255,19 @@ fn one_row_gives_the_leaves_of_a_walk() {
         let depths: Vec<usize> = (0..=deepest).chain([6, 6, 2, 5, 6, 6, 6]).collect();
         let heaps = heaps(&mut numbers, &tops, planes, &depths);
         let forest = mask_forest(&heaps, &tops, planes);
-        let rows = RowForest::new(&heaps, columns).expect("few columns");
-        for row in random_rows(&mut numbers, &tops, 20) {
+        let rows = RowForest::new(&heaps, columns, planes).expect("few columns");
+        for mut row in random_rows(&mut numbers, &tops, 20) {
+            for (column, first, answers) in rows.sets() {
+                row.answer(*first, answers, row.bytes[usize::from(*column)].into());
+            }
             for isa in Isa::available() {
                 for first in 0..heaps.len() {
-                    let mut found = vec![0.0; heaps.len() - first];
-                    isa.row_leaves(&forest, &rows, first, &row, &mut found);
-                    let wanted: Vec<f32> = heaps[first..].iter().map(|heap| walk(heap, &row)).collect();
-                    assert_eq!(found, wanted, "{} {first} {columns}", isa.name());
+                    for last in [heaps.len(), heaps.len().min(first + 3)] {
+                        let found = isa.row_sum(&forest, &rows, first..last, &row, -1.5);
+                        let leaves = heaps[first..last].iter().map(|heap| f64::from(walk(heap, &row)));
+                        let wanted = leaves.fold(-1.5, |sum, leaf| sum + leaf);
+                        assert_eq!(found.to_bits(), wanted.to_bits(), "{} {first} {columns}", isa.name());
+                    }
                 }
             }
         }

@@ -15,7 +15,7 @@ pub(crate) use masks::{
     mask_forest,
 };
 pub(crate) use ranks::{RankTable, floor32};
-pub(crate) use rows::{MAX_ROW_COLUMNS, RowForest};
+pub(crate) use rows::{Deposit, MAX_ROW_COLUMNS, MAX_ROW_PLANES, RowForest};
 pub(crate) use subtrees::{
     CODES, CodeLine, Exits, MISSING, NARROW, SLOTS, Step, Subtree, SubtreeForest, SubtreeForestBuilder,
     WIDE_LEFT,

@@ -111,9 +111,9 @@ impl Registry {
         ModelRef::check_name(name)?;
         let bytes = mojo.to_vec();
         let (model, bytes) = off_runtime(move || Ok((Model::from_bytes(&bytes)?, bytes))).await?;
-        let manifest = &model.artifact().manifest;
+        let manifest = model.manifest();
         let inputs: Vec<&str> =
-            model.artifact().schema.input_columns().iter().map(|column| column.name.as_str()).collect();
+            model.schema().input_columns().iter().map(|column| column.name.as_str()).collect();
         let digest = hexadecimal(&bytes);
         let sql = format!(
             "INSERT INTO {models} (name, version, bytes, sha256, algorithm, h2o_version, inputs) \

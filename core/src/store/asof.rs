@@ -4,8 +4,7 @@
 //! time, no older than the view's ttl, among the rows that were known by then. The invariant: nothing that was written after the
 //! time it is asked for can be seen, unless the caller says so; so a training set has what serving would have had.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::SinkExt;
+use bytes::BytesMut;
 use tokio_postgres::types::{ToSql, Type as PgType};
 
 use crate::input::Batch;
@@ -15,17 +14,16 @@ use super::cells::{BatchRows, Entities, Rows};
 use super::ddl::identifier;
 use super::error::{Error, ErrorKind, Step};
 use super::features::{self, FeatureSet, Features, Status};
+use super::history;
 use super::merge::list;
 use super::pool::{Deadline, Lease, Query};
 use super::read::{EncodedKey, FoundRows, Reader};
 use super::value::{Key, Timestamp, Type};
 use super::view::View;
-use super::wire::{Encoded, Mismatch, cell, fixed};
+use super::wire::{Encoded, Mismatch, begin_array, cell, fixed};
 
 /// How many entities are joined by one statement.
 const ENTITIES_A_STATEMENT: usize = 50_000;
-/// How much is handed to the connection at a time.
-const SEND: usize = 256 << 10;
 
 /// By when a value must have become known to be seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,6 +43,7 @@ pub enum KnownAt {
 pub struct AsOf {
     reader: Reader,
     known_at: KnownAt,
+    parse: bool,
 }
 
 impl FeatureStore {
@@ -63,11 +62,8 @@ impl Reader {
     /// # Errors
     /// If the view keeps no history.
     pub fn as_of(&self) -> Result<AsOf, Error> {
-        if self.view.history().is_none() {
-            let what = "it keeps no history".to_owned();
-            return Err(ErrorKind::View { view: self.view.name().to_owned(), what }.into());
-        }
-        Ok(AsOf { reader: self.clone(), known_at: KnownAt::default() })
+        history::kept(&self.view)?;
+        Ok(AsOf { reader: self.clone(), known_at: KnownAt::default(), parse: false })
     }
 }
 
@@ -77,6 +73,18 @@ impl AsOf {
     pub fn known_at(mut self, known_at: KnownAt) -> Self {
         self.known_at = known_at;
         self
+    }
+
+    /// Reads text in a batch of entities as values of their columns' types, as text from a CSV file is.
+    #[must_use]
+    pub fn parsing_text(mut self) -> Self {
+        self.parse = true;
+        self
+    }
+
+    /// The view that is read.
+    pub fn view(&self) -> &View {
+        self.reader.view()
     }
 
     /// The same on another store of the same tables.
@@ -123,7 +131,9 @@ impl AsOf {
     /// The newest row at `at` of the key that `same` picks, known by `known`.
     fn newest(&self, same: &str, at: &str, known: &str) -> String {
         let Reader { store, view, features, .. } = &self.reader;
-        let names = list("h.", features.iter().map(|(name, _)| name.as_str()));
+        let names =
+            features.iter().map(|(name, ty)| ty.read(format!("h.{}", identifier(name)))).collect::<Vec<_>>();
+        let names = names.join(", ");
         let mut sql = format!(
             "SELECT h.event_ts, {names} FROM {} h WHERE {same} AND h.event_ts <= {at}",
             store.qualified(&view.history_table())
@@ -164,15 +174,15 @@ impl AsOf {
         self.run(&Entities { view, entities }).await
     }
 
-    /// As [`join`](Self::join), of a batch with the view's key columns and `event_ts`, the time of each entity in whole
-    /// microseconds since 1970. Other columns are not looked at.
+    /// As [`join`](Self::join), of a batch with the view's key columns and its event time (`event_ts`, if the view has no other
+    /// name for it): the time of each entity in whole microseconds since 1970. Other columns are not looked at.
     ///
     /// Dropping the future cancels the query at the server.
     ///
     /// # Errors
     /// As [`join`](Self::join), or if a column is not there.
     pub async fn join_batch(&self, entities: &Batch<'_>) -> Result<FeatureSet, Error> {
-        self.run(&BatchRows::entities(&self.reader.view, entities)?).await
+        self.run(&BatchRows::entities(&self.reader.view, entities, self.parse)?).await
     }
 
     async fn run(&self, entities: &impl Rows) -> Result<FeatureSet, Error> {
@@ -204,42 +214,39 @@ impl AsOf {
         entities: &impl Rows,
         range: std::ops::Range<usize>,
     ) -> Result<FoundRows, Error> {
-        let Reader { view, .. } = &self.reader;
-        let length = self.reader.store.pool().deadlines().join;
+        let Reader { view, store, .. } = &self.reader;
+        let length = store.pool().deadlines().join;
         let client = lease.client();
-        let keys = list("", view.keys().iter().map(|key| key.name.as_str()));
-        let stage = format!("cenote_entities_{}", &view.fingerprint()[..16]);
-        let definitions: String =
-            view.keys().iter().map(|key| format!("{} {}, ", identifier(&key.name), key.ty.sql())).collect();
+        let (lists, order) = self.encode(entities, range.clone())?;
         // Only the key's index gives the newest row first; a plan that sorts reads a key's whole past for each entity.
-        let make = format!(
-            "CREATE TEMPORARY TABLE IF NOT EXISTS {stage} ({definitions}event_ts timestamptz, extra integer) \
-             ON COMMIT DELETE ROWS; TRUNCATE pg_temp.{stage}; \
-             SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
-        );
-        let copy = format!("COPY pg_temp.{stage} ({keys}, event_ts, extra) FROM STDIN (FORMAT binary)");
-        let rows = self.encode(entities, range.clone())?;
-        let send = async {
-            client.batch_execute(&make).await?;
-            let mut sink = Box::pin(client.copy_in::<_, Bytes>(&copy).await?);
-            let mut rows = rows;
-            while !rows.is_empty() {
-                sink.feed(rows.split_to(rows.len().min(SEND)).freeze()).await?;
-            }
-            sink.as_mut().finish().await
-        };
-        lease.during(Step::Read, Deadline::after(length), send).await?;
+        let plan = "SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off";
+        lease.during(Step::Read, Deadline::after(length), client.batch_execute(plan)).await?;
+        let names = list("", view.keys().iter().map(|key| key.name.as_str()));
         let same: Vec<_> = view
             .keys()
             .iter()
             .map(|key| identifier(&key.name))
             .map(|key| format!("h.{key} = e.{key}"))
             .collect();
-        let newest = self.newest(&same.join(" AND "), "e.event_ts", "$1::timestamptz");
-        let sql = format!("SELECT e.extra, n.* FROM pg_temp.{stage} e CROSS JOIN LATERAL ({newest}) n");
+        let (at, known) = (lists.len(), lists.len() + 1);
+        let newest = self.newest(&same.join(" AND "), "e.event_ts", &format!("${known}::timestamptz"));
+        // Parameters and not a table: nothing is written, so a standby can answer too.
+        let keys: String = view
+            .keys()
+            .iter()
+            .zip(1..)
+            .map(|(key, place)| format!("${place}::{}[], ", key.ty.sql()))
+            .collect();
+        let sql = format!(
+            "SELECT e.place, n.* FROM unnest({keys}${at}::timestamptz[]) WITH ORDINALITY \
+             AS e({names}, event_ts, place) CROSS JOIN LATERAL ({newest}) n"
+        );
         let known = self.known_by()?;
-        let known = Encoded(known.as_ref().map(<[u8; 8]>::as_slice));
-        let parameters: [(&(dyn ToSql + Sync), PgType); 1] = [(&known, PgType::TIMESTAMPTZ)];
+        let mut fields: Vec<_> = lists.iter().map(|list| Encoded(Some(list))).collect();
+        fields.push(Encoded(known.as_ref().map(<[u8; 8]>::as_slice)));
+        let types = view.keys().iter().map(|key| key.ty.pg_array());
+        let types = types.chain([PgType::TIMESTAMPTZ_ARRAY, PgType::TIMESTAMPTZ]);
+        let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).zip(types).collect();
         let answer = client.query_typed(&sql, &parameters);
         let rows = lease.during(Step::Read, Deadline::after(length), answer).await?;
         if let Some(row) = rows.first() {
@@ -247,9 +254,10 @@ impl AsOf {
         }
         let mut row_of_key = vec![None; range.len()];
         for (index, row) in rows.iter().enumerate() {
-            let entity = i32::from_be_bytes(fixed(cell(row, 0)?.unwrap_or_default())?);
-            let place = usize::try_from(entity).ok().and_then(|entity| row_of_key.get_mut(entity));
-            *place.ok_or_else(|| Error::protocol(Step::Read, "a row for no entity"))? = Some(index);
+            let place = i64::from_be_bytes(fixed(cell(row, 0)?.unwrap_or_default())?);
+            let entity = usize::try_from(place - 1).ok().and_then(|place| order.get(place));
+            let entity = entity.ok_or_else(|| Error::protocol(Step::Read, "a row for no entity"))?;
+            row_of_key[*entity] = Some(index);
         }
         Ok(FoundRows { rows, row_of_key, first: 1 })
     }
@@ -269,8 +277,13 @@ impl AsOf {
         Err(ErrorKind::SchemaDrift { view: self.reader.view.table(), differences }.into())
     }
 
-    /// The entities in `COPY`'s binary form, sorted by key: so the index is read from one end to the other.
-    fn encode(&self, entities: &impl Rows, range: std::ops::Range<usize>) -> Result<BytesMut, Error> {
+    /// The entities as arrays, one a column, sorted by key: so the index is read from one end to the other. With it, of each
+    /// place in the arrays the entity.
+    fn encode(
+        &self,
+        entities: &impl Rows,
+        range: std::ops::Range<usize>,
+    ) -> Result<(Vec<BytesMut>, Vec<usize>), Error> {
         let columns: Vec<(&str, Type)> = self
             .reader
             .view
@@ -280,7 +293,8 @@ impl AsOf {
             .chain([("event_ts", Type::Timestamp)])
             .collect();
         let mut bytes = BytesMut::new();
-        let mut ends = Vec::with_capacity(range.len());
+        // Where each cell ends, entity by entity.
+        let mut ends = Vec::with_capacity(range.len() * columns.len());
         for row in range.clone() {
             for (column, (name, ty)) in columns.iter().enumerate() {
                 let at = bytes.len();
@@ -294,21 +308,25 @@ impl AsOf {
                     expected: ty.to_string(),
                     found: found.to_owned(),
                 })?;
+                ends.push(bytes.len());
             }
-            ends.push(bytes.len());
         }
-        let row = |index: usize| &bytes[if index == 0 { 0 } else { ends[index - 1] }..ends[index]];
-        let mut order: Vec<usize> = (0..ends.len()).collect();
+        // The cells `from..to` of all.
+        let cells =
+            |from: usize, to: usize| &bytes[from.checked_sub(1).map_or(0, |last| ends[last])..ends[to - 1]];
+        let row = |index: usize| cells(index * columns.len(), (index + 1) * columns.len());
+        let mut order: Vec<usize> = (0..range.len()).collect();
         order.sort_unstable_by(|a, b| row(*a).cmp(row(*b)));
-        let mut out = BytesMut::with_capacity(bytes.len() + 10 * ends.len() + 21);
-        out.put_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
-        for index in order {
-            out.put_i16(columns.len() as i16 + 1);
-            out.put_slice(row(index));
-            out.put_i32(4);
-            out.put_i32(index as i32);
-        }
-        out.put_i16(-1);
-        Ok(out)
+        let count = i32::try_from(order.len()).expect("a statement has fewer entities");
+        let lists = columns.iter().enumerate().map(|(column, (_, ty))| {
+            let mut list = BytesMut::with_capacity(20 + bytes.len() / columns.len());
+            begin_array(*ty, count, &mut list);
+            for index in &order {
+                let cell = index * columns.len() + column;
+                list.extend_from_slice(cells(cell, cell + 1));
+            }
+            list
+        });
+        Ok((lists.collect(), order))
     }
 }

@@ -5,14 +5,19 @@
 //! connection never leaves the thread and the process that made it. So a call after `fork` in the child connects anew, and what
 //! the parent had is left untouched; a thread that ends closes its connections.
 
+mod bulk;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 use crate::input::{Batch, Row};
 use crate::model::Model;
@@ -23,6 +28,8 @@ use super::{
     Builder, Erased, Error, ErrorKind, FeatureSet, Features, Key, KnownAt, Maintained, Record, Timestamp,
     Upserted, View, WriteOptions,
 };
+
+pub use bulk::{FeatureService, Load, Raw};
 
 /// How long the end of a failed call waits for its query to be cancelled at the server.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -73,6 +80,49 @@ struct Local {
 
 thread_local! {
     static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
+    /// What may end the call that this thread has under way.
+    static CANCELLATION: RefCell<Option<Cancellation>> = const { RefCell::new(None) };
+}
+
+/// Ends the calls of one thread from another: their queries are cancelled at the server. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Cancellation {
+    cancelled: Arc<watch::Sender<bool>>,
+}
+
+impl Cancellation {
+    /// One that nobody has used yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends the call to a store that is under way in [`scope`](Self::scope), and every later one there, with `Cancelled`.
+    pub fn cancel(&self) {
+        self.cancelled.send_replace(true);
+    }
+
+    /// Runs `work` on this thread, its calls to stores under this cancellation.
+    pub fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        /// Puts back what was there before, also after a panic.
+        struct Outer(Option<Cancellation>);
+        impl Drop for Outer {
+            fn drop(&mut self) {
+                CANCELLATION.set(self.0.take());
+            }
+        }
+        let _outer = Outer(CANCELLATION.replace(Some(self.clone())));
+        work()
+    }
+
+    /// Awaits a call, or that it is given up; the call's future is then dropped.
+    async fn or_cancelled<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let mut cancelled = self.cancelled.subscribe();
+        let cancelled = pin!(cancelled.wait_for(|cancelled| *cancelled));
+        match select(cancelled, pin!(call)).await {
+            Either::Left(_) => Err(ErrorKind::Cancelled.into()),
+            Either::Right((outcome, _)) => outcome,
+        }
+    }
 }
 
 impl FeatureStore {
@@ -122,6 +172,17 @@ impl FeatureStore {
     /// The PostgreSQL schema that holds the store's tables.
     pub fn schema(&self) -> &str {
         self.shared.template.schema()
+    }
+
+    /// An async store of the same tables with a pool of its own, which connects at its first call. Callers wait for one of its
+    /// `connections` as long as they would for the answer.
+    ///
+    /// # Errors
+    /// If `connections` is zero.
+    pub fn beside(&self, connections: usize) -> Result<super::FeatureStore, Error> {
+        let mut settings = self.shared.settings.clone().pool(connections).in_flight(usize::MAX);
+        settings.deadlines.wait = settings.deadlines.read;
+        settings.lazy()
     }
 
     /// The SQL that [`apply`](Self::apply) would run; none if the tables are as the view says.
@@ -181,7 +242,7 @@ impl FeatureStore {
         self.run(async |store| store.maintain(view).await)
     }
 
-    /// Erases every row of some keys of `view`, online and in its history.
+    /// Erases every row of some keys of `view`, online, in its history and among its raw documents.
     ///
     /// # Errors
     /// As [`FeatureStore::erase`](super::FeatureStore::erase).
@@ -281,8 +342,12 @@ impl FeatureStore {
             return Err(ErrorKind::InsideRuntime.into());
         }
         let (runtime, store) = self.local()?;
+        let cancellation = CANCELLATION.with_borrow(Clone::clone);
         runtime.block_on(async {
-            let outcome = call(&store).await;
+            let outcome = match cancellation {
+                None => call(&store).await,
+                Some(cancellation) => cancellation.or_cancelled(call(&store)).await,
+            };
             if outcome.is_err() {
                 // This thread's runtime stands still between calls: a query that was left must be cancelled within this one.
                 store.pool().settle(SETTLE).await;
@@ -355,6 +420,14 @@ impl Reader {
         self.reader.view()
     }
 
+    /// Reads the past of this reader's view and features.
+    ///
+    /// # Errors
+    /// If the view keeps no history.
+    pub fn as_of(&self) -> Result<AsOf, Error> {
+        Ok(AsOf { store: self.store.clone(), as_of: self.reader.as_of()? })
+    }
+
     /// The features of one key.
     ///
     /// # Errors
@@ -384,6 +457,13 @@ impl AsOf {
     #[must_use]
     pub fn known_at(self, known_at: KnownAt) -> Self {
         Self { as_of: self.as_of.known_at(known_at), ..self }
+    }
+
+    /// Reads text in a batch of entities as values of their columns' types; see
+    /// [`store::AsOf::parsing_text`](super::AsOf::parsing_text).
+    #[must_use]
+    pub fn parsing_text(self) -> Self {
+        Self { as_of: self.as_of.parsing_text(), ..self }
     }
 
     /// The features of `key` as they were known at `at`.
@@ -457,6 +537,11 @@ impl ScorePlan {
     /// The view that it is bound to.
     pub fn view(&self) -> &View {
         self.plan.view()
+    }
+
+    /// The same plan on an async store of the same tables.
+    pub fn on(&self, store: &super::FeatureStore) -> serve::ScorePlan {
+        self.plan.on(store)
     }
 
     /// What the plan and its clones have seen.

@@ -4,9 +4,11 @@
 //! left in the middle of a statement or a transaction (a deadline passed, the future was dropped) is taken out of the pool,
 //! the server is asked to cancel, and the connection is closed; so no later caller waits for another's query.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -22,6 +24,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::breaker::{Breaker, InFlight, Place};
 use super::config::Deadlines;
 use super::error::{Error, ErrorKind, Step};
+use super::ticker::Ticker;
 
 /// How long a request to cancel may take before the connection is closed without.
 const CANCEL: Duration = Duration::from_millis(500);
@@ -56,6 +59,9 @@ pub(crate) struct Query {
     pub(crate) columns: Vec<(String, PgType)>,
 }
 
+/// A statement with its parameters.
+pub(crate) type Asked<'a> = (&'a Query, &'a [&'a (dyn ToSql + Sync)]);
+
 /// The pool of one store.
 pub(crate) struct Pool {
     inner: deadpool_postgres::Pool,
@@ -64,6 +70,7 @@ pub(crate) struct Pool {
     abandoned: Arc<Abandoned>,
     breaker: Breaker,
     in_flight: InFlight,
+    ticker: Ticker,
     /// Whether statements are sent with each call, not prepared: they were lost before.
     unnamed: AtomicBool,
 }
@@ -117,6 +124,7 @@ impl Pool {
             abandoned: Arc::default(),
             breaker: Breaker::default(),
             in_flight: InFlight::new(in_flight),
+            ticker: Ticker::default(),
             unnamed: AtomicBool::new(unnamed),
         })
     }
@@ -184,14 +192,18 @@ impl Pool {
             self.breaker.admit()?;
         }
         let left = deadline.left();
-        let timeouts = Timeouts {
-            wait: Some(self.deadlines.wait.min(left)),
-            create: Some(self.deadlines.connect.min(left)),
-            recycle: Some(self.deadlines.connect.min(left)),
-        };
-        match self.inner.timeout_get(&timeouts).await {
+        let create = Some(self.deadlines.connect.min(left));
+        // Mostly a connection is free: no timer is made then. Recycling awaits nothing.
+        let at_once = Timeouts { wait: Some(Duration::ZERO), create, recycle: None };
+        let mut leased = self.inner.timeout_get(&at_once).await;
+        if matches!(leased, Err(PoolError::Timeout(TimeoutType::Wait))) {
+            let patient = Timeouts { wait: Some(self.deadlines.wait.min(left)), ..at_once };
+            leased = self.inner.timeout_get(&patient).await;
+        }
+        match leased {
             Ok(object) => {
                 self.breaker.succeeded();
+                self.ticker.call();
                 let (busy, broken) = (AtomicBool::new(false), AtomicBool::new(false));
                 Ok(Lease { pool: self, object: Some(object), busy, broken, _place: place })
             }
@@ -223,7 +235,8 @@ impl Pool {
     }
 
     /// Reads: the whole answer of one statement, within the deadline of a read. Tried again on another connection where this one
-    /// turned out dead or its backend was ended, and where a change of the tables made the prepared statement unusable.
+    /// turned out dead or its backend was ended, and where the prepared statement got lost or a change of the tables made it
+    /// unusable.
     ///
     /// Dropping the future cancels the statement at the server.
     pub(crate) async fn read(
@@ -240,8 +253,32 @@ impl Pool {
             };
             match self.read_once(&lease, query, parameters, deadline).await {
                 Err(error)
-                    if (error.is_transient() || error.is_outdated_plan())
+                    if (error.is_transient() || error.is_outdated_plan() || error.is_lost_statement())
                         && retries.another(Some(&lease)) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// As [`read`](Self::read), of several statements sent one after another on one connection, no answer waited for between them.
+    pub(crate) async fn read_all(&self, asked: &[Asked<'_>]) -> Result<Vec<Vec<Row>>, Error> {
+        if let [(query, parameters)] = asked {
+            return Ok(vec![self.read(query, parameters).await?]);
+        }
+        let deadline = Deadline::after(self.deadlines.read);
+        let mut retries = Retries::new(self);
+        loop {
+            let lease = match self.lease(deadline).await {
+                Err(error) if error.is_transient() && retries.another(None) => continue,
+                lease => lease?,
+            };
+            match lease.query_all(asked, deadline).await {
+                Err(error)
+                    if (error.is_transient() || error.is_outdated_plan() || error.is_lost_statement())
+                        && retries.another(Some(&lease)) =>
+                {
+                    lease.client().statement_cache.clear();
+                }
                 outcome => return outcome,
             }
         }
@@ -352,6 +389,11 @@ impl Lease<'_> {
             .await
             .map_err(|_| ErrorKind::Deadline { step, after: deadline.length })?;
         self.busy.store(open, Ordering::Relaxed);
+        self.answered(step, outcome)
+    }
+
+    /// An answer that has come; notes whether the connection is lost.
+    fn answered<T>(&self, step: Step, outcome: Result<T, tokio_postgres::Error>) -> Result<T, Error> {
         outcome.map_err(|error| {
             let error = Error::database(step, error);
             if error.is_transient() {
@@ -391,12 +433,44 @@ impl Lease<'_> {
         Ok(rows)
     }
 
+    /// The answers of several statements, sent one after another.
+    async fn query_all(&self, asked: &[Asked<'_>], deadline: Deadline) -> Result<Vec<Vec<Row>>, Error> {
+        if self.pool.unnamed.load(Ordering::Relaxed) {
+            // Behind a pooler each may go to another server: one at a time.
+            let mut answers = Vec::with_capacity(asked.len());
+            for (query, parameters) in asked {
+                answers.push(self.query(Step::Read, query, parameters, deadline).await?);
+            }
+            return Ok(answers);
+        }
+        let outcome = async {
+            let mut statements = Vec::with_capacity(asked.len());
+            for (query, _) in asked {
+                statements.push(self.prepare(query, deadline).await?);
+            }
+            let answers = asked
+                .iter()
+                .zip(&statements)
+                .map(|((_, parameters), statement)| self.client().query(statement, parameters));
+            self.during(Step::Read, deadline, futures_util::future::try_join_all(answers)).await
+        };
+        let outcome = outcome.await;
+        if outcome.as_ref().is_err_and(Error::is_lost_statement) {
+            self.pool.unnamed.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
     /// The statement, prepared on this connection once, its answer's types checked against the view.
     pub(crate) async fn prepare(&self, query: &Query, deadline: Deadline) -> Result<Statement, Error> {
         let mut again = true;
         loop {
-            let prepared = self.client().prepare_typed_cached(&query.sql, &query.parameters);
-            let statement = self.during(Step::Prepare, deadline, prepared).await?;
+            let mut prepared = pin!(self.client().prepare_typed_cached(&query.sql, &query.parameters));
+            // Mostly it was prepared before: no timer is made then.
+            let statement = match poll_fn(|context| Poll::Ready(prepared.as_mut().poll(context))).await {
+                Poll::Ready(known) => self.answered(Step::Prepare, known)?,
+                Poll::Pending => self.during(Step::Prepare, deadline, prepared).await?,
+            };
             match super::wire::check_columns(&query.view, statement.columns(), &query.columns) {
                 Ok(()) => return Ok(statement),
                 // It may have been prepared before the tables were mended.

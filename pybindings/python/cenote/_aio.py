@@ -1,4 +1,8 @@
-"""The feature store for asyncio: the blocking store's calls on threads of its own, so that the event loop never waits."""
+"""The feature store for asyncio, whose event loop never waits.
+
+Reads of keys go to one thread that asks the server for all of them and never holds the interpreter; other calls are the blocking
+store's, on threads of their own. An await that is cancelled cancels its query at the server.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,31 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, Literal, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
-from cenote._cenote import FeatureSet, FeatureStore, Features, Model, Score, ScorePlan, Scores, Upserted, View
+from cenote._cenote import (
+    AsyncReads,
+    Call,
+    Cancellation,
+    Document,
+    Erased,
+    FeatureSet,
+    FeatureStore,
+    Features,
+    Loaded,
+    Mailbox,
+    Maintained,
+    Materialized,
+    Model,
+    Score,
+    ScorePlan,
+    Scores,
+    Stored,
+    Upserted,
+    View,
+)
 
 __all__ = ["AsyncFeatureStore", "AsyncScorePlan"]
 
@@ -25,22 +51,70 @@ class _Threads:
 
     async def run(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, functools.partial(call, *args, **kwargs))
+        cancellation = Cancellation()
+        work = functools.partial(cancellation.run, call, *args, **kwargs)
+        try:
+            return await loop.run_in_executor(self._pool, work)
+        except asyncio.CancelledError:
+            cancellation.cancel()
+            raise
 
     def end(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
+class _Reads:
+    """Reads on the thread that asks the server; each event loop has a mailbox for its answers."""
+
+    def __init__(self, store: FeatureStore, connections: int) -> None:
+        self._reads = AsyncReads(store, connections)
+        self._mailboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = WeakKeyDictionary()
+
+    async def run(self, begin: Callable[..., Call], *args: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        mailbox = self._mailboxes.get(loop)
+        if mailbox is None:
+            mailbox = self._mailboxes[loop] = Mailbox()
+            loop.add_reader(mailbox.fileno(), mailbox.deliver)
+        future: asyncio.Future[Any] = loop.create_future()
+        call = begin(mailbox, future, *args)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+
+    async def get(self, view: View, key: Any, features: Sequence[str] | None) -> Features:
+        found: Features = await self.run(self._reads.get, view, key, features)
+        return found
+
+    async def get_many(self, view: View, keys: Iterable[Any], features: Sequence[str] | None) -> FeatureSet:
+        found: FeatureSet = await self.run(self._reads.get_many, view, keys, features)
+        return found
+
+    async def score(self, plan: ScorePlan, key: Any) -> Score:
+        score: Score = await self.run(self._reads.score, plan, key)
+        return score
+
+    def end(self) -> None:
+        loop = asyncio.get_running_loop()
+        mailbox = self._mailboxes.get(loop)
+        if mailbox is not None:
+            loop.remove_reader(mailbox.fileno())
+        self._reads.close()
+
+
 class AsyncFeatureStore:
     """A store of features in PostgreSQL, for asyncio. Make one with :meth:`connect`.
 
-    Each method is that of :class:`FeatureStore`, awaited. Up to ``connections`` calls are under way at a time; more wait in
-    turn. Cancelling an await abandons the call's answer: the call itself ends by its deadline.
+    Each method is that of :class:`FeatureStore`, awaited. Up to ``connections`` reads and as many other calls are under way at a
+    time; more wait in turn, reads at most until their deadline. Cancelling an await cancels its query at the server.
     """
 
     def __init__(self, store: FeatureStore, connections: int) -> None:
         self._store = store
         self._threads = _Threads(connections)
+        self._reads = _Reads(store, connections)
 
     @classmethod
     async def connect(
@@ -70,17 +144,98 @@ class AsyncFeatureStore:
         """As :meth:`FeatureStore.verify`."""
         await self._threads.run(self._store.verify, view)
 
-    async def upsert(self, view: View, data: Any) -> Upserted:
+    async def upsert(
+        self,
+        view: View,
+        data: Any,
+        *,
+        written_at: datetime | Literal["event"] | None = None,
+        history_only: bool = False,
+    ) -> Upserted:
         """As :meth:`FeatureStore.upsert`."""
-        return await self._threads.run(self._store.upsert, view, data)
+        return await self._threads.run(
+            self._store.upsert, view, data, written_at=written_at, history_only=history_only)
+
+    async def load(
+        self,
+        view: View,
+        data: Any,
+        *,
+        name: str,
+        written_at: datetime | Literal["event"] | None = None,
+        history_only: bool = False,
+    ) -> Loaded:
+        """As :meth:`FeatureStore.load`."""
+        return await self._threads.run(
+            self._store.load, view, data, name=name, written_at=written_at, history_only=history_only)
+
+    async def materialize(self, view: View, *, full: bool = False, batch_rows: int = 200_000) -> Materialized:
+        """As :meth:`FeatureStore.materialize`."""
+        return await self._threads.run(self._store.materialize, view, full=full, batch_rows=batch_rows)
+
+    async def maintain(self, view: View) -> Maintained:
+        """As :meth:`FeatureStore.maintain`."""
+        return await self._threads.run(self._store.maintain, view)
+
+    async def erase(self, view: View, keys: Iterable[Any]) -> Erased:
+        """As :meth:`FeatureStore.erase`."""
+        return await self._threads.run(self._store.erase, view, keys)
+
+    async def as_of(
+        self,
+        view: View,
+        key: Any,
+        at: datetime,
+        *,
+        known_at: datetime | Literal["label", "any"] | None = None,
+        features: Sequence[str] | None = None,
+    ) -> Features:
+        """As :meth:`FeatureStore.as_of`."""
+        return await self._threads.run(self._store.as_of, view, key, at, known_at=known_at, features=features)
+
+    async def join(
+        self,
+        view: View,
+        entities: Any,
+        *,
+        known_at: datetime | Literal["label", "any"] | None = None,
+        features: Sequence[str] | None = None,
+    ) -> FeatureSet:
+        """As :meth:`FeatureStore.join`."""
+        return await self._threads.run(self._store.join, view, entities, known_at=known_at, features=features)
+
+    async def put_documents(self, view: View, documents: Sequence[Document]) -> Stored:
+        """As :meth:`FeatureStore.put_documents`."""
+        return await self._threads.run(self._store.put_documents, view, documents)
+
+    async def get_document(
+        self,
+        view: View,
+        key: Any,
+        *,
+        at: datetime | None = None,
+        known_at: datetime | Literal["label", "any"] | None = None,
+    ) -> Document | None:
+        """As :meth:`FeatureStore.get_document`."""
+        return await self._threads.run(self._store.get_document, view, key, at=at, known_at=known_at)
 
     async def get(self, view: View, key: Any, *, features: Sequence[str] | None = None) -> Features:
         """As :meth:`FeatureStore.get`."""
-        return await self._threads.run(self._store.get, view, key, features=features)
+        return await self._reads.get(view, key, features)
 
     async def get_many(self, view: View, keys: Iterable[Any], *, features: Sequence[str] | None = None) -> FeatureSet:
         """As :meth:`FeatureStore.get_many`."""
-        return await self._threads.run(self._store.get_many, view, keys, features=features)
+        return await self._reads.get_many(view, keys, features)
+
+    async def get_views(
+        self,
+        views: Sequence[View],
+        keys: Iterable[Any],
+        *,
+        roles: Sequence[Mapping[str, str] | None] | None = None,
+    ) -> list[FeatureSet]:
+        """As :meth:`FeatureStore.get_views`."""
+        return await self._threads.run(self._store.get_views, views, keys, roles=roles)
 
     async def load_model(self, reference: str) -> Model:
         """As :meth:`FeatureStore.load_model`."""
@@ -102,10 +257,11 @@ class AsyncFeatureStore:
         plan = await self._threads.run(
             self._store.plan, model, view, columns=columns, request=request, absent=absent, on_missing=on_missing,
             on_stale=on_stale, unseen_levels=unseen_levels)
-        return AsyncScorePlan(plan, self._threads)
+        return AsyncScorePlan(plan, self._threads, self._reads)
 
     async def close(self) -> None:
         """Close the store and end its threads."""
+        self._reads.end()
         self._store.close()
         self._threads.end()
 
@@ -119,9 +275,10 @@ class AsyncFeatureStore:
 class AsyncScorePlan:
     """A model bound to a view, for asyncio. Make one with :meth:`AsyncFeatureStore.plan`."""
 
-    def __init__(self, plan: ScorePlan, threads: _Threads) -> None:
+    def __init__(self, plan: ScorePlan, threads: _Threads, reads: _Reads) -> None:
         self._plan = plan
         self._threads = threads
+        self._reads = reads
 
     @property
     def model(self) -> Model:
@@ -135,6 +292,8 @@ class AsyncScorePlan:
 
     async def score(self, key: Any, request: dict[str, Any] | None = None) -> Score:
         """As :meth:`ScorePlan.score`."""
+        if request is None:
+            return await self._reads.score(self._plan, key)
         return await self._threads.run(self._plan.score, key, request)
 
     async def score_many(self, keys: Iterable[Any], request: Any | None = None) -> Scores:

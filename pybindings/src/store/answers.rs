@@ -9,7 +9,7 @@ use cenote::input::arrow::ErrorColumn;
 use cenote::store::{self, Status, Timestamp};
 use cenote::{Predictions, serve};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyDelta, PyDict, PyList};
+use pyo3::types::{PyCapsule, PyDelta, PyDict, PyList, PyString};
 
 use super::keys::{datetime, object};
 use crate::error;
@@ -88,9 +88,10 @@ pub(crate) struct Features {
 }
 
 impl Features {
-    pub(super) fn new(py: Python<'_>, features: store::Features) -> PyResult<Self> {
+    /// `names` are those of the features, in order.
+    pub(super) fn new(py: Python<'_>, features: store::Features, names: &[Py<PyString>]) -> PyResult<Self> {
         let values = PyDict::new(py);
-        for (name, value) in features.values {
+        for ((_, value), name) in features.values.into_iter().zip(names) {
             values.set_item(name, object(py, value)?)?;
         }
         Ok(Self {
@@ -200,18 +201,9 @@ impl FeatureSet {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        let mut arrays = Vec::with_capacity(self.set.columns.len());
-        for column in &self.set.columns {
-            match super::columns::array(column) {
-                Some(array) => arrays.push((column.name.clone(), array)),
-                None => {
-                    let message = format!("feature {:?} is a list: use to_dict()", column.name);
-                    return Err(error::unsupported(py, &message));
-                }
-            }
-        }
-        let head = head(&self.set.status, &self.set.event_ts);
-        table(py, head, arrays.into_iter())?.stream(py, requested_schema)
+        let batch = self.set.to_record_batch_with_status();
+        let batch = batch.map_err(|error| error::input(py, &error.to_string()))?;
+        ArrowTable::new(batch).stream(py, requested_schema)
     }
 
     fn __len__(&self) -> usize {

@@ -10,6 +10,7 @@ use crate::layout::{Line, MAX_DEPTH, MaskForest, MaskTree, Sums, TILE, TILES};
 
 impl Bits for __m512i {
     const WORDS: usize = 8;
+    const MANY: bool = true;
 
     #[inline(always)]
     fn none() -> Self {
@@ -48,24 +49,61 @@ impl Bits for __m512i {
     }
 }
 
+/// Half a line: as many tests take as long as of a whole one, but what comes after them is half the work.
+#[derive(Clone, Copy)]
+struct Half(__m256i);
+
+impl Bits for Half {
+    const WORDS: usize = 4;
+    const MANY: bool = true;
+
+    #[inline(always)]
+    fn none() -> Self {
+        // SAFETY: only used where the processor has the instruction, as for all below.
+        Self(unsafe { _mm256_setzero_si256() })
+    }
+
+    #[inline(always)]
+    fn all() -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_set1_epi64x(-1) })
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const u64) -> Self {
+        // SAFETY: see above, and the caller's promise.
+        Self(unsafe { _mm256_load_si256(from.cast()) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut u64) {
+        // SAFETY: see above, and the caller's promise.
+        unsafe { _mm256_store_si256(to.cast(), self.0) }
+    }
+
+    #[inline(always)]
+    fn right(above: Self, at: Self, low: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_ternarylogic_epi64::<0xF8>(above.0, at.0, low.0) })
+    }
+
+    #[inline(always)]
+    fn choose(by: Self, right: Self, left: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_ternarylogic_epi64::<0xCA>(by.0, right.0, left.0) })
+    }
+}
+
 /// The bits of some rows as the first words of a line; the others may be anything.
 trait Widen: Bits {
     fn widen(self) -> __m512i;
 }
 
-impl Widen for [u64; 1] {
+impl Widen for Half {
     #[inline(always)]
     fn widen(self) -> __m512i {
-        // SAFETY: only used where the processor has the instructions, as for all here.
-        unsafe { _mm512_castsi128_si512(_mm_cvtsi64_si128(self[0] as i64)) }
-    }
-}
-
-impl Widen for __m256i {
-    #[inline(always)]
-    fn widen(self) -> __m512i {
-        // SAFETY: see above.
-        unsafe { _mm512_castsi256_si512(self) }
+        // SAFETY: only used where the processor has the instruction.
+        unsafe { _mm512_castsi256_si512(self.0) }
     }
 }
 
@@ -90,10 +128,10 @@ pub(in crate::kernels) fn add_trees(
     for first in trees.clone().step_by(CHUNK) {
         let chunk = &forest.trees()[first..trees.end.min(first + CHUNK)];
         for (number, tree) in chunk.iter().enumerate() {
-            match tiles {
-                0..=1 => index_bytes::<[u64; 1]>(forest, tree, lines, number, scratch),
-                2..=4 => index_bytes::<__m256i>(forest, tree, lines, number, scratch),
-                _ => index_bytes::<__m512i>(forest, tree, lines, number, scratch),
+            if tiles <= Half::WORDS {
+                index_bytes::<Half>(forest, tree, lines, number, scratch);
+            } else {
+                index_bytes::<__m512i>(forest, tree, lines, number, scratch);
             }
         }
         for tile in 0..tiles {
@@ -162,9 +200,10 @@ pub(in crate::kernels) fn indices(
     rows: usize,
     scratch: &mut MaskScratch,
 ) {
-    match rows {
-        0..=TILE => index_bytes::<[u64; 1]>(forest, tree, lines, 0, scratch),
-        _ => index_bytes::<__m512i>(forest, tree, lines, 0, scratch),
+    if rows <= TILE * Half::WORDS {
+        index_bytes::<Half>(forest, tree, lines, 0, scratch);
+    } else {
+        index_bytes::<__m512i>(forest, tree, lines, 0, scratch);
     }
     let upper = (tree.depth as usize).saturating_sub(6);
     let MaskScratch { bytes, uppers, index, .. } = scratch;
