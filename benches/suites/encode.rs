@@ -69,7 +69,8 @@ fn encode(criterion: &mut Criterion) {
     gbm.forest.groups = 1;
     let columns = columns(&artifact);
     let model = Model::from_artifact(artifact).expect("a tree");
-    let by_row: Vec<f64> = (0..ROWS).flat_map(|row| columns.iter().map(move |column| column.raw[row])).collect();
+    let by_row: Vec<f64> =
+        (0..ROWS).flat_map(|row| columns.iter().map(move |column| column.raw[row])).collect();
     let present = vec![0xff; ROWS.div_ceil(8)];
     let validity = Some(Validity::new(&present, 0));
 

@@ -20,9 +20,9 @@ use forests::{DEEP, SHALLOW, Shape};
 const ENGINES: [(&str, &str); 7] = [
     ("masks", "avx512"),
     ("masks", "avx2"),
-    ("waves", "avx512"),
-    ("waves", "avx2"),
-    ("waves", "portable"),
+    ("subtrees", "avx512"),
+    ("subtrees", "avx2"),
+    ("subtrees", "portable"),
     ("flat", "portable"),
     ("masks", "portable"),
 ];
@@ -81,9 +81,9 @@ fn shapes(criterion: &mut Criterion<ThreadClock>) {
     let best = [
         ("masks", "avx512"),
         ("masks", "avx2"),
-        ("waves", "avx512"),
-        ("waves", "avx2"),
-        ("waves", "portable"),
+        ("subtrees", "avx512"),
+        ("subtrees", "avx2"),
+        ("subtrees", "portable"),
     ];
     let sizes = [20_000];
     for depth in [2, 4, 6, 8, 10, 12] {
@@ -131,7 +131,7 @@ fn one_row(criterion: &mut Criterion<ThreadClock>) {
         let rows: Vec<Vec<f64>> =
             (0..256).map(|row| columns.iter().map(|column| column[row]).collect()).collect();
         for isa in ["avx512", "avx2", "portable"] {
-            let engine = if isa == "portable" { "waves" } else { "masks" };
+            let engine = if isa == "portable" { "subtrees" } else { "masks" };
             let Some(model) = forests::model(&artifact, engine, isa) else { continue };
             let mut next = rows.iter().cycle();
             let mut numbers = vec![0.0; model.n_numbers()];

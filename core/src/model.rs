@@ -246,12 +246,12 @@ impl Model {
         self.inner.scorer.engine()
     }
 
-    /// Every engine for forests, whether it fits the model, and which one scores its batches; empty for a model without
-    /// trees. Compiles the model once more for each engine.
+    /// Every engine for forests, whether it fits the model, and which one scores its batches and which its single rows; empty
+    /// for a model without trees. Compiles the model twice more for each engine.
     pub fn engines(&self) -> Vec<EngineReport> {
         let artifact = self.inner.plain();
         let forest = forest(&artifact);
-        let report = |forest| report(forest, self.schema(), &EngineOptions::from_env(), self.engine());
+        let report = |forest| report(forest, self.schema(), &EngineOptions::from_env());
         forest.map_or_else(|_| Vec::new(), report)
     }
 

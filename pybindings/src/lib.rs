@@ -23,7 +23,8 @@ mod _cenote {
     use crate::store::{AsyncReads, Call, Cancellation, Mailbox};
     #[pymodule_export]
     use crate::store::{
-        FeatureSet, FeatureStore, Features, ModelVersion, Score, ScorePlan, Scores, Upserted, View,
+        Document, Erased, FeatureSet, FeatureStore, Features, FinishedBatch, Loaded, Maintained,
+        Materialized, ModelVersion, Score, ScorePlan, Scores, Stored, Upserted, View,
     };
     #[pymodule_export]
     use crate::table::ArrowTable;

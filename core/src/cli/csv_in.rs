@@ -175,7 +175,7 @@ pub(crate) struct Layout {
 #[derive(Debug)]
 struct Wanted {
     name: String,
-    /// Those of [`MISSING`] that the model knows as levels of this column.
+    /// Those of [`MISSING`] that are levels of this column.
     levels: Vec<&'static str>,
 }
 
@@ -186,15 +186,28 @@ const MISSING: [&str; 3] = ["NA", "N/A", "-"];
 impl Layout {
     /// Keeps of a file with these columns those for which `wanted` holds.
     pub(crate) fn new(names: &[String], schema: &Schema, mut wanted: impl FnMut(&str) -> bool) -> Self {
+        Self::with_levels(names, |name| {
+            let domains = schema.input_columns().iter().chain(&schema.features);
+            let domain =
+                domains.filter(|column| column.name == *name).find_map(|column| column.domain.as_ref());
+            let is_level =
+                |text: &&&'static str| domain.is_some_and(|d| d.iter().any(|level| level == **text));
+            wanted(name).then(|| MISSING[1..].iter().filter(is_level).copied().collect())
+        })
+    }
+
+    /// Keeps the columns for which `wanted` says whether they are text, of which only an empty cell is missing.
+    pub(crate) fn typed(names: &[String], wanted: impl Fn(&str) -> Option<bool>) -> Self {
+        Self::with_levels(names, |name| {
+            wanted(name).map(|is_text| if is_text { MISSING.to_vec() } else { Vec::new() })
+        })
+    }
+
+    /// Keeps the columns for which `levels` gives those of [`MISSING`] that are levels.
+    fn with_levels(names: &[String], mut levels: impl FnMut(&str) -> Option<Vec<&'static str>>) -> Self {
         let mut layout = Self { slots: Vec::with_capacity(names.len()), wanted: Vec::new() };
         for name in names {
-            let slot = wanted(name).then(|| {
-                let domains = schema.input_columns().iter().chain(&schema.features);
-                let domain =
-                    domains.filter(|column| column.name == *name).find_map(|column| column.domain.as_ref());
-                let is_level =
-                    |text: &&&'static str| domain.is_some_and(|d| d.iter().any(|level| level == **text));
-                let levels = MISSING[1..].iter().filter(is_level).copied().collect();
+            let slot = levels(name).map(|levels| {
                 layout.wanted.push(Wanted { name: name.clone(), levels });
                 layout.wanted.len() - 1
             });
@@ -355,6 +368,11 @@ fn split_header(header: &mut [u8]) -> Result<Vec<String>, Problem> {
             return Ok(names);
         }
     }
+}
+
+/// The fields of one record.
+pub(crate) fn fields(record: &str) -> anyhow::Result<Vec<String>> {
+    split_header(&mut record.as_bytes().to_vec()).map_err(|problem| WrongLine { line: 1, problem }.into())
 }
 
 /// Where the first record ends, after its line end; `None` if it does not end in `bytes`.

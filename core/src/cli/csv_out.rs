@@ -25,6 +25,21 @@ pub(crate) fn header<'a>(names: impl Iterator<Item = &'a str>) -> Vec<u8> {
     line
 }
 
+/// A row of cells, ended; nothing where one is missing.
+pub(crate) fn record<'a>(cells: impl Iterator<Item = Option<&'a str>>, out: &mut Vec<u8>) {
+    let start = out.len();
+    for (index, cell) in cells.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(cell.map(quoted).unwrap_or_default().as_bytes());
+    }
+    if out.len() == start {
+        out.extend_from_slice(b"\"\"");
+    }
+    out.push(b'\n');
+}
+
 /// Writes the rows of `predictions`.
 pub(crate) fn lines(predictions: &Predictions) -> Lines {
     let columns: Vec<Cells<'_>> =

@@ -1,6 +1,6 @@
 //! The program `cenote`: a user of the crate's public interface like any other.
 //!
-//! In flow arguments; out flow files, text on standard output, one line on standard error if something is wrong, and
+//! In flow arguments; out flow files, rows of PostgreSQL, text on standard output, one line on standard error if something is wrong, and
 //! an exit code.
 
 mod csv_in;
@@ -11,6 +11,7 @@ mod print;
 mod score;
 mod sink;
 mod source;
+mod store;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -46,6 +47,9 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Prints what a model learned: its trees as Graphviz text, JSON or SVG, a GLM's coefficients as JSON
     Print(print::PrintArgs),
+    /// Features in PostgreSQL: makes tables, loads, reads by key, joins in time, materialises
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 /// What a file holds.
@@ -102,6 +106,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Score(args) => score::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Print(args) => print::run(args),
+        Command::Store(command) => store::run(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

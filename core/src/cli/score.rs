@@ -216,7 +216,7 @@ impl Question {
 }
 
 /// A bar on a terminal; nothing elsewhere.
-fn progress() -> ProgressBar {
+pub(crate) fn progress() -> ProgressBar {
     const BAR: &str = "{wide_bar} {percent:>3} %  {elapsed}, {eta} left ";
     // Also if the run fails, so that the error has a line of its own.
     let bar = ProgressBar::no_length().with_finish(ProgressFinish::AndClear);

@@ -47,7 +47,7 @@ pub(crate) struct Sink {
     with_error: bool,
 }
 
-enum Target {
+pub(crate) enum Target {
     /// A regular file, or none yet: the temporary file is renamed to it.
     File(PathBuf),
     /// A pipe or a device, which a rename would replace.
@@ -93,24 +93,8 @@ impl Sink {
 
     /// Puts the output where it belongs.
     pub(crate) fn commit(mut self) -> anyhow::Result<()> {
-        let mut whole = std::mem::replace(&mut self.writer, Writer::None).finish()?;
-        match self.target {
-            Target::File(path) => {
-                whole.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
-            }
-            Target::Device(path) => {
-                whole.rewind()?;
-                let mut device = File::options().write(true).open(&path)?;
-                io::copy(&mut whole, &mut device)
-                    .with_context(|| format!("cannot write {}", path.display()))?;
-            }
-            Target::Stdout => {
-                whole.rewind()?;
-                let mut stdout = io::stdout().lock();
-                io::copy(&mut whole, &mut stdout).and_then(|_| stdout.flush())?;
-            }
-        }
-        Ok(())
+        let whole = std::mem::replace(&mut self.writer, Writer::None).finish()?;
+        self.target.place(whole)
     }
 
     /// Begins anew with the column `error`, and copies the rows written so far, which have nothing in it.
@@ -149,7 +133,7 @@ fn header(like: &Predictions, with_error: bool) -> Vec<u8> {
 }
 
 impl Target {
-    fn new(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(path: &Path) -> anyhow::Result<Self> {
         if path == Path::new("-") {
             return Ok(Target::Stdout);
         }
@@ -164,7 +148,29 @@ impl Target {
         })
     }
 
-    fn temporary(&self) -> anyhow::Result<NamedTempFile> {
+    /// Puts a whole file where it belongs.
+    pub(crate) fn place(self, mut whole: NamedTempFile) -> anyhow::Result<()> {
+        match self {
+            Target::File(path) => {
+                whole.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            Target::Device(path) => {
+                whole.rewind()?;
+                let mut device = File::options().write(true).open(&path)?;
+                io::copy(&mut whole, &mut device)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            Target::Stdout => {
+                whole.rewind()?;
+                let mut stdout = io::stdout().lock();
+                io::copy(&mut whole, &mut stdout).and_then(|_| stdout.flush())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A file beside, to be written whole before it is placed.
+    pub(crate) fn temporary(&self) -> anyhow::Result<NamedTempFile> {
         let Target::File(path) = self else {
             return NamedTempFile::new().context("cannot make a temporary file");
         };

@@ -8,10 +8,13 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use cenote::Model;
 use cenote::input::Batch;
 use cenote::input::arrow::ArrowColumns;
 use cenote::input::parquet::{ParquetBatches, ParquetFile};
+use cenote::input::stored;
+use cenote::store::{Type, View};
 use flate2::read::MultiGzDecoder;
 use indicatif::ProgressBar;
 
@@ -66,7 +69,7 @@ impl Input {
         Ok(match self.kind {
             Kind::Csv(blocks) => {
                 let block = (csv_in::BLOCK * 16 / outputs.max(16)).max(4 << 10);
-                let layout = Arc::new(Layout::new(&self.names, &model.schema(), wanted));
+                let layout = Arc::new(Layout::new(&self.names, model.schema(), wanted));
                 Pieces::Csv(blocks.with_block_size(block), layout)
             }
             Kind::Parquet(file, progress) => {
@@ -77,6 +80,42 @@ impl Input {
         })
     }
 }
+
+impl Input {
+    /// Reads on, in pieces of about so many rows, all columns that `reading` knows, and with `others` all others too. Where the
+    /// pieces end depends on the input alone.
+    pub(crate) fn pieces_of(self, view: &View, others: bool) -> anyhow::Result<Pieces> {
+        let is_text = |view: &View, name: &str| {
+            let key = view.keys().iter().find(|key| key.name == name).map(|key| key.ty);
+            let feature = view.features().iter().find(|feature| feature.name == name);
+            key.or(feature.map(|feature| feature.ty)) == Some(Type::Text)
+        };
+        Ok(match self.kind {
+            Kind::Csv(blocks) => {
+                let wanted = |name: &str| match view.reading(name) {
+                    Some(_) => Some(is_text(view, name)),
+                    None => others.then_some(true),
+                };
+                Pieces::Csv(
+                    blocks.with_block_size(STORED_BLOCK),
+                    Arc::new(Layout::typed(&self.names, wanted)),
+                )
+            }
+            Kind::Parquet(file, progress) => {
+                let width = self.names.len().max(1);
+                let rows = (STORED_CELLS / width).clamp(64, 50_000);
+                let known = view.clone();
+                let wanted = |name: &str| others || view.reading(name).is_some();
+                let batches = file.batches_as(rows, wanted, move |name| known.reading(name))?;
+                Pieces::Parquet { batches: Box::new(batches), first_row: 0, progress }
+            }
+        })
+    }
+}
+
+/// How much of an input goes to the store at a time: text, or cells of Parquet.
+const STORED_BLOCK: usize = 4 << 20;
+const STORED_CELLS: usize = 1 << 20;
 
 /// The pieces of an input, in order.
 pub(crate) enum Pieces {
@@ -136,6 +175,14 @@ impl Rows {
             Rows::Csv(records, layout) => records.batch(layout),
             Rows::Parquet { columns, .. } => columns.batch(),
         }
+    }
+
+    /// The rows whole, as a table: of CSV all that was read, of Parquet the file's own columns.
+    pub(crate) fn table(&self) -> anyhow::Result<RecordBatch> {
+        Ok(match self {
+            Rows::Csv(records, layout) => stored::text_table(&records.batch(layout)?)?,
+            Rows::Parquet { columns, .. } => columns.source().clone(),
+        })
     }
 
     /// Where a row of the batch stands in the input, for people.

@@ -1,25 +1,25 @@
 //! Which engine scores a forest: by its shape, the size of the batch and the processor, or as the environment says.
 //!
-//! Masks come first: they fit forests of at most 10 levels. Waves take deeper ones; the plain walk takes what has no codes
-//! (MOJO 1.00 and 1.10, sets of numbers, more than 65,534 thresholds or levels of a column) and rows that have none.
+//! Masks take large batches and forests of at most 10 levels. Of deeper ones, subtrees take those without sets and waves those
+//! with sets. Single rows and small batches go to subtrees, but for shallow forests on AVX-512, whose masks are faster for
+//! them too. The plain walk takes what has no codes (MOJO 1.00 and 1.10, sets of numbers, more than 65,534 thresholds or
+//! levels of a column) and rows that have none. The figures are in `docs/performance.md`.
 
 use cenote_mojo::Schema;
-use cenote_mojo::algo::Forest;
+use cenote_mojo::algo::{Forest, Node, Split, Test};
 
 use super::masks::Masks;
+use super::subtrees::Subtrees;
 use super::waves::Waves;
 use super::{Block, Engine, FlatForest, Quantised};
 use crate::kernels::Isa;
-
-/// Below this many rows a batch is taken a row at a time: a tile of 64 costs about as much as 20 rows.
-const SMALL: usize = 20;
 
 /// Which engine and instruction set a forest is compiled for. What is `None`, does not fit the forest, or is not there on
 /// this processor, is chosen by the forest's shape and the processor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EngineOptions {
-    /// `masks`, `waves` or `flat`.
+    /// `masks`, `waves`, `subtrees` or `flat`.
     pub engine: Option<String>,
     /// `avx512`, `avx2` or `portable`.
     pub isa: Option<String>,
@@ -47,15 +47,19 @@ pub struct EngineReport {
     pub isa: &'static str,
     /// Whether it fits the model.
     pub fits: bool,
-    /// Whether it scores the model's batches.
+    /// Whether it scores the model's large batches.
     pub chosen: bool,
+    /// Whether it scores single rows and small batches.
+    pub rows: bool,
 }
 
-/// The engines of one forest: the plain one, which fits every forest and row, and one for batches.
+/// The engines of one forest: the plain one, which fits every forest and row, one for batches, and one for rows and small
+/// batches if that is another.
 #[derive(Debug)]
 pub(crate) struct Engines {
     flat: FlatForest,
     batch: Option<Box<dyn Quantised>>,
+    rows: Option<Box<dyn Quantised>>,
 }
 
 /// Compiles the batch engine called `name`.
@@ -63,6 +67,7 @@ fn batch_engine(name: &str, forest: &Forest, schema: &Schema, isa: Isa) -> Optio
     match name {
         "masks" => Some(Box::new(Masks::new(forest, schema, isa).ok()?)),
         "waves" => Some(Box::new(Waves::new(forest, schema, isa).ok()?)),
+        "subtrees" => Some(Box::new(Subtrees::new(forest, schema, isa).ok()?)),
         _ => None,
     }
 }
@@ -70,14 +75,26 @@ fn batch_engine(name: &str, forest: &Forest, schema: &Schema, isa: Isa) -> Optio
 impl Engines {
     /// Compiles `forest` for `isa`; for the engine called `only`, if one is named.
     pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa, only: Option<&str>) -> Self {
-        let names: &[&str] = match (only, isa) {
-            (Some(only), _) => &[only],
-            // The portable kernel of masks asks tests one row after another: a walk is faster.
-            (None, Isa::Portable) => &["waves"],
-            (None, _) => &["masks", "waves"],
+        let compile = |name: &str| batch_engine(name, forest, schema, isa);
+        let flat = FlatForest::new(forest, schema);
+        if let Some(only) = only {
+            return Self { flat, batch: compile(only), rows: None };
+        }
+        let nodes = || forest.trees.iter().flatten().flat_map(|tree| &tree.nodes);
+        let has_sets = nodes().any(|node| matches!(node, Node::Split(Split { test: Test::In(_), .. })));
+        let names = match (isa, has_sets) {
+            // The gathers of waves have no portable twin that is worth it.
+            (Isa::Portable, _) | (_, false) => ["masks", "subtrees"],
+            (_, true) => ["masks", "waves"],
         };
-        let batch = names.iter().find_map(|name| batch_engine(name, forest, schema, isa));
-        Self { flat: FlatForest::new(forest, schema), batch }
+        let batch = names.into_iter().find_map(compile);
+        let rows = batch.as_ref().filter(|batch| !batch.takes_rows()).and_then(|_| compile("subtrees"));
+        Self { flat, batch, rows }
+    }
+
+    /// The engine that takes single rows and small batches, if it is not the plain one.
+    fn for_rows(&self) -> Option<&dyn Quantised> {
+        self.rows.as_deref().or(self.batch.as_deref())
     }
 }
 
@@ -86,19 +103,19 @@ pub(crate) fn engine(forest: &Forest, schema: &Schema, options: &EngineOptions) 
     Box::new(Engines::new(forest, schema, options.isa(), options.engine.as_deref()))
 }
 
-/// Every engine, and which of them fit `forest`; `chosen` is the name of the one in use.
-pub(crate) fn report(
-    forest: &Forest,
-    schema: &Schema,
-    options: &EngineOptions,
-    chosen: &str,
-) -> Vec<EngineReport> {
+/// Every engine, whether it fits `forest`, and what it is in use for.
+pub(crate) fn report(forest: &Forest, schema: &Schema, options: &EngineOptions) -> Vec<EngineReport> {
     let isa = options.isa();
-    let report = |engine: &'static str| {
-        let fits = engine == "flat" || batch_engine(engine, forest, schema, isa).is_some();
-        EngineReport { engine, isa: isa.name(), fits, chosen: engine == chosen }
+    let engines = Engines::new(forest, schema, isa, options.engine.as_deref());
+    let rows = engines.for_rows().map_or("flat", |rows| rows.name());
+    let report = |engine: &'static str| EngineReport {
+        engine,
+        isa: isa.name(),
+        fits: engine == "flat" || batch_engine(engine, forest, schema, isa).is_some(),
+        chosen: engine == engines.name(),
+        rows: engine == rows,
     };
-    ["masks", "waves", "flat"].map(report).to_vec()
+    ["masks", "waves", "subtrees", "flat"].map(report).to_vec()
 }
 
 impl Engine for Engines {
@@ -108,9 +125,11 @@ impl Engine for Engines {
 
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) {
         let Some(batch) = &self.batch else { return self.flat.sums(block, out) };
+        let rows = self.rows.as_ref().unwrap_or(batch);
         let singly = match block.rows {
             0 => return,
-            1..SMALL => (0..block.rows).collect(),
+            few if few < rows.fewest_rows().min(batch.fewest_rows()) => (0..few).collect(),
+            few if few < batch.fewest_rows() => rows.sums(block, out),
             _ => batch.sums(block, out),
         };
         let mut row = Vec::new();
@@ -126,12 +145,12 @@ impl Engine for Engines {
     }
 
     fn row_sums(&self, row: &[f64], out: &mut [f64]) {
-        if !self.batch.as_ref().is_some_and(|batch| batch.row_sums(row, out)) {
+        if !self.for_rows().is_some_and(|engine| engine.row_sums(row, out)) {
             self.flat.row_sums(row, out);
         }
     }
 
     fn block_rows(&self) -> usize {
-        self.batch.as_ref().map_or(self.flat.block_rows(), |_| 4096)
+        self.batch.as_ref().map_or(2048, |batch| batch.block_rows())
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Masks {
     classes: usize,
     /// Whether rows can be taken singly.
     one_row: bool,
+    /// Levels of the deepest tree.
+    depth: u32,
 }
 
 impl Masks {
@@ -38,13 +40,38 @@ impl Masks {
         let blocks = blocks(trees, &sources)?;
         let one_row =
             sources.list().len() <= MAX_ROW_SOURCES && blocks.iter().all(|block| block.rows.is_some());
-        Ok(Self { isa, sources, blocks, classes: forest.trees_per_group, one_row })
+        let trees = blocks.iter().flat_map(|block| block.forest.trees());
+        let depth = trees.map(|tree| tree.depth).max().unwrap_or(0);
+        if isa == Isa::Portable && depth > 8 {
+            return Err(Unfit::TooLarge);
+        }
+        Ok(Self { isa, sources, blocks, classes: forest.trees_per_group, one_row, depth })
     }
 }
 
 impl Quantised for Masks {
     fn name(&self) -> &'static str {
         "masks"
+    }
+
+    fn takes_rows(&self) -> bool {
+        self.one_row && self.depth <= 6 && matches!(self.isa, Isa::Avx512(_))
+    }
+
+    fn fewest_rows(&self) -> usize {
+        // A tile of 64 rows, and above that a group of 512, costs what so many rows cost the engine that takes them.
+        match (self.isa, self.depth) {
+            (Isa::Avx512(_), 0..=6) => 20,
+            (Isa::Avx512(_), 7) => 50,
+            (Isa::Avx512(_), 8) => 240,
+            (Isa::Avx512(_), _) => 400,
+            (Isa::Avx2(_), 0..=6) => 13,
+            (Isa::Avx2(_), 7..=8) => 40,
+            (Isa::Avx2(_), 9) => 60,
+            (Isa::Avx2(_), _) => 300,
+            (Isa::Portable, 0..=6) => 40,
+            (Isa::Portable, _) => 80,
+        }
     }
 
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {

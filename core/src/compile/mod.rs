@@ -6,6 +6,7 @@ mod codes;
 mod flat;
 mod masks;
 mod question;
+mod subtrees;
 #[cfg(test)]
 mod tests;
 mod waves;
@@ -47,6 +48,19 @@ pub(crate) trait Quantised: Send + Sync + std::fmt::Debug {
 
     /// The sums of [`Engine::sums`], and the rows that have no codes: what is written for these means nothing.
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize>;
+
+    /// Whether no other engine takes single rows faster.
+    fn takes_rows(&self) -> bool {
+        false
+    }
+
+    /// Below this many rows a batch is better taken a row at a time by an engine that takes rows.
+    fn fewest_rows(&self) -> usize;
+
+    /// How many rows of a large batch it likes to have in a block.
+    fn block_rows(&self) -> usize {
+        4096
+    }
 
     /// The sums of [`Engine::row_sums`]; `false`, and anything written, if it can't take single rows, or not this one.
     fn row_sums(&self, _row: &[f64], _out: &mut [f64]) -> bool {

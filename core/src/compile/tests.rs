@@ -145,13 +145,13 @@ fn forests() -> impl Strategy<Value = Forest> {
 }
 
 /// The sum of a class's trees for one row, split after split.
-fn naive(forest: &Forest, class: usize, row: &[f64]) -> f64 {
+fn naive(forest: &Forest, class: usize, row: &[f64], levels: &[Option<usize>]) -> f64 {
     let mut sum = 0.0;
     for tree in forest.trees[class * forest.groups..][..forest.groups].iter().flatten() {
         let mut at = 0;
         while let Node::Split(split) = &tree.nodes[at] {
             let column = usize::from(split.column);
-            let right = goes_right(forest.rules, tree, split, COLUMNS[column], row[column]);
+            let right = goes_right(forest.rules, tree, split, levels[column], row[column]);
             at = if right { split.right } else { split.left } as usize;
         }
         let Node::Leaf(value) = tree.nodes[at] else { unreachable!("a walk ends at a leaf") };
@@ -175,20 +175,85 @@ proptest! {
         let row = |index: usize| columns.iter().map(|column| column[index]).collect::<Vec<f64>>();
         let wanted: Vec<u64> = (0..forest.trees_per_group)
             .flat_map(|class| (0..rows).map(move |row| (class, row)))
-            .map(|(class, index)| naive(&forest, class, &row(index)).to_bits())
+            .map(|(class, index)| naive(&forest, class, &row(index), &COLUMNS).to_bits())
             .collect();
         for isa in Isa::available() {
-            for name in ["masks", "waves", "flat"] {
-                let engine = Engines::new(&forest, &schema(), isa, Some(name));
+            for name in [Some("masks"), Some("waves"), Some("subtrees"), Some("flat"), None] {
+                let engine = Engines::new(&forest, &schema(), isa, name);
                 let mut found = vec![f64::NAN; wanted.len()];
                 engine.sums(&Block { columns: &columns, rows }, &mut found);
                 let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();
-                prop_assert!(found == wanted, "{} as {name} on {}", engine.name(), isa.name());
+                prop_assert!(found == wanted, "{} as {name:?} on {}", engine.name(), isa.name());
                 for index in 0..rows.min(3) {
                     let mut found = vec![f64::NAN; forest.trees_per_group];
                     engine.row_sums(&row(index), &mut found);
                     for (class, found) in found.into_iter().enumerate() {
                         prop_assert_eq!(found.to_bits(), wanted[class * rows + index], "{} alone", engine.name());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A tree of about `nodes` nodes that grows at random places, over numbers: chains and bushes.
+fn grown(numbers: &mut impl FnMut(usize) -> usize, columns: usize, nodes: usize) -> Tree {
+    let mut tree = Tree::default();
+    tree.nodes.push(Node::Leaf(0.5));
+    while tree.nodes.len() < nodes {
+        let left = tree.nodes.len() as u32;
+        // Mostly one of the youngest leaves, so that paths grow long.
+        let at = tree.nodes.len() - 1 - numbers(tree.nodes.len().min(12));
+        if matches!(tree.nodes[at], Node::Split(_)) {
+            continue;
+        }
+        let na = [NaSplit::NaLeft, NaSplit::NaRight, NaSplit::Left, NaSplit::Right][numbers(4)];
+        let test = Test::AtLeast(numbers(64) as f32 / 8.0 - 4.0);
+        let column = numbers(columns) as u16;
+        tree.nodes[at] = Node::Split(Split { column, na, test, stale_range: None, left, right: left + 1 });
+        let leaf = |value: usize| Node::Leaf(value as f32 / 7.0);
+        tree.nodes.extend([leaf(numbers(99)), leaf(numbers(99))]);
+    }
+    tree
+}
+
+/// One line of codes a row, two, more than registers take, and more than bytes name; waves of rows that are not full, and
+/// more trees than are walked at once.
+#[test]
+fn deep_forests_of_any_width_sum_as_the_rules_say() {
+    let mut state = 7u64;
+    let mut numbers = |limit: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit
+    };
+    for (columns, trees, rows) in [(3, 300, 33), (32, 7, 700), (50, 7, 257), (120, 5, 300), (200, 5, 300)] {
+        let trees = (0..trees).map(|_| Some(grown(&mut numbers, columns, 301))).collect::<Vec<_>>();
+        let groups = trees.len();
+        let forest = Forest { groups, trees_per_group: 1, trees, rules: TreeRules::V120 };
+        let features = (0..columns).map(|c| Column { name: c.to_string(), domain: None }).collect();
+        let schema = Schema { features, ..schema() };
+        for gaps in [false, true] {
+            let mut cell = || match numbers(10) {
+                0 if gaps => f64::NAN,
+                _ => numbers(128) as f64 / 16.0 - 4.0,
+            };
+            let data: Vec<Vec<f64>> = (0..columns).map(|_| (0..rows).map(|_| cell()).collect()).collect();
+            let block: Vec<&[f64]> = data.iter().map(Vec::as_slice).collect();
+            let row = |index: usize| data.iter().map(|column| column[index]).collect::<Vec<f64>>();
+            let levels = vec![None; columns];
+            let wanted: Vec<u64> =
+                (0..rows).map(|index| naive(&forest, 0, &row(index), &levels).to_bits()).collect();
+            for isa in Isa::available() {
+                for name in [None, Some("waves"), Some("subtrees")] {
+                    let engine = Engines::new(&forest, &schema, isa, name);
+                    let mut found = vec![f64::NAN; rows];
+                    engine.sums(&Block { columns: &block, rows }, &mut found);
+                    let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();
+                    assert!(found == wanted, "{columns} columns, {} on {}", engine.name(), isa.name());
+                    for index in 0..3 {
+                        let mut found = [f64::NAN];
+                        engine.row_sums(&row(index), &mut found);
+                        assert_eq!(found[0].to_bits(), wanted[index], "{columns}, {} alone", engine.name());
                     }
                 }
             }

@@ -12,7 +12,7 @@ use super::blocks::{GroupData, TreeBlock, blocks};
 use super::codes::{Asks, Sources, Unfit};
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, WaveScratch};
-use crate::layout::{GROUP, Step, WAVE, WaveForest, WaveForestBuilder};
+use crate::layout::{GROUP, WAVE, WaveForest, WaveForestBuilder, WaveStep as Step};
 
 /// Rows whose codes are held at once.
 const RUN: usize = 8 * WAVE;
@@ -147,6 +147,11 @@ fn steps(
 impl Quantised for Waves {
     fn name(&self) -> &'static str {
         "waves"
+    }
+
+    fn fewest_rows(&self) -> usize {
+        // A wave of 512 rows costs what so many rows cost the engine that takes them.
+        150
     }
 
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {

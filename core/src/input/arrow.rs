@@ -38,6 +38,21 @@ use crate::predictions::{OutputValues, Predictions};
 pub struct ArrowColumns {
     rows: usize,
     columns: Vec<(String, Column)>,
+    source: RecordBatch,
+}
+
+/// What a column is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reading {
+    /// A model: as the table at [`ArrowColumns`] says.
+    Model,
+    /// Moments: dates and timestamps as microseconds since 1970-01-01 UTC. Else as for a model.
+    Moment,
+    /// Days: dates and timestamps as days since 1970-01-01. Else as for a model.
+    Day,
+    /// Values that a float would round: decimals as text, lists as JSON. Else as for a model.
+    Exact,
 }
 
 /// A column, of one of the types that [`Column::values`] matches.
@@ -53,12 +68,28 @@ impl ArrowColumns {
     /// # Errors
     /// If a wanted column is of a type that is no number, boolean, time or text (lists, structs, binary ...).
     pub fn new(batch: &RecordBatch, mut wanted: impl FnMut(&str) -> bool) -> Result<Self, ArrowError> {
+        Self::read(batch, |name| wanted(name).then_some(Reading::Model))
+    }
+
+    /// Takes those columns of `batch` for which `reading` says what they are read for.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn read(
+        batch: &RecordBatch,
+        mut reading: impl FnMut(&str) -> Option<Reading>,
+    ) -> Result<Self, ArrowError> {
         let schema = batch.schema_ref();
         let columns = (schema.fields().iter().zip(batch.columns()))
-            .filter(|(field, _)| wanted(field.name()))
-            .map(|(field, array)| Ok((field.name().clone(), Column::new(field.name(), array)?)))
+            .filter_map(|(field, array)| Some((field.name(), array, reading(field.name())?)))
+            .map(|(name, array, reading)| Ok((name.clone(), Column::read(name, array, reading)?)))
             .collect::<Result<_, ArrowError>>()?;
-        Ok(Self { rows: batch.num_rows(), columns })
+        Ok(Self { rows: batch.num_rows(), columns, source: batch.clone() })
+    }
+
+    /// The table that the columns were taken from, whole.
+    pub fn source(&self) -> &RecordBatch {
+        &self.source
     }
 
     /// How many rows there are.
@@ -80,6 +111,27 @@ impl ArrowColumns {
 }
 
 impl Column {
+    fn read(name: &str, array: &ArrayRef, reading: Reading) -> Result<Self, ArrowError> {
+        use DataType::{Date32, Date64, Decimal32, Decimal64, Decimal128, Decimal256, Timestamp};
+        let cast = |to: &DataType| arrow_cast::cast(array, to);
+        match (reading, array.data_type()) {
+            (Reading::Moment, Date32 | Date64 | Timestamp(..)) => {
+                let micros = cast(&Timestamp(TimeUnit::Microsecond, None))?;
+                Ok(Column::Array(arrow_cast::cast(&micros, &DataType::Int64)?))
+            }
+            (Reading::Day, Date32 | Date64 | Timestamp(..)) => {
+                Ok(Column::Array(arrow_cast::cast(&cast(&Date32)?, &DataType::Int32)?))
+            }
+            (Reading::Exact, Decimal32(..) | Decimal64(..) | Decimal128(..) | Decimal256(..)) => {
+                Ok(Column::Array(cast(&DataType::Utf8)?))
+            }
+            (Reading::Exact, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)) => {
+                Ok(Column::Array(json_lists(name, array)?))
+            }
+            _ => Self::new(name, array),
+        }
+    }
+
     fn new(name: &str, array: &ArrayRef) -> Result<Self, ArrowError> {
         let cast = |to: &DataType| arrow_cast::cast(array, to);
         Ok(match array.data_type() {
@@ -131,6 +183,51 @@ impl Column {
             _ => Values::Text(text(array)),
         }
     }
+}
+
+/// Lists of numbers, booleans or text as JSON text.
+fn json_lists(name: &str, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    use arrow_cast::display::{ArrayFormatter, FormatOptions};
+    let mut texts = StringBuilder::new();
+    for row in 0..array.len() {
+        if array.is_null(row) {
+            texts.append_null();
+            continue;
+        }
+        let items = match array.data_type() {
+            DataType::List(_) => array.as_list::<i32>().value(row),
+            DataType::LargeList(_) => array.as_list::<i64>().value(row),
+            _ => array.as_fixed_size_list().value(row),
+        };
+        let kind = items.data_type();
+        if !(kind.is_numeric() || is_text(kind) || matches!(kind, DataType::Boolean | DataType::Null)) {
+            let what = format!("column {name:?} is a list of {kind}; lists are of numbers, booleans or text");
+            return Err(ArrowError::SchemaError(what));
+        }
+        let options = FormatOptions::new().with_null("null");
+        let formatter = ArrayFormatter::try_new(items.as_ref(), &options)?;
+        let item = |at: usize| {
+            let text = formatter.value(at).to_string();
+            if is_text(kind) && items.is_valid(at) { quoted(&text) } else { text }
+        };
+        let list: Vec<_> = (0..items.len()).map(item).collect();
+        texts.append_value(format!("[{}]", list.join(",")));
+    }
+    Ok(Arc::new(texts.finish()))
+}
+
+/// A text as JSON.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// Whether [`Column::values`] borrows arrays of this type.

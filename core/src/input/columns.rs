@@ -474,6 +474,7 @@ impl Job<'_> {
     }
 
     /// Looks up the features of dictionary codes.
+    #[expect(clippy::unnecessary_cast, reason = "codes are of several types, of which one is u64")]
     fn features(&mut self, dictionary: Dictionary<'_>, table: &[f64], out: &mut [f64]) {
         let last = table.len() - 1;
         let mut outside = false;

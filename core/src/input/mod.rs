@@ -15,6 +15,8 @@ pub mod ndarray;
 pub mod parquet;
 mod parse_double;
 mod row;
+#[cfg(all(feature = "arrow", feature = "store"))]
+pub mod stored;
 
 pub use batch::{Batch, Codes, Offsets, Primitive, Strided, Text, Validity, Values};
 pub use row::{Cell, Row};

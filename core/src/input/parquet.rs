@@ -16,7 +16,7 @@ use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
-use super::arrow::{ArrowColumns, ErrorColumn};
+use super::arrow::{ArrowColumns, ErrorColumn, Reading};
 use crate::predictions::{OutputColumn, OutputValues, Predictions};
 
 /// A Parquet file whose footer has been read.
@@ -24,9 +24,13 @@ pub struct ParquetFile {
     builder: ParquetRecordBatchReaderBuilder<File>,
 }
 
+/// What each column is read for, by its name.
+type Readings = Box<dyn Fn(&str) -> Option<Reading> + Send>;
+
 /// The batches of a [`ParquetFile`].
 pub struct ParquetBatches {
     reader: ParquetRecordBatchReader,
+    reading: Readings,
 }
 
 impl ParquetFile {
@@ -53,10 +57,24 @@ impl ParquetFile {
     /// # Errors
     /// If the file is damaged.
     pub fn batches(self, rows: usize, wanted: impl Fn(&str) -> bool) -> Result<ParquetBatches, ParquetError> {
+        self.batches_as(rows, wanted, |_| Some(Reading::Model))
+    }
+
+    /// As [`batches`](Self::batches), of columns that are read for what `reading` says; those for which it says nothing are only in
+    /// [`ArrowColumns::source`].
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    pub fn batches_as(
+        self,
+        rows: usize,
+        wanted: impl Fn(&str) -> bool,
+        reading: impl Fn(&str) -> Option<Reading> + Send + 'static,
+    ) -> Result<ParquetBatches, ParquetError> {
         let roots = self.names().enumerate().filter(|(_, name)| wanted(name)).map(|(root, _)| root);
         let mask = ProjectionMask::roots(self.builder.parquet_schema(), roots.collect::<Vec<_>>());
         let reader = self.builder.with_projection(mask).with_batch_size(rows).build()?;
-        Ok(ParquetBatches { reader })
+        Ok(ParquetBatches { reader, reading: Box::new(reading) })
     }
 }
 
@@ -65,7 +83,7 @@ impl Iterator for ParquetBatches {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
-        Some(batch.and_then(|batch| ArrowColumns::new(&batch, |_| true)).map_err(ParquetError::from))
+        Some(batch.and_then(|batch| ArrowColumns::read(&batch, &self.reading)).map_err(ParquetError::from))
     }
 }
 
@@ -88,7 +106,18 @@ impl<W: Write + Send> ParquetWriter<W> {
     pub fn new(sink: W, like: &Predictions, error: ErrorColumn) -> Result<Self, ParquetError> {
         let like =
             Predictions { rows: 0, columns: like.columns.iter().map(emptied).collect(), errors: Vec::new() };
-        let schema = like.to_record_batch(error)?.schema();
+        Self::of(sink, like.to_record_batch(error)?.schema(), error)
+    }
+
+    /// Begins a file for tables of that schema.
+    ///
+    /// # Errors
+    /// If the sink fails.
+    pub fn of_tables(sink: W, schema: SchemaRef) -> Result<Self, ParquetError> {
+        Self::of(sink, schema, ErrorColumn::default())
+    }
+
+    fn of(sink: W, schema: SchemaRef, error: ErrorColumn) -> Result<Self, ParquetError> {
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         Ok(Self { writer: ArrowWriter::try_new(sink, Arc::clone(&schema), Some(properties))?, schema, error })
     }
@@ -121,7 +150,11 @@ impl<W: Write + Send> ParquetWriter<W> {
         Ok(())
     }
 
-    fn write_batch(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+    /// Adds the rows of a table.
+    ///
+    /// # Errors
+    /// If its columns are others than at the beginning, or the sink fails.
+    pub fn write_batch(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         self.writer.write(batch)?;
         if self.writer.in_progress_size() > ROW_GROUP_BYTES {
             self.writer.flush()?;

@@ -142,7 +142,7 @@ unsafe fn upper<B: Bits, const D: usize>(
     planes: &mut [B; MAX_DEPTH],
 ) {
     let mut above = [B::none(); MAX_DEPTH];
-    // SAFETY (of all): the caller's promise.
+    // SAFETY: the caller's promise.
     unsafe {
         above[0] = fold::<B, 0>(lines, tests, &above, 0);
         if D > 1 {

@@ -19,6 +19,9 @@ mod heap;
 mod linear;
 mod portable;
 mod rows;
+mod subtrees;
+#[cfg(target_arch = "x86_64")]
+mod subtrees_avx512;
 #[cfg(test)]
 mod tests;
 mod waves;
@@ -30,11 +33,12 @@ use std::ops::Range;
 pub(crate) use cpu::Isa;
 pub(crate) use linear::{Slots, Terms};
 pub(crate) use rows::RowData;
+pub(crate) use subtrees::{WALKS, WalkScratch, fetch};
 pub(crate) use waves::WaveScratch;
 
 use crate::layout::{
-    BitRows, ByteTable, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, RankTable, RowForest, Sums, TILE,
-    TILES, WAVE, WaveForest,
+    BitRows, ByteTable, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, NARROW, RankTable,
+    RowForest, SubtreeForest, Sums, TILE, TILES, WAVE, WaveForest,
 };
 
 impl Isa {
@@ -220,6 +224,86 @@ impl Isa {
         }
     }
 
+    /// Adds the leaf that each row falls into in tree `tree` to the row's sum. `codes` has as many lines for each row as hold the
+    /// forest's columns; some code is [`crate::layout::MISSING`] only if `gaps`.
+    ///
+    /// # Panics
+    /// If there is no such tree, there are more sums than [`WALKS`], or too few codes.
+    pub(crate) fn add_tree(
+        self,
+        forest: &SubtreeForest,
+        tree: usize,
+        (codes, gaps): (&[CodeLine], bool),
+        scratch: &mut WalkScratch,
+        sums: &mut [f64],
+    ) {
+        assert!(sums.len() * forest.lines() <= codes.len() && sums.len() <= WALKS);
+        let root = forest.roots()[tree];
+        let rows = subtrees::RowsOf { root, stride: forest.lines() * CODES, rows: sums.len() };
+        // SAFETY: each row has as many codes as the lines hold.
+        unsafe { self.walk(forest, &rows, (codes, gaps), scratch) };
+        subtrees::add(forest, scratch, sums);
+    }
+
+    /// Adds the leaves that one row falls into in each of `trees` to `sum`, in order; codes as of [`Self::add_tree`].
+    ///
+    /// # Panics
+    /// If there are no such trees, or more than [`WALKS`], or too few codes.
+    pub(crate) fn add_row(
+        self,
+        forest: &SubtreeForest,
+        trees: Range<usize>,
+        (codes, gaps): (&[CodeLine], bool),
+        scratch: &mut WalkScratch,
+        sum: &mut f64,
+    ) {
+        assert!(forest.lines() <= codes.len() && trees.len() <= WALKS);
+        let trees = subtrees::TreesOf(&forest.roots()[trees]);
+        // SAFETY: all walks have the same codes.
+        unsafe { self.walk(forest, &trees, (codes, gaps), scratch) };
+        *sum = subtrees::fold(forest, scratch, trees.0.len(), *sum);
+    }
+
+    /// Takes walks to their leaves.
+    ///
+    /// # Safety
+    /// Each walk's codes are [`SubtreeForest::lines`] lines of `codes`; there are at most [`WALKS`] walks, and their roots
+    /// are subtrees of the forest.
+    #[inline(always)]
+    unsafe fn walk<W: subtrees::Walks>(
+        self,
+        forest: &SubtreeForest,
+        walks: &W,
+        (codes, gaps): (&[CodeLine], bool),
+        scratch: &mut WalkScratch,
+    ) {
+        use subtrees::walk;
+        let codes = codes.as_ptr().cast::<u16>();
+        let sets = forest.sets_from() < forest.columns();
+        #[cfg(target_arch = "x86_64")]
+        if matches!(self, Isa::Avx512(_)) && !sets && forest.lines() <= 2 {
+            use subtrees_avx512::walk;
+            // SAFETY: the caller's promise; the token proves the target features.
+            return unsafe {
+                match (forest.lines(), gaps) {
+                    (2, false) => walk::<W, true, false>(forest, walks, codes, scratch),
+                    (2, true) => walk::<W, true, true>(forest, walks, codes, scratch),
+                    (_, false) => walk::<W, false, false>(forest, walks, codes, scratch),
+                    (_, true) => walk::<W, false, true>(forest, walks, codes, scratch),
+                }
+            };
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (sets, forest.columns() > NARROW, gaps) {
+                (_, true, _) => walk::<W, true, true, true>(forest, walks, codes, scratch),
+                (true, false, _) => walk::<W, true, false, true>(forest, walks, codes, scratch),
+                (false, false, false) => walk::<W, false, false, false>(forest, walks, codes, scratch),
+                (false, false, true) => walk::<W, false, false, true>(forest, walks, codes, scratch),
+            }
+        }
+    }
+
     /// `sum` and, in order, the leaves that one row falls into in `trees`.
     ///
     /// # Panics
@@ -239,6 +323,11 @@ impl Isa {
             // SAFETY: the token proves the target features; the trees are checked above.
             (Isa::Avx512(_), Some(slots)) if rows.columns() <= 128 => unsafe {
                 avx512::row_sum(forest, rows, slots, trees, row, sum)
+            },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the trees are checked above.
+            (Isa::Avx512(_), None) if rows.columns() <= 128 => unsafe {
+                avx512::row_sum_deep(forest, rows, trees, row, sum)
             },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.

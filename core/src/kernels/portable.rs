@@ -148,6 +148,6 @@ pub(super) fn indices(
 /// The bits of `byte`, the lowest first.
 fn spread(byte: u8) -> [u8; 8] {
     let ones = 0x0101_0101_0101_0101;
-    let bits = u64::from(byte) * ones & 0x8040_2010_0804_0201;
+    let bits = (u64::from(byte) * ones) & 0x8040_2010_0804_0201;
     ((bits + 0x7f * ones) >> 7 & ones).to_le_bytes()
 }

@@ -5,6 +5,7 @@ mod lines;
 mod masks;
 mod ranks;
 mod rows;
+mod subtrees;
 mod waves;
 
 pub(crate) use byte_table::{ByteTable, Runs};
@@ -13,6 +14,10 @@ pub(crate) use masks::{
     Ask, BitRows, ColumnLines, Heap, LineTest, MAX_BYTE, MAX_DEPTH, MAX_LINES, MaskForest, MaskTree,
     mask_forest,
 };
-pub(crate) use ranks::RankTable;
+pub(crate) use ranks::{RankTable, floor32};
 pub(crate) use rows::{Deposit, MAX_ROW_COLUMNS, MAX_ROW_PLANES, RowForest};
-pub(crate) use waves::{Step, WAVE, WaveForest, WaveForestBuilder, WaveNode};
+pub(crate) use subtrees::{
+    CODES, CodeLine, Exits, MISSING, NARROW, SLOTS, Step, Subtree, SubtreeForest, SubtreeForestBuilder,
+    WIDE_LEFT,
+};
+pub(crate) use waves::{Step as WaveStep, WAVE, WaveForest, WaveForestBuilder, WaveNode};

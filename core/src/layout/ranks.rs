@@ -97,8 +97,9 @@ impl RankTable {
         self.count + 1
     }
 
+    /// The bucket of a value.
     #[inline]
-    fn bucket(&self, value: f32) -> usize {
+    pub(crate) fn bucket(&self, value: f32) -> usize {
         let at = (value - self.origin) * self.scale;
         // The cast saturates: below the origin is 0; infinity times 0 is NaN, which is 0.
         (at as usize).min(self.starts.len() - 2)
@@ -111,10 +112,16 @@ impl RankTable {
             return self.missing();
         }
         let value = floor32(value);
-        let mut rank = self.starts[self.bucket(value)] as usize;
+        self.rank_from(self.starts[self.bucket(value)] as usize, value)
+    }
+
+    /// The rank of `value` from the begin of its bucket on; of NaN the begin.
+    #[inline]
+    pub(crate) fn rank_from(&self, begin: usize, value: f32) -> usize {
+        let mut rank = begin;
         for halving in (0..self.halvings).rev() {
-            let half = 1 << halving;
-            rank += half * usize::from(self.thresholds[rank + half - 1] <= value);
+            // Shifted, not multiplied: that would become a branch, which nothing can predict.
+            rank += usize::from(self.thresholds[rank + (1 << halving) - 1] <= value) << halving;
         }
         rank
     }

@@ -14,6 +14,7 @@ use super::cells::{BatchRows, Entities, Rows};
 use super::ddl::identifier;
 use super::error::{Error, ErrorKind, Step};
 use super::features::{self, FeatureSet, Features, Status};
+use super::history;
 use super::merge::list;
 use super::pool::{Deadline, Lease, Query};
 use super::read::{EncodedKey, FoundRows, Reader};
@@ -42,6 +43,7 @@ pub enum KnownAt {
 pub struct AsOf {
     reader: Reader,
     known_at: KnownAt,
+    parse: bool,
 }
 
 impl FeatureStore {
@@ -60,11 +62,8 @@ impl Reader {
     /// # Errors
     /// If the view keeps no history.
     pub fn as_of(&self) -> Result<AsOf, Error> {
-        if self.view.history().is_none() {
-            let what = "it keeps no history".to_owned();
-            return Err(ErrorKind::View { view: self.view.name().to_owned(), what }.into());
-        }
-        Ok(AsOf { reader: self.clone(), known_at: KnownAt::default() })
+        history::kept(&self.view)?;
+        Ok(AsOf { reader: self.clone(), known_at: KnownAt::default(), parse: false })
     }
 }
 
@@ -74,6 +73,18 @@ impl AsOf {
     pub fn known_at(mut self, known_at: KnownAt) -> Self {
         self.known_at = known_at;
         self
+    }
+
+    /// Reads text in a batch of entities as values of their columns' types, as text from a CSV file is.
+    #[must_use]
+    pub fn parsing_text(mut self) -> Self {
+        self.parse = true;
+        self
+    }
+
+    /// The view that is read.
+    pub fn view(&self) -> &View {
+        self.reader.view()
     }
 
     /// The same on another store of the same tables.
@@ -120,7 +131,9 @@ impl AsOf {
     /// The newest row at `at` of the key that `same` picks, known by `known`.
     fn newest(&self, same: &str, at: &str, known: &str) -> String {
         let Reader { store, view, features, .. } = &self.reader;
-        let names = list("h.", features.iter().map(|(name, _)| name.as_str()));
+        let names =
+            features.iter().map(|(name, ty)| ty.read(format!("h.{}", identifier(name)))).collect::<Vec<_>>();
+        let names = names.join(", ");
         let mut sql = format!(
             "SELECT h.event_ts, {names} FROM {} h WHERE {same} AND h.event_ts <= {at}",
             store.qualified(&view.history_table())
@@ -161,15 +174,15 @@ impl AsOf {
         self.run(&Entities { view, entities }).await
     }
 
-    /// As [`join`](Self::join), of a batch with the view's key columns and `event_ts`, the time of each entity in whole
-    /// microseconds since 1970. Other columns are not looked at.
+    /// As [`join`](Self::join), of a batch with the view's key columns and its event time (`event_ts`, if the view has no other
+    /// name for it): the time of each entity in whole microseconds since 1970. Other columns are not looked at.
     ///
     /// Dropping the future cancels the query at the server.
     ///
     /// # Errors
     /// As [`join`](Self::join), or if a column is not there.
     pub async fn join_batch(&self, entities: &Batch<'_>) -> Result<FeatureSet, Error> {
-        self.run(&BatchRows::entities(&self.reader.view, entities)?).await
+        self.run(&BatchRows::entities(&self.reader.view, entities, self.parse)?).await
     }
 
     async fn run(&self, entities: &impl Rows) -> Result<FeatureSet, Error> {

@@ -5,6 +5,8 @@
 //! connection never leaves the thread and the process that made it. So a call after `fork` in the child connects anew, and what
 //! the parent had is left untouched; a thread that ends closes its connections.
 
+mod bulk;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::pin::pin;
@@ -26,6 +28,8 @@ use super::{
     Builder, Erased, Error, ErrorKind, FeatureSet, Features, Key, KnownAt, Maintained, Record, Timestamp,
     Upserted, View, WriteOptions,
 };
+
+pub use bulk::{FeatureService, Load, Raw};
 
 /// How long the end of a failed call waits for its query to be cancelled at the server.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -238,7 +242,7 @@ impl FeatureStore {
         self.run(async |store| store.maintain(view).await)
     }
 
-    /// Erases every row of some keys of `view`, online and in its history.
+    /// Erases every row of some keys of `view`, online, in its history and among its raw documents.
     ///
     /// # Errors
     /// As [`FeatureStore::erase`](super::FeatureStore::erase).
@@ -416,6 +420,14 @@ impl Reader {
         self.reader.view()
     }
 
+    /// Reads the past of this reader's view and features.
+    ///
+    /// # Errors
+    /// If the view keeps no history.
+    pub fn as_of(&self) -> Result<AsOf, Error> {
+        Ok(AsOf { store: self.store.clone(), as_of: self.reader.as_of()? })
+    }
+
     /// The features of one key.
     ///
     /// # Errors
@@ -445,6 +457,13 @@ impl AsOf {
     #[must_use]
     pub fn known_at(self, known_at: KnownAt) -> Self {
         Self { as_of: self.as_of.known_at(known_at), ..self }
+    }
+
+    /// Reads text in a batch of entities as values of their columns' types; see
+    /// [`store::AsOf::parsing_text`](super::AsOf::parsing_text).
+    #[must_use]
+    pub fn parsing_text(self) -> Self {
+        Self { as_of: self.as_of.parsing_text(), ..self }
     }
 
     /// The features of `key` as they were known at `at`.

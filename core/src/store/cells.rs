@@ -11,7 +11,7 @@ use crate::input::{Batch, Cell, Codes, Primitive, Values};
 
 use super::error::{Error, ErrorKind};
 use super::value::{Date, Key, Timestamp, Type, Value};
-use super::view::View;
+use super::view::{Feature, View};
 use super::wire::{Mismatch, encode_field};
 
 /// One row to write.
@@ -108,44 +108,53 @@ impl Rows for Entities<'_> {
 /// A batch whose columns were found by the view's names.
 pub(crate) struct BatchRows<'b, 'a> {
     rows: usize,
-    columns: Vec<&'b Values<'a>>,
+    columns: Vec<Column<'b, 'a>>,
+    /// Whether text is read as a value of its column's type.
+    parse: bool,
+}
+
+/// Where the cells of a column come from.
+enum Column<'b, 'a> {
+    Batch(&'b Values<'a>),
+    /// The view's default, which stands in every row.
+    Default(Value),
 }
 
 impl<'b, 'a> BatchRows<'b, 'a> {
-    /// The batch's columns in the view's order: its keys, `event_ts` (whole microseconds since 1970), its features.
-    pub(crate) fn new(view: &View, batch: &'b Batch<'a>) -> Result<Self, Error> {
-        let features = view.features().iter().map(|feature| feature.name.as_str());
-        let (rows, mut unknown) = Self::find(view, features, batch)?;
+    /// The batch's columns in the view's order: its keys, its event time (whole microseconds since 1970), its features. With
+    /// `parse`, text is read as a value of its column's type.
+    pub(crate) fn new(view: &View, batch: &'b Batch<'a>, parse: bool) -> Result<Self, Error> {
+        let (mut rows, mut unknown) = Self::find(view, view.features(), batch)?;
         if unknown.is_empty() {
+            rows.parse = parse;
             return Ok(rows);
         }
         unknown.sort_unstable();
         Err(ErrorKind::Columns { view: view.name().to_owned(), missing: Vec::new(), unknown }.into())
     }
 
-    /// The batch's keys and `event_ts`, whatever else it has.
-    pub(crate) fn entities(view: &View, batch: &'b Batch<'a>) -> Result<Self, Error> {
-        Ok(Self::find(view, std::iter::empty(), batch)?.0)
+    /// The batch's keys and event time, whatever else it has.
+    pub(crate) fn entities(view: &View, batch: &'b Batch<'a>, parse: bool) -> Result<Self, Error> {
+        Ok(Self { parse, ..Self::find(view, &[], batch)?.0 })
     }
 
     /// The columns, and the names of those that were not asked for.
-    fn find<'v>(
-        view: &'v View,
-        features: impl Iterator<Item = &'v str>,
-        batch: &'b Batch<'a>,
-    ) -> Result<(Self, Vec<String>), Error> {
+    fn find(view: &View, features: &[Feature], batch: &'b Batch<'a>) -> Result<(Self, Vec<String>), Error> {
         let mut came: HashMap<&str, &'b Values<'a>> = batch.columns().collect();
-        let keys = view.keys().iter().map(|key| key.name.as_str());
+        let keys = view.keys().iter().map(|key| (key.name.as_str(), None));
+        let features =
+            features.iter().map(|feature| (feature.name.as_str(), feature.default_value().ok().flatten()));
         let (mut columns, mut missing) = (Vec::new(), Vec::new());
-        for name in keys.chain(["event_ts"]).chain(features) {
-            match came.remove(name) {
-                Some(values) => columns.push(values),
-                None => missing.push(name.to_owned()),
+        for (name, default) in keys.chain([(view.event_time(), None)]).chain(features) {
+            match (came.remove(name), default) {
+                (Some(values), _) => columns.push(Column::Batch(values)),
+                (None, Some(default)) => columns.push(Column::Default(default)),
+                (None, None) => missing.push(name.to_owned()),
             }
         }
         let mut unknown: Vec<_> = came.into_keys().map(str::to_owned).collect();
         if missing.is_empty() {
-            return Ok((Self { rows: batch.rows(), columns }, unknown));
+            return Ok((Self { rows: batch.rows(), columns, parse: false }, unknown));
         }
         unknown.sort_unstable();
         Err(ErrorKind::Columns { view: view.name().to_owned(), missing, unknown }.into())
@@ -158,7 +167,11 @@ impl Rows for BatchRows<'_, '_> {
     }
 
     fn encode(&self, row: usize, column: usize, ty: Type, out: &mut BytesMut) -> Result<(), Mismatch> {
-        let text = match self.columns[column] {
+        let values = match &self.columns[column] {
+            Column::Batch(values) => *values,
+            Column::Default(value) => return encode_field(value, ty, out),
+        };
+        let text = match values {
             Values::Text(text) => text.get(row),
             Values::Dictionary { codes, validity, levels } => {
                 if validity.is_some_and(|validity| !validity.is_valid(row)) {
@@ -187,6 +200,7 @@ impl Rows for BatchRows<'_, '_> {
                 out.extend_from_slice(text.as_bytes());
                 Ok(())
             }
+            Some(text) if self.parse => encode_field(&Value::parse(text, ty)?, ty, out),
             Some(text) => encode_field(&Value::Text(text.into()), ty, out),
             None => encode_field(&Value::Null, ty, out),
         }

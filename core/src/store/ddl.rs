@@ -130,6 +130,8 @@ enum Kind {
     Online,
     /// Every row, in monthly partitions.
     History,
+    /// Every document that features are made from.
+    Raw,
 }
 
 impl Table {
@@ -138,6 +140,7 @@ impl Table {
         match self.kind {
             Kind::Online => format!("column {:?} {what}", column.name),
             Kind::History => format!("column {:?} of the history {what}", column.name),
+            Kind::Raw => format!("column {:?} of the raw documents {what}", column.name),
         }
     }
 }
@@ -150,7 +153,13 @@ struct TableColumn {
     required: bool,
     /// Place in the primary key from 1, or 0.
     key: i16,
+    /// What the server puts where a row says nothing, as SQL. Not compared.
+    default: Option<String>,
 }
+
+/// The transaction that wrote a row, which says in what order rows came in.
+const WRITTEN_XID: &str = "written_xid";
+const THIS_TRANSACTION: &str = "(pg_current_xact_id()::text::bigint)";
 
 /// The tables that a view has.
 fn tables(view: &View) -> Vec<Table> {
@@ -160,7 +169,12 @@ fn tables(view: &View) -> Vec<Table> {
         columns: columns(view, Kind::History),
         kind: Kind::History,
     });
-    std::iter::once(online).chain(history).collect()
+    let raw = view.raw().map(|_| Table {
+        name: view.raw_table(),
+        columns: columns(view, Kind::Raw),
+        kind: Kind::Raw,
+    });
+    std::iter::once(online).chain(history).chain(raw).collect()
 }
 
 fn columns(view: &View, kind: Kind) -> Vec<TableColumn> {
@@ -169,14 +183,30 @@ fn columns(view: &View, kind: Kind) -> Vec<TableColumn> {
         ty: ty.sql().to_owned(),
         required,
         key,
+        default: None,
     };
     let keys = view.keys().iter().zip(1i16..);
     let mut columns: Vec<_> = keys.map(|(key, place)| column(&key.name, key.ty, true, place)).collect();
     let last = columns.len() as i16;
-    let (event, written) = if kind == Kind::History { (last + 1, last + 2) } else { (0, 0) };
+    let (event, written) = if kind == Kind::Online { (0, 0) } else { (last + 1, last + 2) };
     columns.push(column("event_ts", Type::Timestamp, true, event));
-    columns.push(column("written_at", Type::Timestamp, true, written));
-    columns.extend(view.features().iter().map(|feature| column(&feature.name, feature.ty, false, 0)));
+    let now = Some("now()".to_owned());
+    columns.push(TableColumn { default: now, ..column("written_at", Type::Timestamp, true, written) });
+    if kind == Kind::Raw {
+        columns.push(column("document", Type::Json, true, 0));
+        return columns;
+    }
+    if kind == Kind::History {
+        let xid = column(WRITTEN_XID, Type::I64, true, 0);
+        columns.push(TableColumn { default: Some(THIS_TRANSACTION.to_owned()), ..xid });
+    }
+    columns.extend(view.features().iter().map(|feature| {
+        let default = feature.default.as_ref().map(|default| match default {
+            serde_json::Value::String(text) => literal(text),
+            other => literal(&other.to_string()),
+        });
+        TableColumn { default, ..column(&feature.name, feature.ty, false, 0) }
+    }));
     columns
 }
 
@@ -192,7 +222,7 @@ fn compare(expected: &Table, found: &[TableColumn]) -> Comparison {
     for column in &expected.columns {
         let mut differs = |what: &str| comparison.different.push(expected.says(column, what));
         let Some(is) = found.iter().find(|found| found.name == column.name) else {
-            if column.required {
+            if column.required && column.name != WRITTEN_XID {
                 differs("is not there");
             } else {
                 comparison.missing.push(column.clone());
@@ -240,8 +270,18 @@ async fn statements(store: &FeatureStore, view: &View, lease: &Lease<'_>) -> Res
         differences.extend(different);
         let name = store.qualified(&table.name);
         for column in missing {
-            let definition = format!("{} {}", identifier(&column.name), column.ty);
-            statements.push(format!("ALTER TABLE {name} ADD COLUMN {definition}"));
+            let (column_name, ty) = (identifier(&column.name), &column.ty);
+            if column.name == WRITTEN_XID {
+                // What is there came in before everything; a constant is added without a rewrite.
+                statements
+                    .push(format!("ALTER TABLE {name} ADD COLUMN {column_name} {ty} NOT NULL DEFAULT 0"));
+                statements.push(format!(
+                    "ALTER TABLE {name} ALTER COLUMN {column_name} SET DEFAULT {THIS_TRANSACTION}"
+                ));
+                continue;
+            }
+            let default = column.default.map(|default| format!(" DEFAULT {default}")).unwrap_or_default();
+            statements.push(format!("ALTER TABLE {name} ADD COLUMN {column_name} {ty}{default}"));
         }
     }
     if !differences.is_empty() {
@@ -266,15 +306,22 @@ async fn statements(store: &FeatureStore, view: &View, lease: &Lease<'_>) -> Res
 fn create(store: &FeatureStore, view: &View, table: &Table) -> Vec<String> {
     let name = store.qualified(&table.name);
     let mut sql = format!("CREATE TABLE {name} (");
-    for key in view.keys() {
-        // One byte order for every locale: equal keys are equal bytes, and comparing them is quick.
-        let collation = if key.ty == Type::Text { " COLLATE \"C\"" } else { "" };
-        let _ = write!(sql, "{} {}{collation} NOT NULL, ", identifier(&key.name), key.ty.sql());
-    }
-    sql.push_str("event_ts timestamptz NOT NULL CHECK (isfinite(event_ts)), ");
-    sql.push_str("written_at timestamptz NOT NULL DEFAULT now()");
-    for feature in view.features() {
-        let _ = write!(sql, ", {} {}", identifier(&feature.name), feature.ty.sql());
+    for (place, column) in table.columns.iter().enumerate() {
+        let _ =
+            write!(sql, "{}{} {}", if place > 0 { ", " } else { "" }, identifier(&column.name), column.ty);
+        if view.keys().get(place).is_some_and(|key| key.ty == Type::Text) {
+            // One byte order for every locale: equal keys are equal bytes, and comparing them is quick.
+            sql.push_str(" COLLATE \"C\"");
+        }
+        if column.required {
+            sql.push_str(" NOT NULL");
+        }
+        if let Some(default) = &column.default {
+            let _ = write!(sql, " DEFAULT {default}");
+        }
+        if column.name == "event_ts" {
+            sql.push_str(" CHECK (isfinite(event_ts))");
+        }
     }
     let keys = key_list(view);
     match table.kind {
@@ -287,9 +334,31 @@ fn create(store: &FeatureStore, view: &View, table: &Table) -> Vec<String> {
         Kind::History => {
             let _ =
                 write!(sql, ", PRIMARY KEY ({keys}, event_ts, written_at)) PARTITION BY RANGE (event_ts)");
-            vec![sql, format!("CREATE INDEX ON {name} USING brin (event_ts)")]
+            let brin = |column| format!("CREATE INDEX ON {name} USING brin ({column})");
+            vec![sql, brin("event_ts"), brin(WRITTEN_XID)]
+        }
+        Kind::Raw => {
+            let _ = write!(sql, ", PRIMARY KEY ({keys}, event_ts, written_at))");
+            let mut statements = vec![sql];
+            let raw = view.raw().cloned().unwrap_or_default();
+            if raw.gin {
+                statements.push(format!("CREATE INDEX ON {name} USING gin (document jsonb_path_ops)"));
+            }
+            statements.extend(
+                raw.paths
+                    .iter()
+                    .map(|path| format!("CREATE INDEX ON {name} (({}))", member("document", path))),
+            );
+            statements
         }
     }
+}
+
+/// The text of a document's member.
+pub(super) fn member(document: &str, path: &[String]) -> String {
+    let (last, way) = path.split_last().map_or((String::new(), &[][..]), |(last, way)| (literal(last), way));
+    let way: String = way.iter().map(|name| format!("->{}", literal(name))).collect();
+    format!("{document}{way}->>{last}")
 }
 
 /// The key columns, quoted, with commas.
@@ -329,7 +398,13 @@ async fn catalogue(store: &FeatureStore, table: &str, lease: &Lease<'_>) -> Resu
     let rows = rows.iter().map(|row| {
         let text_at = |index| Ok::<_, Error>(text(cell(row, index)?.unwrap_or_default())?.to_owned());
         let key = cell(row, 3)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, i16::from_be_bytes);
-        Ok(TableColumn { name: text_at(0)?, ty: text_at(1)?, required: cell(row, 2)? == Some(&[1]), key })
+        Ok(TableColumn {
+            name: text_at(0)?,
+            ty: text_at(1)?,
+            required: cell(row, 2)? == Some(&[1]),
+            key,
+            default: None,
+        })
     });
     rows.collect()
 }

@@ -1,10 +1,11 @@
-//! Forgetting entities: every row of theirs, online and in the past.
+//! Forgetting entities: every row of theirs, online, in the past and among the raw documents.
 
 use tokio_postgres::types::{ToSql, Type as PgType};
 
 use super::FeatureStore;
 use super::ddl::{identifier, key_list};
 use super::error::{Error, Step};
+use super::jobs;
 use super::pool::Deadline;
 use super::read::{EncodedKey, key_lists};
 use super::value::Key;
@@ -19,11 +20,13 @@ pub struct Erased {
     pub online: u64,
     /// Rows of the history.
     pub history: u64,
+    /// Raw documents.
+    pub raw: u64,
 }
 
 impl FeatureStore {
-    /// Erases every row of some keys of `view`, online and in its history, in one transaction: as the law may ask. A write that
-    /// comes later makes its key anew.
+    /// Erases every row of some keys of `view`, online, in its history and among its raw documents, in one transaction: as the law
+    /// may ask. A write that comes later makes its key anew.
     ///
     /// Dropping the future rolls everything back, unless the commit is under way; erasing the same again is safe.
     ///
@@ -48,9 +51,12 @@ impl FeatureStore {
         let lease = pool.begin(Step::Write, length).await?;
         let outcome = async {
             let mut erased = Erased::default();
+            // Else a batch from the history could bring back online what is erased meanwhile.
+            jobs::lock_view(self, &lease, view).await?;
             for (table, count) in [
                 (Some(view.table()), &mut erased.online),
                 (view.history().map(|_| view.history_table()), &mut erased.history),
+                (view.raw().map(|_| view.raw_table()), &mut erased.raw),
             ] {
                 let Some(table) = table else { continue };
                 let sql = delete(view, &self.qualified(&table));

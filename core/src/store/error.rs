@@ -170,6 +170,14 @@ pub enum ErrorKind {
         /// What the batch has and the view lacks.
         unknown: Vec<String>,
     },
+    /// A batch of a load was written before, from other rows than it has now: the source has changed.
+    #[error("batch {batch} of load {load:?} was written before with other rows")]
+    Batch {
+        /// The load's name.
+        load: String,
+        /// Zero-based number of the batch.
+        batch: u64,
+    },
     /// A key has no row, or a stale one, and the plan refuses such keys.
     #[error("key {index} of view {view:?} is {status}")]
     Refused {
@@ -218,6 +226,11 @@ impl Error {
     /// What went wrong.
     pub fn kind(&self) -> &ErrorKind {
         &self.0
+    }
+
+    /// What went wrong, to be kept.
+    pub fn into_kind(self) -> ErrorKind {
+        *self.0
     }
 
     /// Whether the same read may succeed at once on another connection: the connection broke, or its backend was ended.

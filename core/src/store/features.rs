@@ -162,7 +162,7 @@ impl FeatureColumn {
             Type::Uuid => FeatureValues::Uuid(Vec::with_capacity(rows)),
             Type::Numeric => FeatureValues::Numeric { offsets: offsets(), data: String::new() },
             Type::Json => FeatureValues::Json { offsets: offsets(), data: String::new() },
-            Type::List(_) => FeatureValues::List(Vec::with_capacity(rows)),
+            Type::List(_) | Type::Vector => FeatureValues::List(Vec::with_capacity(rows)),
         };
         Self { name, ty, values, validity: Vec::with_capacity(rows.div_ceil(8)) }
     }
@@ -330,4 +330,19 @@ pub(crate) fn one(
 pub(crate) fn event_ts(row: &tokio_postgres::Row, index: usize) -> Result<Timestamp, Error> {
     let bytes = wire::cell(row, index)?.unwrap_or_default();
     Ok(Timestamp::from_wire(i64::from_be_bytes(wire::fixed(bytes)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_as_old_as_the_ttl_is_fresh() {
+        let (ttl, now) = (Duration::from_secs(3600), Timestamp::from_micros(1_793_491_200_000_000));
+        let at = |micros: i64| Status::of(Timestamp::from_micros(now.as_micros() + micros), now, Some(ttl));
+        assert_eq!(at(-3_600_000_000), Status::Fresh);
+        assert_eq!(at(-3_600_000_001), Status::Stale { age: ttl + Duration::from_micros(1) });
+        assert_eq!([at(0), at(1), at(9_000_000_000)], [Status::Fresh; 3], "also what holds true only later");
+        assert_eq!(Status::of(Timestamp::from_micros(i64::MIN), now, None), Status::Fresh);
+    }
 }

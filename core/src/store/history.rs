@@ -11,9 +11,10 @@ use tokio_postgres::types::{ToSql, Type as PgType};
 use super::FeatureStore;
 use super::ddl::{identifier, lock_schema};
 use super::error::{Error, ErrorKind, Step};
+use super::parse::Day;
 use super::pool::{Deadline, Lease};
 use super::value::Timestamp;
-use super::view::View;
+use super::view::{History, View};
 use super::wire::{cell, text};
 
 /// How many months one write may add: eighty years.
@@ -29,15 +30,8 @@ impl Month {
     /// The month of a moment; `None` outside of the years 1 to 9999.
     pub(crate) fn of(moment: Timestamp) -> Option<Self> {
         const DAY: i64 = 86_400_000_000;
-        // Days since 1970 to the civil calendar, in eras of 400 years that begin in March.
-        let days = moment.as_micros().div_euclid(DAY) + 719_468;
-        let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-        let year_of_era =
-            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month = (5 * day_of_year + 2) / 153;
-        let (year, month) = (400 * era + year_of_era + i64::from(month >= 10), (month + 2) % 12);
-        (1..=9999).contains(&year).then_some(Self(year as i32 * 12 + month as i32))
+        let (year, month) = Day::of(moment.as_micros().div_euclid(DAY)).year_and_month();
+        (1..=9999).contains(&year).then_some(Self((year * 12 + month - 1) as i32))
     }
 
     fn plus(self, months: i32) -> Self {
@@ -79,10 +73,7 @@ impl FeatureStore {
     /// # Errors
     /// If the view keeps no history; a refusal by the server; a deadline.
     pub async fn maintain(&self, view: &View) -> Result<Maintained, Error> {
-        let Some(history) = view.history() else {
-            let what = "it keeps no history".to_owned();
-            return Err(ErrorKind::View { view: view.name().to_owned(), what }.into());
-        };
+        let history = kept(view)?;
         let now = Timestamp::now();
         let this =
             Month::of(now).ok_or_else(|| Error::config("the clock is outside of the years 1 to 9999"))?;
@@ -145,6 +136,14 @@ impl FeatureStore {
         .await;
         lease.end(Step::Migrate, Deadline::after(length), outcome).await
     }
+}
+
+/// The view's history, or the error that it keeps none.
+pub(super) fn kept(view: &View) -> Result<&History, Error> {
+    view.history().ok_or_else(|| {
+        let what = "it keeps no history".to_owned();
+        ErrorKind::View { view: view.name().to_owned(), what }.into()
+    })
 }
 
 /// The months that have a partition.

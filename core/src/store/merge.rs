@@ -20,6 +20,14 @@ enum Source<'a> {
     Stage(&'a str),
 }
 
+/// Which tables a writer writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tables {
+    /// The online table, and the history if the view keeps one.
+    All,
+    History,
+}
+
 /// A writer's statements.
 pub(super) struct Statements {
     /// Merges the one row that its parameters are: keys, event time, features, and the two that say when it became known.
@@ -36,7 +44,7 @@ pub(super) struct Statements {
 }
 
 impl Statements {
-    pub(super) fn new(store: &FeatureStore, view: &View) -> Self {
+    pub(super) fn new(store: &FeatureStore, view: &View, tables: Tables) -> Self {
         let columns: Vec<(String, Type)> = view
             .keys()
             .iter()
@@ -45,12 +53,12 @@ impl Statements {
             .chain(view.features().iter().map(|feature| (feature.name.clone(), feature.ty)))
             .collect();
         let names = list("", columns.iter().map(|(name, _)| name.as_str()));
-        let mut parameters: Vec<_> = columns.iter().map(|(_, ty)| ty.pg()).collect();
+        let mut parameters: Vec<_> = columns.iter().map(|(_, ty)| ty.pg_parameter()).collect();
         parameters.extend([PgType::TIMESTAMPTZ, PgType::BOOL]);
         let counts = ["inserted", "updated", "appended"].map(|name| (name.to_owned(), PgType::INT8));
         let one = Query {
             view: view.table(),
-            sql: merge(store, view, &columns, &Source::Parameters),
+            sql: merge(store, view, &columns, &Source::Parameters, tables),
             parameters,
             columns: counts.to_vec(),
         };
@@ -60,7 +68,7 @@ impl Statements {
         Self {
             one,
             copy: format!("COPY {stage} ({names}, extra) FROM STDIN (FORMAT binary)"),
-            merge: merge(store, view, &columns, &Source::Stage(&stage)),
+            merge: merge(store, view, &columns, &Source::Stage(&stage), tables),
             clear: format!("TRUNCATE {stage}"),
             stage: format!(
                 "CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}, extra boolean) ON COMMIT DELETE ROWS",
@@ -72,11 +80,15 @@ impl Statements {
     }
 }
 
-fn merge(store: &FeatureStore, view: &View, columns: &[(String, Type)], source: &Source<'_>) -> String {
+fn merge(
+    store: &FeatureStore,
+    view: &View,
+    columns: &[(String, Type)],
+    source: &Source<'_>,
+    tables: Tables,
+) -> String {
     let names = list("", columns.iter().map(|(name, _)| name.as_str()));
     let staged = list("s.", columns.iter().map(|(name, _)| name.as_str()));
-    let features = || view.features().iter().map(|feature| feature.name.as_str());
-    let set: String = features().map(identifier).map(|name| format!(", {name} = excluded.{name}")).collect();
     let (rows, newest, first) = match source {
         Source::Parameters => {
             let places: Vec<_> = columns
@@ -94,19 +106,16 @@ fn merge(store: &FeatureStore, view: &View, columns: &[(String, Type)], source: 
         first + 1
     );
     let given = format!("(${first}::timestamptz IS NOT NULL OR ${}::boolean)", first + 1);
-    let mut sql = format!(
-        "WITH merged AS (INSERT INTO {online} AS o ({names}, written_at) SELECT {staged}, {written} FROM {rows}{newest} \
-         ON CONFLICT ({keys}) DO UPDATE SET event_ts = excluded.event_ts, written_at = excluded.written_at{set} \
-         WHERE excluded.event_ts > o.event_ts OR (excluded.event_ts = o.event_ts \
-         AND excluded.written_at > o.written_at AND ({given} OR ROW({old})::record *<> ROW({new})::record)) \
-         RETURNING (o.xmax = 0) AS inserted)",
-        online = store.table(view),
-        keys = key_list(view),
-        old = list("o.", features()),
-        new = list("excluded.", features()),
-    );
+    let online = match tables {
+        Tables::All => {
+            upsert(store, view, &format!("SELECT {staged}, {written} FROM {rows}{newest}"), &given)
+        }
+        Tables::History => "SELECT true AS inserted WHERE false".to_owned(),
+    };
+    let mut sql = format!("WITH merged AS ({online})");
     let mut appended = "0::bigint";
     if view.history().is_some() {
+        let features = || view.features().iter().map(|feature| feature.name.as_str());
         let history = store.qualified(&view.history_table());
         let same: String = view
             .keys()
@@ -128,6 +137,26 @@ fn merge(store: &FeatureStore, view: &View, columns: &[(String, Type)], source: 
     }
     format!(
         "{sql} SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted), {appended} FROM merged"
+    )
+}
+
+/// Merges `rows` (keys, event time, features, when they became known; one a key, in the one order of keys) into the online table.
+/// `given` is an SQL condition: whether a row that says the same as what is known is news all the same.
+pub(super) fn upsert(store: &FeatureStore, view: &View, rows: &str, given: &str) -> String {
+    let features = || view.features().iter().map(|feature| feature.name.as_str());
+    let keys = view.keys().iter().map(|key| key.name.as_str());
+    let set: String = features().map(identifier).map(|name| format!(", {name} = excluded.{name}")).collect();
+    format!(
+        "INSERT INTO {online} AS o ({names}, written_at) {rows} \
+         ON CONFLICT ({keys}) DO UPDATE SET event_ts = excluded.event_ts, written_at = excluded.written_at{set} \
+         WHERE excluded.event_ts > o.event_ts OR (excluded.event_ts = o.event_ts \
+         AND excluded.written_at > o.written_at AND ({given} OR ROW({old})::record *<> ROW({new})::record)) \
+         RETURNING (o.xmax = 0) AS inserted",
+        online = store.table(view),
+        names = list("", keys.chain(["event_ts"]).chain(features())),
+        keys = key_list(view),
+        old = list("o.", features()),
+        new = list("excluded.", features()),
     )
 }
 

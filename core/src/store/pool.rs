@@ -59,6 +59,9 @@ pub(crate) struct Query {
     pub(crate) columns: Vec<(String, PgType)>,
 }
 
+/// A statement with its parameters.
+pub(crate) type Asked<'a> = (&'a Query, &'a [&'a (dyn ToSql + Sync)]);
+
 /// The pool of one store.
 pub(crate) struct Pool {
     inner: deadpool_postgres::Pool,
@@ -257,6 +260,30 @@ impl Pool {
         }
     }
 
+    /// As [`read`](Self::read), of several statements sent one after another on one connection, no answer waited for between them.
+    pub(crate) async fn read_all(&self, asked: &[Asked<'_>]) -> Result<Vec<Vec<Row>>, Error> {
+        if let [(query, parameters)] = asked {
+            return Ok(vec![self.read(query, parameters).await?]);
+        }
+        let deadline = Deadline::after(self.deadlines.read);
+        let mut retries = Retries::new(self);
+        loop {
+            let lease = match self.lease(deadline).await {
+                Err(error) if error.is_transient() && retries.another(None) => continue,
+                lease => lease?,
+            };
+            match lease.query_all(asked, deadline).await {
+                Err(error)
+                    if (error.is_transient() || error.is_outdated_plan() || error.is_lost_statement())
+                        && retries.another(Some(&lease)) =>
+                {
+                    lease.client().statement_cache.clear();
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     async fn read_once(
         &self,
         lease: &Lease<'_>,
@@ -404,6 +431,34 @@ impl Lease<'_> {
             super::wire::check_columns(&query.view, row.columns(), &query.columns)?;
         }
         Ok(rows)
+    }
+
+    /// The answers of several statements, sent one after another.
+    async fn query_all(&self, asked: &[Asked<'_>], deadline: Deadline) -> Result<Vec<Vec<Row>>, Error> {
+        if self.pool.unnamed.load(Ordering::Relaxed) {
+            // Behind a pooler each may go to another server: one at a time.
+            let mut answers = Vec::with_capacity(asked.len());
+            for (query, parameters) in asked {
+                answers.push(self.query(Step::Read, query, parameters, deadline).await?);
+            }
+            return Ok(answers);
+        }
+        let outcome = async {
+            let mut statements = Vec::with_capacity(asked.len());
+            for (query, _) in asked {
+                statements.push(self.prepare(query, deadline).await?);
+            }
+            let answers = asked
+                .iter()
+                .zip(&statements)
+                .map(|((_, parameters), statement)| self.client().query(statement, parameters));
+            self.during(Step::Read, deadline, futures_util::future::try_join_all(answers)).await
+        };
+        let outcome = outcome.await;
+        if outcome.as_ref().is_err_and(Error::is_lost_statement) {
+            self.pool.unnamed.store(true, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// The statement, prepared on this connection once, its answer's types checked against the view.

@@ -62,7 +62,9 @@ impl FeatureStore {
 
 impl Reader {
     fn new(store: &FeatureStore, view: &View, features: Vec<(String, Type)>) -> Self {
-        let columns: String = features.iter().map(|(name, _)| format!(", t.{}", identifier(name))).collect();
+        let column =
+            |(name, ty): &(String, Type)| format!(", {}", ty.read(format!("t.{}", identifier(name))));
+        let columns: String = features.iter().map(column).collect();
         let mut answer = vec![(String::from("event_ts"), PgType::TIMESTAMPTZ)];
         answer.extend(features.iter().map(|(name, ty)| (name.clone(), ty.pg())));
         let table = store.table(view);

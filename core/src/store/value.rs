@@ -7,6 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::error::{Error, ErrorKind};
+use super::parse;
+use super::view::View;
+use super::wire::Mismatch;
+
 /// A moment: microseconds since 1970-01-01 00:00 UTC, as exact as PostgreSQL's `timestamptz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -16,6 +21,12 @@ impl Timestamp {
     const EPOCH_2000: i64 = 946_684_800_000_000;
     /// 4713-01-01 BC and the end of 294276, the ends of `timestamptz`.
     const RANGE: std::ops::Range<i64> = -210_866_803_200_000_000..9_223_371_331_200_000_000;
+
+    /// Reads `2026-11-25T12:30:00.5+01:00`: RFC 3339, also with a blank for the `T`, a day alone, or without an offset (UTC).
+    /// `None` if it is no such text.
+    pub fn parse(text: &str) -> Option<Self> {
+        parse::moment(text)
+    }
 
     /// From microseconds since 1970.
     pub const fn from_micros(micros: i64) -> Self {
@@ -45,6 +56,27 @@ impl Timestamp {
     /// From the count since 2000. The infinities stay the ends of the range.
     pub(crate) fn from_wire(count: i64) -> Self {
         Self(count.saturating_add(Self::EPOCH_2000))
+    }
+}
+
+/// RFC 3339 in UTC, microseconds only where there are some.
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const DAY: i64 = 86_400_000_000;
+        let (days, rest) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
+        let (seconds, micros) = (rest / 1_000_000, rest % 1_000_000);
+        let day = parse::Day::of(days);
+        write!(f, "{day}T{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
+        if micros != 0 {
+            write!(f, ".{micros:06}")?;
+        }
+        f.write_str("Z")
+    }
+}
+
+impl std::fmt::Display for Date {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        parse::Day::of(self.0.into()).fmt(f)
     }
 }
 
@@ -136,6 +168,8 @@ pub enum Type {
     Json,
     /// An array of one dimension.
     List(Item),
+    /// `vector` of the extension pgvector, of any dimension: a list of floats.
+    Vector,
 }
 
 /// What an array holds.
@@ -168,7 +202,7 @@ impl Item {
 }
 
 /// Each type with its name in JSON and in SQL, as `format_type` gives it.
-const NAMES: [(Type, &str, &str); 19] = [
+const NAMES: [(Type, &str, &str); 20] = [
     (Type::Bool, "bool", "boolean"),
     (Type::I16, "i16", "smallint"),
     (Type::I32, "i32", "integer"),
@@ -188,12 +222,18 @@ const NAMES: [(Type, &str, &str); 19] = [
     (Type::List(Item::F32), "f32[]", "real[]"),
     (Type::List(Item::F64), "f64[]", "double precision[]"),
     (Type::List(Item::Text), "text[]", "text[]"),
+    (Type::Vector, "vector", "vector"),
 ];
 
 impl Type {
     /// Whether a value of this type names an entity: it has one form only on the wire, so that equal keys are equal bytes.
     pub fn is_key(self) -> bool {
-        !matches!(self, Type::F32 | Type::F64 | Type::Numeric | Type::Json | Type::List(_))
+        !matches!(self, Type::F32 | Type::F64 | Type::Numeric | Type::Json | Type::List(_) | Type::Vector)
+    }
+
+    /// The type of that name in a view's JSON form.
+    pub fn named(name: &str) -> Option<Self> {
+        NAMES.iter().find(|(_, json, _)| *json == name).map(|(ty, ..)| *ty)
     }
 
     fn names(self) -> &'static (Type, &'static str, &'static str) {
@@ -221,8 +261,7 @@ impl Serialize for Type {
 impl<'de> Deserialize<'de> for Type {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let name = <std::borrow::Cow<'de, str>>::deserialize(input)?;
-        let found = NAMES.iter().find(|(_, json, _)| *json == name);
-        found.map(|(ty, ..)| *ty).ok_or_else(|| {
+        Type::named(&name).ok_or_else(|| {
             let names: Vec<_> = NAMES.iter().map(|(_, json, _)| *json).collect();
             serde::de::Error::custom(format!("{name:?} is no type: expected one of {}", names.join(", ")))
         })
@@ -254,7 +293,7 @@ pub enum Value {
     Uuid([u8; 16]),
     /// For `jsonb`: the document's text.
     Json(Box<str>),
-    /// For arrays.
+    /// For arrays and vectors.
     List(Vec<Value>),
 }
 
@@ -276,6 +315,13 @@ impl Value {
         }
     }
 
+    /// Reads a value of type `ty` from text, as it stands in a CSV file: decimal numbers (and `NaN`, `Infinity`), `true` and
+    /// `false` (also `t`, `f`, `1`, `0`), moments as `2026-11-25T12:30:00.5+01:00` (a blank for the `T`; a day alone is its
+    /// first moment; UTC where no offset is given), days as `2026-11-25`, documents and lists as JSON.
+    pub(crate) fn parse(text: &str, ty: Type) -> Result<Self, Mismatch> {
+        parse::value(text, ty)
+    }
+
     /// The value as `f64`: numbers (rounded to nearest), booleans as 1 and 0; else `None`.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
@@ -287,11 +333,46 @@ impl Value {
         }
     }
 
+    /// The value as JSON: numbers and booleans as such, documents and lists whole, all else as text; a float that JSON has not
+    /// (`NaN`, the infinities) as text too.
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match self {
+            Value::Null => Json::Null,
+            Value::Bool(value) => Json::Bool(*value),
+            Value::Int(value) => Json::from(*value),
+            Value::Float(value) => serde_json::Number::from_f64(*value)
+                .map_or_else(|| Json::from(value.to_string()), Json::Number),
+            Value::Json(document) => serde_json::from_str(document).unwrap_or(Json::Null),
+            Value::List(items) => items.iter().map(Value::to_json).collect(),
+            other => Json::String(other.to_string()),
+        }
+    }
+
     /// The value as text, if it is text.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Value::Text(value) | Value::Numeric(value) | Value::Json(value) => Some(value),
             _ => None,
+        }
+    }
+}
+
+/// As [`Value::parse`] reads it and JSON has it, but for text, which stands as it is; nothing where there is no value.
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::Null => Ok(()),
+            Value::Bool(value) => value.fmt(f),
+            Value::Int(value) => value.fmt(f),
+            Value::Float(value) => value.fmt(f),
+            Value::Text(text) | Value::Numeric(text) | Value::Json(text) => f.write_str(text),
+            Value::Timestamp(moment) => moment.fmt(f),
+            Value::Date(day) => day.fmt(f),
+            Value::Uuid(bytes) => bytes.iter().enumerate().try_for_each(|(place, byte)| {
+                write!(f, "{}{byte:02x}", if [4, 6, 8, 10].contains(&place) { "-" } else { "" })
+            }),
+            list @ Value::List(_) => list.to_json().fmt(f),
         }
     }
 }
@@ -328,6 +409,26 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 pub struct Key(pub(crate) Vec<Value>);
 
 impl Key {
+    /// Reads a key of `view` from one text a key column, as [`WriteOptions::parsing_text`](super::WriteOptions::parsing_text) reads
+    /// cells.
+    ///
+    /// # Errors
+    /// If there are more or fewer texts than key columns, or one is no value of its column's type.
+    pub fn parse<'t>(view: &View, texts: impl IntoIterator<Item = &'t str>) -> Result<Self, Error> {
+        let texts: Vec<_> = texts.into_iter().collect();
+        if texts.len() != view.keys().len() {
+            let (column, expected) = (view.name().to_owned(), format!("{} values", view.keys().len()));
+            return Err(ErrorKind::Key { column, expected, found: texts.len().to_string() }.into());
+        }
+        let values = view.keys().iter().zip(texts).map(|(key, text)| {
+            Value::parse(text, key.ty).map_err(|mismatch| {
+                let (column, expected) = (key.name.clone(), key.ty.to_string());
+                ErrorKind::Key { column, expected, found: mismatch.found.to_owned() }.into()
+            })
+        });
+        values.collect::<Result<_, Error>>().map(Self)
+    }
+
     /// A key of several columns.
     pub fn new(values: impl IntoIterator<Item = Value>) -> Self {
         Self(values.into_iter().collect())

@@ -31,6 +31,25 @@ impl Type {
             Type::Uuid => PgType::UUID,
             Type::Json => PgType::JSONB,
             Type::List(item) => item.ty().pg_array(),
+            // As it is read; no two databases have one number for the type itself.
+            Type::Vector => PgType::FLOAT4_ARRAY,
+        }
+    }
+
+    /// The type of a parameter of a statement.
+    pub(crate) fn pg_parameter(self) -> PgType {
+        match self {
+            // The server knows it from the cast around it.
+            Type::Vector => PgType::UNKNOWN,
+            other => other.pg(),
+        }
+    }
+
+    /// A column of this type as it is read.
+    pub(crate) fn read(self, column: String) -> String {
+        match self {
+            Type::Vector => format!("{column}::real[]"),
+            _ => column,
         }
     }
 
@@ -48,7 +67,7 @@ impl Type {
             Type::Date => PgType::DATE_ARRAY,
             Type::Numeric => PgType::NUMERIC_ARRAY,
             Type::Uuid => PgType::UUID_ARRAY,
-            Type::Json | Type::List(_) => PgType::JSONB_ARRAY,
+            Type::Json | Type::List(_) | Type::Vector => PgType::JSONB_ARRAY,
         }
     }
 }
@@ -133,6 +152,23 @@ pub(crate) fn encode(value: &Value, ty: Type, out: &mut BytesMut) -> Result<bool
             begin_array(item.ty(), count, out);
             for value in values {
                 encode_field(value, item.ty(), out)?;
+            }
+        }
+        (Type::List(_) | Type::Vector, Value::Text(text)) => {
+            return encode(&super::parse::value(text, ty)?, ty, out);
+        }
+        (Type::Vector, Value::List(values)) => {
+            out.put_i16(i16::try_from(values.len()).map_err(|_| Mismatch { found: "a vector too long" })?);
+            out.put_i16(0);
+            for value in values {
+                let start = out.len();
+                // pgvector has no missing and no infinite components.
+                let whole = encode(value, Type::F32, out)?;
+                let float =
+                    out.get(start..).and_then(|bytes| bytes.first_chunk()).map(|b| f32::from_be_bytes(*b));
+                if !whole || !float.is_some_and(f32::is_finite) {
+                    return Err(Mismatch { found: "a vector with a missing or infinite component" });
+                }
             }
         }
         (_, other) => return Err(Mismatch { found: other.kind() }),
@@ -295,7 +331,8 @@ pub(crate) fn decode(ty: Type, bytes: &[u8]) -> Result<Value, Error> {
         Type::Numeric => Value::Numeric(decimal(bytes)?.into()),
         Type::Uuid => Value::Uuid(fixed(bytes)?),
         Type::Json => Value::Json(json(bytes)?.into()),
-        Type::List(item) => {
+        Type::List(_) | Type::Vector => {
+            let item = if let Type::List(item) = ty { item } else { Item::F32 };
             Value::List(items(item, bytes).unwrap_or_else(|| {
                 Err(Error::protocol(Step::Read, "an array that is not of one dimension"))
             })?)
@@ -314,7 +351,9 @@ pub(crate) fn as_cell(ty: Type, bytes: &[u8]) -> Result<Cell<'_>, Error> {
         Type::F64 => Cell::Number(f64::from_be_bytes(fixed(bytes)?)),
         Type::Text => Cell::Text(text(bytes)?),
         Type::Numeric => Cell::Number(decimal(bytes)?.parse().unwrap_or(f64::NAN)),
-        Type::Timestamp | Type::Date | Type::Uuid | Type::Json | Type::List(_) => Cell::Missing,
+        Type::Timestamp | Type::Date | Type::Uuid | Type::Json | Type::List(_) | Type::Vector => {
+            Cell::Missing
+        }
     })
 }
 

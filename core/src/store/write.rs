@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
+use sha2::{Digest, Sha256};
 use tokio_postgres::types::{ToSql, Type as PgType};
 
 use crate::input::Batch;
@@ -16,8 +17,8 @@ use crate::input::Batch;
 use super::FeatureStore;
 use super::cells::{BatchRows, Record, Rows, check_records};
 use super::error::{Error, ErrorKind, Step};
-use super::history::Month;
-use super::merge::Statements;
+use super::history::{self, Month};
+use super::merge::{Statements, Tables};
 use super::pool::{Deadline, Lease};
 use super::value::{Timestamp, Type};
 use super::view::View;
@@ -49,6 +50,7 @@ pub struct Upserted {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WriteOptions {
     known: Known,
+    parse: bool,
 }
 
 /// When values became known. Of two rows of a key with one event time, the one that became known later wins.
@@ -64,12 +66,20 @@ impl WriteOptions {
     /// Values that became known at `moment`, not now: as when what another store was told then is copied. Such a row is kept in
     /// the history even if it says the same as one known before it.
     pub fn written_at(moment: Timestamp) -> Self {
-        Self { known: Known::At(moment) }
+        Self { known: Known::At(moment), ..Self::default() }
     }
 
     /// Values that were known at once, each at its event time: as when a past is loaded of which no more is known.
     pub fn written_with_event() -> Self {
-        Self { known: Known::WithEvent }
+        Self { known: Known::WithEvent, ..Self::default() }
+    }
+
+    /// Reads text in a batch as values of their columns' types, as text from a CSV file is: see [`Timestamp::parse`] for moments;
+    /// lists and documents are JSON.
+    #[must_use]
+    pub fn parsing_text(mut self) -> Self {
+        self.parse = true;
+        self
     }
 }
 
@@ -89,9 +99,21 @@ impl FeatureStore {
         Writer {
             store: self.clone(),
             view: view.clone(),
-            sql: Arc::new(Statements::new(self, view)),
+            sql: Arc::new(Statements::new(self, view, Tables::All)),
             months: Arc::default(),
         }
+    }
+}
+
+/// What a transaction of a writer also does, so that it is done if and only if the rows are written.
+pub(super) trait Also: Sync {
+    /// Runs on the writer's connection after the rows and before the commit.
+    fn run(&self, lease: &Lease<'_>, done: Upserted) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+impl Also for () {
+    async fn run(&self, _: &Lease<'_>, _: Upserted) -> Result<(), Error> {
+        Ok(())
     }
 }
 
@@ -99,6 +121,21 @@ impl Writer {
     /// The view that is written.
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// A writer of the history alone: what it writes reaches the online table by
+    /// [`FeatureStore::materialize`](super::FeatureStore::materialize).
+    ///
+    /// # Errors
+    /// If the view keeps no history.
+    pub fn history_only(&self) -> Result<Self, Error> {
+        history::kept(&self.view)?;
+        let sql = Arc::new(Statements::new(&self.store, &self.view, Tables::History));
+        Ok(Self { sql, ..self.clone() })
+    }
+
+    pub(super) fn store(&self) -> &FeatureStore {
+        &self.store
     }
 
     /// The same writer on another store of the same tables.
@@ -123,29 +160,41 @@ impl Writer {
     /// As [`upsert`](Self::upsert).
     pub async fn upsert_with(&self, records: &[Record], options: WriteOptions) -> Result<Upserted, Error> {
         check_records(&self.view, records)?;
-        self.write(&(&self.view, records), options).await
+        self.write(&(&self.view, records), options, &()).await
     }
 
-    /// Writes a batch in one transaction: columns by the names of the view's keys and features, and `event_ts` in whole
-    /// microseconds since 1970, as moments always are in a batch. The memory it takes does not grow with the batch.
+    /// Writes a batch in one transaction: columns by the names of the view's keys and features, and its event time (`event_ts`, if
+    /// the view has no other name for it) in whole microseconds since 1970, as moments always are in a batch. A column that is not
+    /// there has the feature's default, if it has one. The memory it takes does not grow with the batch.
     ///
     /// Dropping the future: as [`upsert`](Self::upsert).
     ///
     /// # Errors
     /// If a column is missing or not the view's; else as [`upsert`](Self::upsert).
     pub async fn upsert_batch(&self, batch: &Batch<'_>, options: WriteOptions) -> Result<Upserted, Error> {
-        self.write(&BatchRows::new(&self.view, batch)?, options).await
+        self.write(&BatchRows::new(&self.view, batch, options.parse)?, options, &()).await
     }
 
-    async fn write(&self, rows: &impl Rows, options: WriteOptions) -> Result<Upserted, Error> {
-        match self.write_once(rows, options).await {
+    /// Writes rows, and what is `also` to be done, in one transaction.
+    pub(super) async fn write(
+        &self,
+        rows: &impl Rows,
+        options: WriteOptions,
+        also: &impl Also,
+    ) -> Result<Upserted, Error> {
+        match self.write_once(rows, options, also).await {
             // All was rolled back, and statements are unnamed from now on.
-            Err(error) if error.is_lost_statement() => self.write_once(rows, options).await,
+            Err(error) if error.is_lost_statement() => self.write_once(rows, options, also).await,
             outcome => outcome,
         }
     }
 
-    async fn write_once(&self, rows: &impl Rows, options: WriteOptions) -> Result<Upserted, Error> {
+    async fn write_once(
+        &self,
+        rows: &impl Rows,
+        options: WriteOptions,
+        also: &impl Also,
+    ) -> Result<Upserted, Error> {
         let known = match options.known {
             Known::Now => (None, false),
             Known::WithEvent => (None, true),
@@ -175,6 +224,7 @@ impl Writer {
                 }
                 if next == rows.len() {
                     done.stale = rows.len() as u64 - done.inserted - done.updated;
+                    also.run(&lease, done).await?;
                     return Ok(done);
                 }
                 next = self.fill(&mut chunk, rows, next)?;
@@ -212,6 +262,22 @@ impl Writer {
             self.months().extend(needed);
         }
         Ok(())
+    }
+
+    /// SHA-256 of rows as they go over the wire.
+    pub(super) fn digest(&self, rows: &impl Rows) -> Result<[u8; 32], Error> {
+        let (mut digest, mut bytes) = (Sha256::new(), BytesMut::new());
+        for row in 0..rows.len() {
+            for (column, (_, ty)) in self.sql.columns.iter().enumerate() {
+                let fits = rows.encode(row, column, *ty, &mut bytes);
+                fits.map_err(|mismatch| self.misfit(row, column, mismatch))?;
+            }
+            if bytes.len() >= SEND || row + 1 == rows.len() {
+                digest.update(&bytes);
+                bytes.clear();
+            }
+        }
+        Ok(digest.finalize().into())
     }
 
     fn misfit(&self, row: usize, column: usize, Mismatch { found }: Mismatch) -> Error {
@@ -323,9 +389,24 @@ impl Writer {
     }
 }
 
+impl std::ops::AddAssign for Upserted {
+    fn add_assign(&mut self, more: Self) {
+        self.inserted += more.inserted;
+        self.updated += more.updated;
+        self.stale += more.stale;
+        self.appended += more.appended;
+    }
+}
+
+impl WriteOptions {
+    pub(super) fn parses_text(self) -> bool {
+        self.parse
+    }
+}
+
 impl Upserted {
     /// Adds what a merge counted.
-    fn add(&mut self, answer: &[tokio_postgres::Row]) -> Result<(), Error> {
+    pub(super) fn add(&mut self, answer: &[tokio_postgres::Row]) -> Result<(), Error> {
         let row = answer.first().ok_or_else(|| Error::protocol(Step::Write, "an answer without a row"))?;
         for (index, count) in
             [&mut self.inserted, &mut self.updated, &mut self.appended].into_iter().enumerate()

@@ -2,4 +2,8 @@
 
 mod inspect_print;
 mod score;
+#[path = "../store/server.rs"]
+#[expect(dead_code, reason = "the store's own tests also want connections beside the program's")]
+mod server;
+mod store;
 mod support;

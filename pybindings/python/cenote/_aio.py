@@ -11,10 +11,31 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, Literal, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
-from cenote._cenote import AsyncReads, Call, Cancellation, FeatureSet, FeatureStore, Features, Mailbox, Model, Score, ScorePlan, Scores, Upserted, View
+from cenote._cenote import (
+    AsyncReads,
+    Call,
+    Cancellation,
+    Document,
+    Erased,
+    FeatureSet,
+    FeatureStore,
+    Features,
+    Loaded,
+    Mailbox,
+    Maintained,
+    Materialized,
+    Model,
+    Score,
+    ScorePlan,
+    Scores,
+    Stored,
+    Upserted,
+    View,
+)
 
 __all__ = ["AsyncFeatureStore", "AsyncScorePlan"]
 
@@ -123,9 +144,80 @@ class AsyncFeatureStore:
         """As :meth:`FeatureStore.verify`."""
         await self._threads.run(self._store.verify, view)
 
-    async def upsert(self, view: View, data: Any) -> Upserted:
+    async def upsert(
+        self,
+        view: View,
+        data: Any,
+        *,
+        written_at: datetime | Literal["event"] | None = None,
+        history_only: bool = False,
+    ) -> Upserted:
         """As :meth:`FeatureStore.upsert`."""
-        return await self._threads.run(self._store.upsert, view, data)
+        return await self._threads.run(
+            self._store.upsert, view, data, written_at=written_at, history_only=history_only)
+
+    async def load(
+        self,
+        view: View,
+        data: Any,
+        *,
+        name: str,
+        written_at: datetime | Literal["event"] | None = None,
+        history_only: bool = False,
+    ) -> Loaded:
+        """As :meth:`FeatureStore.load`."""
+        return await self._threads.run(
+            self._store.load, view, data, name=name, written_at=written_at, history_only=history_only)
+
+    async def materialize(self, view: View, *, full: bool = False, batch_rows: int = 200_000) -> Materialized:
+        """As :meth:`FeatureStore.materialize`."""
+        return await self._threads.run(self._store.materialize, view, full=full, batch_rows=batch_rows)
+
+    async def maintain(self, view: View) -> Maintained:
+        """As :meth:`FeatureStore.maintain`."""
+        return await self._threads.run(self._store.maintain, view)
+
+    async def erase(self, view: View, keys: Iterable[Any]) -> Erased:
+        """As :meth:`FeatureStore.erase`."""
+        return await self._threads.run(self._store.erase, view, keys)
+
+    async def as_of(
+        self,
+        view: View,
+        key: Any,
+        at: datetime,
+        *,
+        known_at: datetime | Literal["label", "any"] | None = None,
+        features: Sequence[str] | None = None,
+    ) -> Features:
+        """As :meth:`FeatureStore.as_of`."""
+        return await self._threads.run(self._store.as_of, view, key, at, known_at=known_at, features=features)
+
+    async def join(
+        self,
+        view: View,
+        entities: Any,
+        *,
+        known_at: datetime | Literal["label", "any"] | None = None,
+        features: Sequence[str] | None = None,
+    ) -> FeatureSet:
+        """As :meth:`FeatureStore.join`."""
+        return await self._threads.run(self._store.join, view, entities, known_at=known_at, features=features)
+
+    async def put_documents(self, view: View, documents: Sequence[Document]) -> Stored:
+        """As :meth:`FeatureStore.put_documents`."""
+        return await self._threads.run(self._store.put_documents, view, documents)
+
+    async def get_document(
+        self,
+        view: View,
+        key: Any,
+        *,
+        at: datetime | None = None,
+        known_at: datetime | Literal["label", "any"] | None = None,
+    ) -> Document | None:
+        """As :meth:`FeatureStore.get_document`."""
+        return await self._threads.run(self._store.get_document, view, key, at=at, known_at=known_at)
 
     async def get(self, view: View, key: Any, *, features: Sequence[str] | None = None) -> Features:
         """As :meth:`FeatureStore.get`."""
@@ -134,6 +226,16 @@ class AsyncFeatureStore:
     async def get_many(self, view: View, keys: Iterable[Any], *, features: Sequence[str] | None = None) -> FeatureSet:
         """As :meth:`FeatureStore.get_many`."""
         return await self._reads.get_many(view, keys, features)
+
+    async def get_views(
+        self,
+        views: Sequence[View],
+        keys: Iterable[Any],
+        *,
+        roles: Sequence[Mapping[str, str] | None] | None = None,
+    ) -> list[FeatureSet]:
+        """As :meth:`FeatureStore.get_views`."""
+        return await self._threads.run(self._store.get_views, views, keys, roles=roles)
 
     async def load_model(self, reference: str) -> Model:
         """As :meth:`FeatureStore.load_model`."""

@@ -5,7 +5,7 @@ named by protocols here, for none of them needs to be installed.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, final, overload
 
@@ -14,15 +14,22 @@ __all__ = [
     "AsyncReads",
     "Call",
     "Cancellation",
+    "Document",
+    "Erased",
     "FeatureSet",
     "FeatureStore",
     "Features",
+    "FinishedBatch",
+    "Loaded",
     "Mailbox",
+    "Maintained",
+    "Materialized",
     "Model",
     "ModelVersion",
     "Score",
     "ScorePlan",
     "Scores",
+    "Stored",
     "Upserted",
     "View",
     "__version__",
@@ -297,8 +304,11 @@ class View:
             "ttl_seconds": 86400,
         })
 
-    Types are ``bool``, ``i16``, ``i32``, ``i64``, ``f32``, ``f64``, ``text`` and ``timestamp``; a key is not floating.
-    ``version`` (1 if not given), ``ttl_seconds``, ``levels``, ``description`` and ``owner`` may be left out.
+    Types are ``bool``, ``i16``, ``i32``, ``i64``, ``f32``, ``f64``, ``text``, ``timestamp``, ``date``, ``numeric``, ``uuid``,
+    ``json``, lists such as ``f32[]``, and pgvector's ``vector``; a key is none of the floating, ``numeric``, ``json`` and lists.
+    May be left out: ``version`` (1), ``ttl_seconds``, ``history`` (``{"retention_days": 730}`` or ``{}``), ``raw`` (``{"gin": True,
+    "paths": [["a", "b"]]}``), ``event_time``, ``description``, ``owner``, ``tags``; of a key ``entity``; of a feature ``levels``,
+    ``default``, ``description``. :meth:`json_schema` has the whole form.
 
     :raises InputError: the definition contradicts itself; the message says how.
     """
@@ -319,6 +329,15 @@ class View:
     @property
     def features(self) -> list[str]:
         """The features' names in order."""
+
+    @property
+    def event_time(self) -> str:
+        """What tables call the time at which a row holds true: ``event_ts``, if the view has no other name for it."""
+
+    @staticmethod
+    def json_schema() -> str:
+        """The JSON Schema of a definition, as JSON. What it cannot say, such as that no two columns have one name, is checked
+        when a view is made."""
 
     @property
     def fingerprint(self) -> str:
@@ -387,15 +406,144 @@ class FeatureStore:
         :raises SchemaDriftError: its ``differences`` list every one.
         """
 
-    def upsert(self, view: View, data: Any, *, written_at: datetime | None = None) -> Upserted:
-        """Write rows of a view; of a key's rows the newest ``event_ts`` wins, whatever the order in which they come.
+    def upsert(
+        self,
+        view: View,
+        data: Any,
+        *,
+        written_at: datetime | Literal["event"] | None = None,
+        history_only: bool = False,
+    ) -> Upserted:
+        """Write rows of a view; of a key's rows the newest event time wins, whatever the order in which they come.
 
-        :param data: any table that :meth:`Model.predict` takes by name, with the view's keys and features and ``event_ts``,
+        :param data: any table that :meth:`Model.predict` takes by name, with the view's keys, features and event time,
             when the features held true (a ``datetime``; one without a zone is taken as UTC). ``nan`` is a missing cell. Each
-            record batch of an Arrow stream is a transaction, any other table is one.
-        :param written_at: when the values became known; now if not given.
+            record batch of an Arrow stream is a transaction, any other table is one. A column that is not there has the
+            feature's default, if it has one.
+        :param written_at: when the values became known: now if not given, ``"event"`` for each at its event time.
+        :param history_only: leave the online table alone; :meth:`materialize` brings it up.
         :raises InputError: a column is missing or not the view's, or a cell does not fit its column; nothing is written.
         """
+
+    def get_views(
+        self,
+        views: Sequence[View],
+        keys: Iterable[_Key],
+        *,
+        roles: Sequence[Mapping[str, str] | None] | None = None,
+    ) -> list[FeatureSet]:
+        """The features of entities from several views: one set a view, each with one row an entity, in order.
+
+        Views of one key are read by one query, the others side by side on one connection.
+
+        :param keys: entities: dicts by the names of the views' key columns, or tuples of them in the order in which the views
+            first name them.
+        :param roles: for each view the entity's columns by key column, where they have other names: ``{"airport": "origin"}``.
+            A view may stand twice, in two roles.
+        """
+
+    def load(
+        self,
+        view: View,
+        data: Any,
+        *,
+        name: str,
+        written_at: datetime | Literal["event"] | None = None,
+        history_only: bool = False,
+    ) -> Loaded:
+        """Write rows as :meth:`upsert`, each record batch with a record under the load's name in the same transaction.
+
+        A load that was killed is called again with the same data in the same batches: what is recorded is passed over. Give a
+        ``pyarrow.RecordBatchReader`` to load more than fits into memory.
+
+        :raises InputError: a recorded batch had other rows: the data have changed; else as :meth:`upsert`.
+        """
+
+    def materialize(
+        self,
+        view: View,
+        *,
+        full: bool = False,
+        batch_rows: int = 200_000,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Materialized:
+        """Bring online what came into the history since the last run, by the order in which rows came in: late rows are not missed.
+
+        :param full: take the whole history.
+        :param batch_rows: about how many rows of the history one transaction takes.
+        :param progress: called with the batches done and all batches, before the first and after each.
+        :raises InputError: the view keeps no history.
+        """
+
+    def finished_batches(self, view: View, job: str | None = None) -> list[FinishedBatch]:
+        """The finished batches of a load of a view, or of all its loads and materialisations."""
+
+    def forget_batches(self, view: View, *, days: int = 30) -> int:
+        """Forget the finished batches of a view that are older than some days, and give how many."""
+
+    def maintain(self, view: View) -> Maintained:
+        """Make the history's partitions of the months to come, and drop those that are older than the view's retention.
+
+        :raises InputError: the view keeps no history.
+        """
+
+    def erase(self, view: View, keys: Iterable[_Key]) -> Erased:
+        """Erase every row of keys, in one transaction: online, in the history and among the raw documents."""
+
+    def as_of(
+        self,
+        view: View,
+        key: _Key,
+        at: datetime,
+        *,
+        known_at: datetime | Literal["label", "any"] | None = None,
+        features: Sequence[str] | None = None,
+    ) -> Features:
+        """The features of a key as they were known at a time; missing where there were none, or only stale ones.
+
+        :param known_at: by when a value must have become known: by ``at`` if not given, by a moment, or at ``"any"`` time.
+        :raises InputError: the view keeps no history.
+        """
+
+    def join(
+        self,
+        view: View,
+        entities: Any,
+        *,
+        known_at: datetime | Literal["label", "any"] | None = None,
+        features: Sequence[str] | None = None,
+    ) -> FeatureSet:
+        """The features of entities as they were known at each one's time: exactly one row an entity, in their order.
+
+        :param entities: any table with the view's keys and event time; its other columns are not looked at.
+        :param known_at: by when a value must have become known: by the entity's own time if not given.
+        :raises InputError: the view keeps no history, a column is missing, or a cell does not fit.
+        """
+
+    def put_documents(self, view: View, documents: Sequence[Document]) -> Stored:
+        """Keep raw documents of a view, in one transaction. The same again changes nothing; another one of the same key and
+        event time is kept beside, as a correction."""
+
+    def get_document(
+        self,
+        view: View,
+        key: _Key,
+        *,
+        at: datetime | None = None,
+        known_at: datetime | Literal["label", "any"] | None = None,
+    ) -> Document | None:
+        """The newest raw document of a key; with ``at`` the one that was known then, or as ``known_at`` says."""
+
+    def find_documents(
+        self,
+        view: View,
+        *,
+        containing: Any | None = None,
+        path: Sequence[str] | None = None,
+        text: str | None = None,
+        limit: int = 100,
+    ) -> list[Document]:
+        """Raw documents that contain ``containing``, or whose member at ``path`` has the text ``text``; the newest first."""
 
     def get(self, view: View, key: _Key, *, features: Sequence[str] | None = None) -> Features:
         """The features of one key, all or those named."""
@@ -521,6 +669,155 @@ class ModelVersion:
     @property
     def aliases(self) -> list[str]:
         """The aliases that point at it, ascending."""
+
+@final
+class Loaded:
+    """What became of the batches of a load, when they were written."""
+
+    @property
+    def batches(self) -> int:
+        """Batches that were given."""
+
+    @property
+    def passed(self) -> int:
+        """Those of them that had been written before, and were passed over."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of all batches."""
+
+    @property
+    def inserted(self) -> int:
+        """Rows whose key was not there."""
+
+    @property
+    def updated(self) -> int:
+        """Rows that took the place of an older one."""
+
+    @property
+    def stale(self) -> int:
+        """Rows that changed nothing online."""
+
+    @property
+    def appended(self) -> int:
+        """Rows that the history did not have."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class Materialized:
+    """What a materialisation has done."""
+
+    @property
+    def rows(self) -> int:
+        """The rows of the history that it took."""
+
+    @property
+    def inserted(self) -> int:
+        """Keys that were not online."""
+
+    @property
+    def updated(self) -> int:
+        """Keys whose row online was older."""
+
+    @property
+    def batches(self) -> int:
+        """Batches of the run."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class Maintained:
+    """What became of a view's partitions."""
+
+    @property
+    def made(self) -> list[str]:
+        """Partitions that were made."""
+
+    @property
+    def dropped(self) -> list[str]:
+        """Partitions that were dropped, with all their rows."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class Erased:
+    """What was erased."""
+
+    @property
+    def online(self) -> int:
+        """Rows of the online table."""
+
+    @property
+    def history(self) -> int:
+        """Rows of the history."""
+
+    @property
+    def raw(self) -> int:
+        """Raw documents."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class Stored:
+    """What became of raw documents that were put. The two add up to the documents given."""
+
+    @property
+    def stored(self) -> int:
+        """Documents that are kept from now on."""
+
+    @property
+    def known(self) -> int:
+        """Documents that were known, or stood twice."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class FinishedBatch:
+    """A finished batch of a load or a materialisation."""
+
+    @property
+    def job(self) -> str:
+        """The load's name, or ``materialize`` and the transactions that it covers."""
+
+    @property
+    def batch(self) -> int:
+        """Its number, from 0."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows it had."""
+
+    @property
+    def finished_at(self) -> datetime:
+        """When it was committed, in UTC."""
+
+@final
+class Document:
+    """A raw document of a view: JSON about an entity.
+
+    :param key: the entity, as keys are given.
+    :param event_ts: when it held true.
+    :param document: what ``json.dumps`` takes.
+    :param written_at: when it became known; now if not given.
+    """
+
+    def __new__(cls, key: _Key, event_ts: datetime, document: Any, *, written_at: datetime | None = None) -> Document: ...
+    @property
+    def key(self) -> Any:
+        """The entity: the value of its key column, or a tuple of several."""
+
+    @property
+    def event_ts(self) -> datetime:
+        """When it held true."""
+
+    @property
+    def document(self) -> Any:
+        """What it says, as ``json.loads`` reads it."""
+
+    @property
+    def written_at(self) -> datetime | None:
+        """When it became known; ``None`` for now, where it is to be put."""
 
 @final
 class Upserted:

@@ -3,12 +3,10 @@
 //! In flow `__arrow_c_stream__` or `__arrow_c_array__`; out flow record batches one by one, and of each the columns that
 //! the model reads. Which Arrow types are read and how is the core's affair ([`ArrowColumns`]).
 
-use std::sync::Arc;
-
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{ArrowError, DataType, TimeUnit};
+use arrow_schema::ArrowError;
 use cenote::input::Values;
-use cenote::input::arrow::ArrowColumns;
+use cenote::input::arrow::{ArrowColumns, Reading};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -35,10 +33,10 @@ impl ArrowColumn {
                 arrow_select::concat::concat(&several).map_err(|error| refused(py, error))?
             }
         };
-        let array = stored(&array, column.role).map_err(|error| refused(py, error))?;
         let batch = RecordBatch::try_from_iter_with_nullable([(column.name.as_str(), array, true)])
             .map_err(|error| refused(py, error))?;
-        columns(py, &batch, |_| true).map(Self)
+        let columns = ArrowColumns::read(&batch, |_| Some(reading(column.role)));
+        columns.map(Self).map_err(|error| refused(py, error))
     }
 
     /// The array's values.
@@ -51,39 +49,18 @@ impl ArrowColumn {
 
 /// Those columns of `batch` that are wanted.
 pub(crate) fn wanted_columns(py: Python<'_>, batch: &RecordBatch, wanted: &Wanted) -> PyResult<ArrowColumns> {
-    let is_wanted = |name: &str| wanted.find(name).is_some();
-    if wanted.columns().iter().all(|column| matches!(column.role, Role::Numeric | Role::Categorical)) {
-        return columns(py, batch, is_wanted);
-    }
-    let arrays = batch.schema_ref().fields().iter().zip(batch.columns()).map(|(field, array)| {
-        let role = wanted.find(field.name()).map(|ix| wanted.columns[ix].role);
-        Ok((field.name().clone(), role.map_or(Ok(Arc::clone(array)), |role| stored(array, role))?, true))
-    });
-    let arrays = arrays.collect::<Result<Vec<_>, _>>().map_err(|error| refused(py, error))?;
-    let batch = RecordBatch::try_from_iter_with_nullable(arrays).map_err(|error| refused(py, error))?;
-    columns(py, &batch, is_wanted)
+    let read = |name: &str| wanted.find(name).map(|ix| reading(wanted.columns[ix].role));
+    ArrowColumns::read(batch, read).map_err(|error| refused(py, error))
 }
 
-/// An array as the store takes it, which tells times apart that a model does not.
-fn stored(array: &ArrayRef, role: Role) -> Result<ArrayRef, ArrowError> {
-    let kind = array.data_type();
-    let is_time = matches!(kind, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..));
+/// What the core reads a column for: the store tells times apart that a model does not.
+fn reading(role: Role) -> Reading {
     match role {
-        Role::Moment if is_time => {
-            let micros = arrow_cast::cast(array, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
-            arrow_cast::cast(&micros, &DataType::Int64)
-        }
-        Role::Day if is_time => {
-            let days = arrow_cast::cast(array, &DataType::Date32)?;
-            arrow_cast::cast(&days, &DataType::Int32)
-        }
-        Role::Decimal if kind.is_decimal() => arrow_cast::cast(array, &DataType::Utf8),
-        _ => Ok(Arc::clone(array)),
+        Role::Moment => Reading::Moment,
+        Role::Day => Reading::Day,
+        Role::Decimal | Role::Document => Reading::Exact,
+        _ => Reading::Model,
     }
-}
-
-fn columns(py: Python<'_>, batch: &RecordBatch, wanted: impl FnMut(&str) -> bool) -> PyResult<ArrowColumns> {
-    ArrowColumns::new(batch, wanted).map_err(|error| refused(py, error))
 }
 
 /// The core names the column and its type where it refuses one.

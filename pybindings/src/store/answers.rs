@@ -201,18 +201,9 @@ impl FeatureSet {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        let mut arrays = Vec::with_capacity(self.set.columns.len());
-        for column in &self.set.columns {
-            match super::columns::array(column) {
-                Some(array) => arrays.push((column.name.clone(), array)),
-                None => {
-                    let message = format!("feature {:?} is a list: use to_dict()", column.name);
-                    return Err(error::unsupported(py, &message));
-                }
-            }
-        }
-        let head = head(&self.set.status, &self.set.event_ts);
-        table(py, head, arrays.into_iter())?.stream(py, requested_schema)
+        let batch = self.set.to_record_batch_with_status();
+        let batch = batch.map_err(|error| error::input(py, &error.to_string()))?;
+        ArrowTable::new(batch).stream(py, requested_schema)
     }
 
     fn __len__(&self) -> usize {

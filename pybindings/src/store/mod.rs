@@ -6,7 +6,8 @@
 
 mod aio;
 mod answers;
-mod columns;
+mod bulk;
+mod documents;
 mod keys;
 mod readers;
 mod registry;
@@ -17,13 +18,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cenote::serve::{OnMissing, OnStale, PlanBuilder, UnseenLevels};
-use cenote::store::{WriteOptions, blocking};
+use cenote::store::blocking;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 pub(crate) use self::aio::{AsyncReads, Call, Cancellation, Mailbox};
 pub(crate) use self::answers::{FeatureSet, Features, Score, Scores, Upserted};
+pub(crate) use self::bulk::{Erased, FinishedBatch, Loaded, Maintained, Materialized, Stored};
+pub(crate) use self::documents::Document;
 use self::readers::{Readers, Selection};
 pub(crate) use self::registry::ModelVersion;
 pub(crate) use self::view::View;
@@ -112,42 +115,160 @@ impl FeatureStore {
     }
 
     /// Write rows of a view; of a key's rows the newest wins.
-    #[pyo3(signature = (view, data, *, written_at=None))]
+    #[pyo3(signature = (view, data, *, written_at=None, history_only=false))]
     fn upsert(
         &self,
         view: &View,
         data: &Bound<'_, PyAny>,
         written_at: Option<&Bound<'_, PyAny>>,
+        history_only: bool,
     ) -> PyResult<Upserted> {
         let py = data.py();
-        let options = match written_at {
-            Some(moment) => WriteOptions::written_at(keys::timestamp(moment)?),
-            None => WriteOptions::default(),
-        };
-        let writer = self.store.writer(view.view());
-        let wanted = view.wanted();
-        let Input { names, source, .. } = input::table(data, wanted)?;
-        let unknown: Vec<&String> = names.iter().filter(|name| wanted.find(name).is_none()).collect();
-        if !unknown.is_empty() {
-            let message = format!("view {:?} has no columns {unknown:?}", view.view().name());
-            return Err(error::input(py, &message));
-        }
+        let options = bulk::options(written_at)?;
+        let writer = bulk::writer(py, &self.store, view, history_only)?;
         let mut total = Upserted::default();
-        match source {
-            Source::Columns(columns) => {
-                let batch = columns.batch(wanted).map_err(|error| error::core(py, &error, &names))?;
-                total.add(enter_store(py, || writer.upsert_batch(&batch, options))?);
-            }
-            Source::Stream(reader) => {
-                for batch in reader {
-                    let batch = batch.map_err(|error| error::input(py, &error.to_string()))?;
-                    let columns = input::wanted_columns(py, &batch, wanted)?;
-                    let batch = columns.batch().map_err(|error| error::core(py, &error, &names))?;
-                    total.add(enter_store(py, || writer.upsert_batch(&batch, options))?);
-                }
-            }
-        }
+        bulk::each_batch(view, data, |batch| {
+            total.add(enter_store(py, || writer.upsert_batch(batch, options))?);
+            Ok(())
+        })?;
         Ok(total)
+    }
+
+    /// The features of entities from several views, by as few queries as there are different keys.
+    #[pyo3(signature = (views, keys, *, roles=None))]
+    fn get_views(
+        &self,
+        py: Python<'_>,
+        views: Vec<PyRef<'_, View>>,
+        keys: &Bound<'_, PyAny>,
+        roles: Option<Vec<Option<std::collections::HashMap<String, String>>>>,
+    ) -> PyResult<Vec<FeatureSet>> {
+        bulk::get_views(py, &self.store, &views, keys, roles)
+    }
+
+    /// Write rows of a view batch by batch, each recorded under the load's name.
+    #[pyo3(signature = (view, data, *, name, written_at=None, history_only=false))]
+    fn load(
+        &self,
+        view: &View,
+        data: &Bound<'_, PyAny>,
+        name: &str,
+        written_at: Option<&Bound<'_, PyAny>>,
+        history_only: bool,
+    ) -> PyResult<Loaded> {
+        bulk::load(&self.store, view, data, name, written_at, history_only)
+    }
+
+    /// Bring online what came into the history alone.
+    #[pyo3(signature = (view, *, full=false, batch_rows=200_000, progress=None))]
+    fn materialize(
+        &self,
+        py: Python<'_>,
+        view: &View,
+        full: bool,
+        batch_rows: u64,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Materialized> {
+        bulk::materialize(py, &self.store, view, full, batch_rows, progress)
+    }
+
+    /// The finished batches of a load of a view, or of all its loads and materialisations.
+    #[pyo3(signature = (view, job=None))]
+    fn finished_batches(
+        &self,
+        py: Python<'_>,
+        view: &View,
+        job: Option<&str>,
+    ) -> PyResult<Vec<FinishedBatch>> {
+        let batches = enter_store(py, || self.store.finished_batches(view.view(), job))?;
+        batches.into_iter().map(|batch| FinishedBatch::new(py, batch)).collect()
+    }
+
+    /// Forget the finished batches of a view that are older than some days.
+    #[pyo3(signature = (view, *, days=30))]
+    fn forget_batches(&self, py: Python<'_>, view: &View, days: u32) -> PyResult<u64> {
+        let age = Duration::from_secs(86_400 * u64::from(days));
+        enter_store(py, || self.store.forget_batches(view.view(), age))
+    }
+
+    /// Make the history's partitions of the months to come, and drop those that are too old.
+    fn maintain(&self, py: Python<'_>, view: &View) -> PyResult<Maintained> {
+        enter_store(py, || self.store.maintain(view.view())).map(Maintained::from)
+    }
+
+    /// Erase every row of keys: online, in the history and among the raw documents.
+    fn erase(&self, view: &View, keys: &Bound<'_, PyAny>) -> PyResult<Erased> {
+        let keys_of = view.keys(keys)?;
+        enter_store(keys.py(), || self.store.erase(view.view(), keys_of)).map(Erased::from)
+    }
+
+    /// The features of a key as they were known at a time.
+    #[pyo3(signature = (view, key, at, *, known_at=None, features=None))]
+    fn as_of(
+        &self,
+        view: &View,
+        key: &Bound<'_, PyAny>,
+        at: &Bound<'_, PyAny>,
+        known_at: Option<&Bound<'_, PyAny>>,
+        features: Option<Vec<String>>,
+    ) -> PyResult<Features> {
+        let py = key.py();
+        let (key, at) = (view.key(key)?, keys::timestamp(at)?);
+        let selection = self.reader(py, view, features)?;
+        let past = bulk::past(py, &selection.reader, known_at)?;
+        let found = enter_store(py, || past.get(key, at))?;
+        Features::new(py, found, &selection.names)
+    }
+
+    /// The features of entities as they were known at each one's time.
+    #[pyo3(signature = (view, entities, *, known_at=None, features=None))]
+    fn join(
+        &self,
+        view: &View,
+        entities: &Bound<'_, PyAny>,
+        known_at: Option<&Bound<'_, PyAny>>,
+        features: Option<Vec<String>>,
+    ) -> PyResult<FeatureSet> {
+        let py = entities.py();
+        let selection = self.reader(py, view, features)?;
+        let past = bulk::past(py, &selection.reader, known_at)?;
+        bulk::join(&past, view, entities)
+    }
+
+    /// Keep raw documents of a view.
+    fn put_documents(
+        &self,
+        py: Python<'_>,
+        view: &View,
+        documents: Vec<PyRef<'_, Document>>,
+    ) -> PyResult<Stored> {
+        documents::put(py, &self.store, view, &documents)
+    }
+
+    /// The newest raw document of a key, or the one that was known at a time.
+    #[pyo3(signature = (view, key, *, at=None, known_at=None))]
+    fn get_document(
+        &self,
+        view: &View,
+        key: &Bound<'_, PyAny>,
+        at: Option<&Bound<'_, PyAny>>,
+        known_at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Document>> {
+        documents::get(&self.store, view, key, at, known_at)
+    }
+
+    /// Raw documents that contain something, or whose member has a text.
+    #[pyo3(signature = (view, *, containing=None, path=None, text=None, limit=100))]
+    fn find_documents(
+        &self,
+        py: Python<'_>,
+        view: &View,
+        containing: Option<&Bound<'_, PyAny>>,
+        path: Option<Vec<String>>,
+        text: Option<&str>,
+        limit: u32,
+    ) -> PyResult<Vec<Document>> {
+        documents::find(py, &self.store, view, containing, path, text, limit)
     }
 
     /// The features of one key.

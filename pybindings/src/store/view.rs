@@ -9,15 +9,13 @@ use super::keys;
 use crate::error;
 use crate::input::{Role, Wanted, WantedColumn};
 
-/// The name of the column that says when a row held true.
-pub(super) const EVENT_TS: &str = "event_ts";
-
 /// A feature view: what an entity's keys and features are. Immutable.
 #[pyclass(frozen, eq, module = "cenote", name = "View")]
 #[derive(Debug)]
 pub(crate) struct View {
     view: store::View,
     wanted: Wanted,
+    entities: Wanted,
 }
 
 impl PartialEq for View {
@@ -36,6 +34,11 @@ impl View {
         &self.wanted
     }
 
+    /// The columns of entities to join: keys, event time.
+    pub(super) fn entities(&self) -> &Wanted {
+        &self.entities
+    }
+
     /// A key as Python has it: the value itself, a tuple of several, or a dict by column.
     pub(super) fn key(&self, key: &Bound<'_, PyAny>) -> PyResult<Key> {
         keys::key(key, &self.wanted.columns()[..self.view.keys().len()])
@@ -45,6 +48,19 @@ impl View {
     pub(super) fn keys(&self, keys: &Bound<'_, PyAny>) -> PyResult<Vec<Key>> {
         keys.try_iter()?.map(|key| self.key(&key?)).collect()
     }
+}
+
+/// A column of the store, as Python's values are read for it.
+pub(super) fn column(py: Python<'_>, name: &str, ty: Type) -> WantedColumn {
+    let role = match ty {
+        Type::Timestamp => Role::Moment,
+        Type::Date => Role::Day,
+        Type::Numeric => Role::Decimal,
+        // Lists go as JSON, too.
+        Type::Json | Type::List(_) | Type::Vector => Role::Document,
+        _ => Role::Stored,
+    };
+    WantedColumn::new(py, name, role)
 }
 
 #[pymethods]
@@ -61,21 +77,16 @@ impl View {
             }
         };
         let view = store::View::from_json(json.to_str()?).map_err(|error| error::store(py, &error))?;
-        let column = |name: &str, ty: Type| {
-            let role = match ty {
-                Type::Timestamp => Role::Moment,
-                Type::Date => Role::Day,
-                Type::Numeric => Role::Decimal,
-                Type::Json => Role::Document,
-                _ => Role::Stored,
-            };
-            WantedColumn::new(py, name, role)
+        let entities = || {
+            let keys = view.keys().iter().map(|key| column(py, &key.name, key.ty));
+            keys.chain([column(py, view.event_time(), Type::Timestamp)]).collect::<Vec<_>>()
         };
-        let mut columns: Vec<_> = view.keys().iter().map(|key| column(&key.name, key.ty)).collect();
-        columns.push(column(EVENT_TS, Type::Timestamp));
-        columns.extend(view.features().iter().map(|feature| column(&feature.name, feature.ty)));
+        let mut columns = entities();
+        columns.extend(view.features().iter().map(|feature| column(py, &feature.name, feature.ty)));
         let width = columns.len();
-        Ok(Self { view, wanted: Wanted::new(columns, width) })
+        let entities = entities();
+        let keys = entities.len();
+        Ok(Self { wanted: Wanted::new(columns, width), entities: Wanted::new(entities, keys), view })
     }
 
     /// The name.
@@ -101,6 +112,18 @@ impl View {
     #[getter]
     fn features(&self) -> Vec<&str> {
         self.view.features().iter().map(|feature| feature.name.as_str()).collect()
+    }
+
+    /// What tables call the time at which a row holds true.
+    #[getter]
+    fn event_time(&self) -> &str {
+        self.view.event_time()
+    }
+
+    /// The JSON Schema of a definition, as JSON.
+    #[staticmethod]
+    fn json_schema() -> &'static str {
+        store::View::JSON_SCHEMA
     }
 
     /// SHA-256 of the JSON form, in hexadecimal.

@@ -84,13 +84,15 @@ struct Engine {
     isa: &'static str,
     /// Whether it fits the model.
     fits: bool,
-    /// Whether it scores the model's batches.
+    /// Whether it scores the model's large batches.
     chosen: bool,
+    /// Whether it scores single rows and small batches.
+    rows: bool,
 }
 
 impl From<EngineReport> for Engine {
-    fn from(EngineReport { engine, isa, fits, chosen, .. }: EngineReport) -> Self {
-        Self { engine, isa, fits, chosen }
+    fn from(EngineReport { engine, isa, fits, chosen, rows, .. }: EngineReport) -> Self {
+        Self { engine, isa, fits, chosen, rows }
     }
 }
 

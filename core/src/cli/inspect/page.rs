@@ -74,10 +74,10 @@ pub(super) fn write(report: &Report<'_>, out: &mut impl Write) -> io::Result<()>
     if let Some(engines) = &report.engines {
         let says = |answer: bool| if answer { "yes" } else { "no" }.to_owned();
         let engine = |one: &super::Engine| {
-            vec![one.engine.to_owned(), one.isa.to_owned(), says(one.fits), says(one.chosen)]
+            vec![one.engine.to_owned(), one.isa.to_owned(), says(one.fits), says(one.chosen), says(one.rows)]
         };
         let rows: Vec<_> = engines.iter().map(engine).collect();
-        table("engines for batches", &["engine", "instructions", "fits", "chosen"], &rows, &[], out)?;
+        table("engines", &["engine", "instructions", "fits", "batches", "rows"], &rows, &[], out)?;
     }
     Ok(())
 }

@@ -1,0 +1,249 @@
+//! The engine for deep and irregular trees, for single rows and for any processor: rows become 16-bit codes, side by side,
+//! and walk through subtrees of four levels.
+//!
+//! Many rows are taken down one tree after another, so that a tree stays in the second cache and the codes of a wave of
+//! rows in the first; one row is taken down many trees at once.
+
+use std::collections::BTreeMap;
+
+use cenote_mojo::Schema;
+use cenote_mojo::algo::{Forest, Node, Tree};
+
+use super::codes::{Asks, Coding, Sources, Unfit, level_code};
+use super::{Block, Quantised};
+use crate::kernels::{Isa, WALKS, WalkScratch, fetch};
+use crate::layout::{CODES, CodeLine, MISSING, Step, SubtreeForest, SubtreeForestBuilder, floor32};
+
+/// Rows whose codes are held at once: a tree comes into the second cache once for all of them.
+const RUN: usize = 8192;
+/// The most lines of codes that a single row has room for.
+const MAX_ROW_LINES: usize = 128;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Subtrees {
+    isa: Isa,
+    sources: Sources,
+    /// Each column of codes.
+    columns: Vec<CodeColumn>,
+    forest: SubtreeForest,
+    /// The class of each tree.
+    class: Vec<usize>,
+}
+
+/// A column of codes.
+#[derive(Debug, Clone, Copy)]
+struct CodeColumn {
+    source: u16,
+    /// The code of a missing value, in the source and here.
+    missing: (u16, u16),
+}
+
+impl CodeColumn {
+    /// The column's code, from that of its source.
+    #[inline]
+    fn code(self, code: u16) -> u16 {
+        if code == self.missing.0 { self.missing.1 } else { code }
+    }
+}
+
+impl Subtrees {
+    /// Compiles `forest`.
+    pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa) -> Result<Self, Unfit> {
+        let sources = Sources::new(forest, schema)?;
+        // Columns that are asked sets come last.
+        let mut asked: BTreeMap<(bool, u16), u16> = BTreeMap::new();
+        for split in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
+            let Node::Split(split) = split else { continue };
+            let index = sources.index(split.column);
+            let is_set = sources.list()[usize::from(index)].asks(split) == Asks::Set;
+            // There is always a column that is asked bounds, which the ends of paths name.
+            if is_set && asked.is_empty() {
+                asked.insert((false, index), 0);
+            }
+            asked.insert((is_set, index), 0);
+        }
+        if asked.len() > 1 << 15 {
+            return Err(Unfit::TooLarge);
+        }
+        let mut columns = Vec::new();
+        let mut codes = Vec::new();
+        for ((is_set, source), column) in &mut asked {
+            *column = columns.len() as u16;
+            let last = sources.list()[usize::from(*source)].missing();
+            codes.push(last + 1);
+            let last = last as u16;
+            columns
+                .push(CodeColumn { source: *source, missing: (last, if *is_set { last } else { MISSING }) });
+        }
+        let sets_from = asked.keys().filter(|(is_set, _)| !is_set).count();
+        let mut builder = SubtreeForestBuilder::new(codes, sets_from);
+        let mut class = Vec::new();
+        for (number, tree) in forest.trees.iter().enumerate() {
+            let Some(tree) = tree else { continue };
+            class.push(number / forest.groups);
+            let steps = steps(tree, &sources, &asked, &mut builder)?;
+            builder.tree(&steps);
+        }
+        Ok(Self { isa, sources, columns, forest: builder.finish(), class })
+    }
+}
+
+/// The nodes of a tree as steps.
+fn steps(
+    tree: &Tree,
+    sources: &Sources,
+    asked: &BTreeMap<(bool, u16), u16>,
+    builder: &mut SubtreeForestBuilder,
+) -> Result<Vec<Step>, Unfit> {
+    let mut step = |node: &Node| {
+        let split = match node {
+            Node::Leaf(value) => return Ok(Step::Leaf(*value)),
+            Node::Split(split) => split,
+        };
+        let index = sources.index(split.column);
+        let source = &sources.list()[usize::from(index)];
+        let asks = source.asks(split);
+        let column = asked[&(asks == Asks::Set, index)];
+        let children = [split.left, split.right];
+        Ok(match asks {
+            Asks::From { code, missing } => Step::From { column, from: code, missing, children },
+            Asks::Set => {
+                let set = builder.set(column, source.answers(tree, split)).ok_or(Unfit::TooLarge)?;
+                Step::In { column, set, children }
+            }
+        })
+    };
+    tree.nodes.iter().map(&mut step).collect()
+}
+
+impl Quantised for Subtrees {
+    fn name(&self) -> &'static str {
+        "subtrees"
+    }
+
+    fn takes_rows(&self) -> bool {
+        true
+    }
+
+    fn fewest_rows(&self) -> usize {
+        // Rows of one tree then fill about as many walks as the trees of one row do.
+        32
+    }
+
+    fn block_rows(&self) -> usize {
+        RUN
+    }
+
+    fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {
+        let mut odd = Vec::new();
+        out.fill(0.0);
+        let (run, lines) = (RUN.min(block.rows), self.forest.lines());
+        let mut coded = vec![0u16; run * self.sources.list().len()];
+        let mut codes = vec![CodeLine::ZERO; run * lines];
+        let mut gaps = vec![false; run.div_ceil(WALKS)];
+        let mut scratch = WalkScratch::new();
+        for from in (0..block.rows).step_by(RUN) {
+            let rows = RUN.min(block.rows - from);
+            let found = self.sources.encode(self.isa, block, from, rows, run, &mut coded);
+            odd.extend(found.into_iter().map(|row| from + row));
+            // A wave at a time, so that its lines stay in the first cache while column after column is written.
+            let waves = codes.chunks_mut(WALKS * lines).zip(&mut gaps).take(rows.div_ceil(WALKS));
+            for (wave, (codes, gaps)) in waves.enumerate() {
+                let (first, rows) = (wave * WALKS, WALKS.min(rows - wave * WALKS));
+                let mut missing = false;
+                for (at, column) in self.columns.iter().enumerate() {
+                    let coded = &coded[usize::from(column.source) * run + first..][..rows];
+                    for (row, code) in codes.chunks_exact_mut(lines).zip(coded) {
+                        let code = column.code(*code);
+                        row[at / CODES].0[at % CODES] = code;
+                        missing |= code == MISSING;
+                    }
+                }
+                *gaps = missing;
+            }
+            for (tree, class) in self.class.iter().enumerate() {
+                let sums = &mut out[class * block.rows + from..][..rows];
+                let waves = codes.chunks(WALKS * lines).zip(gaps.iter().copied());
+                for (codes, sums) in waves.zip(sums.chunks_mut(WALKS)) {
+                    self.isa.add_tree(&self.forest, tree, codes, &mut scratch, sums);
+                }
+            }
+        }
+        odd
+    }
+
+    fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
+        match self.forest.lines() {
+            0..=2 => self.row::<2>(row, out),
+            _ => self.row::<MAX_ROW_LINES>(row, out),
+        }
+    }
+}
+
+impl Subtrees {
+    /// Writes the codes of one row; `false` if it is odd. The tables of a deep forest do not fit a core's caches, so what
+    /// each step reads of each of them is asked for before any is read.
+    #[inline(always)]
+    fn row_codes<const LINES: usize>(&self, row: &[f64], codes: &mut [CodeLine; LINES]) -> bool {
+        let (mut values, mut begins) = ([[0.0; CODES]; LINES], [[0; CODES]; LINES]);
+        let places =
+            || self.sources.list().iter().enumerate().map(|(at, source)| (at / CODES, at % CODES, source));
+        for (line, at, source) in places() {
+            let value = row[source.feature];
+            match &source.coding {
+                Coding::Rank(table) => {
+                    values[line][at] = floor32(value);
+                    begins[line][at] = table.bucket(values[line][at]);
+                    fetch(&table.starts()[begins[line][at]]);
+                }
+                Coding::Level(levels) => match level_code(value, *levels) {
+                    Some(code) => codes[line].0[at] = code,
+                    None => return false,
+                },
+            }
+        }
+        for (line, at, source) in places() {
+            let Coding::Rank(table) = &source.coding else { continue };
+            begins[line][at] = usize::from(table.starts()[begins[line][at]]);
+            fetch(&table.padded()[begins[line][at]]);
+        }
+        for (line, at, source) in places() {
+            let Coding::Rank(table) = &source.coding else { continue };
+            let value = values[line][at];
+            let rank = table.rank_from(begins[line][at], value);
+            codes[line].0[at] = if value.is_nan() { table.missing() } else { rank } as u16;
+        }
+        true
+    }
+
+    /// [`Quantised::row_sums`] with room for `LINES` lines of codes.
+    #[inline(always)]
+    fn row<const LINES: usize>(&self, row: &[f64], out: &mut [f64]) -> bool {
+        let (mut coded, mut codes) = ([CodeLine::ZERO; LINES], [CodeLine::ZERO; LINES]);
+        if self.forest.lines() > LINES {
+            return false;
+        }
+        if !self.row_codes::<LINES>(row, &mut coded) {
+            return false;
+        }
+        let mut gaps = false;
+        for (at, column) in self.columns.iter().enumerate() {
+            let index = usize::from(column.source);
+            let code = column.code(coded[index / CODES].0[index % CODES]);
+            codes[at / CODES].0[at % CODES] = code;
+            gaps |= code == MISSING;
+        }
+        out.fill(0.0);
+        let mut scratch = WalkScratch::new();
+        let mut first = 0;
+        for trees in self.class.chunk_by(|a, b| a == b) {
+            for from in (0..trees.len()).step_by(WALKS) {
+                let range = first + from..first + trees.len().min(from + WALKS);
+                self.isa.add_row(&self.forest, range, (&codes, gaps), &mut scratch, &mut out[trees[0]]);
+            }
+            first += trees.len();
+        }
+        true
+    }
+}

@@ -1,0 +1,300 @@
+//! Trees cut into subtrees of four levels, each in one cache line, for kernels that take many rows or many trees side by
+//! side.
+//!
+//! In flow, by [`SubtreeForestBuilder`], trees as questions on columns of 16-bit codes; out flows a [`SubtreeForest`] in
+//! which every column, subtree and leaf that a subtree names exists, and the subtrees below come after it, so that a walk
+//! ends.
+
+/// Splits of a subtree: a heap of four levels, the root first. Slot `s` has the children `2s + 1` and `2s + 2`.
+pub(crate) const SLOTS: usize = 15;
+/// Ways out of a subtree: the children of its lowest level.
+const EXITS: usize = 16;
+
+/// Four levels of a tree in one cache line.
+///
+/// A path that ends earlier goes right through the slots that are left: their bound is 0, which every code reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub(crate) struct Subtree {
+    /// From which code on a row goes right at each slot, or which set it asks.
+    pub(crate) bounds: [u16; SLOTS + 1],
+    /// The column that each slot asks, of a forest of at most [`NARROW`] columns; the highest bit says that a missing value
+    /// goes left.
+    pub(crate) columns: [u8; SLOTS + 1],
+    /// Where the exits lead.
+    pub(crate) exits: Exits,
+}
+
+/// Where the exits of a subtree lead: some to other subtrees, which lie side by side, the others to leaves, which do too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(16))]
+pub(crate) struct Exits {
+    /// Four bits for each exit: its rank. Those that lead to subtrees have the lowest ranks.
+    ranks: u64,
+    /// The leaf of rank 0, if that were a leaf's (below 0 it wraps); and the subtree of rank 0, with the number of ranks
+    /// that are subtrees' in the lowest [`COUNT_BITS`].
+    firsts: [u32; 2],
+}
+
+/// Bits for a number of exits.
+const COUNT_BITS: usize = 5;
+
+impl Exits {
+    /// No exits.
+    pub(crate) const NONE: Self = Self { ranks: 0, firsts: [0; 2] };
+
+    /// Whether an exit leads to another subtree (1) or to a leaf (0), and to which.
+    #[inline(always)]
+    pub(crate) fn follow(&self, exit: usize) -> (usize, u32) {
+        let rank = (self.ranks >> (4 * exit) & 15) as u32;
+        let goes_on = usize::from(rank < self.firsts[1] & ((1 << COUNT_BITS) - 1));
+        // Indexed and shifted: a choice would become a branch.
+        (goes_on, (self.firsts[goes_on] >> (COUNT_BITS * goes_on)).wrapping_add(rank))
+    }
+}
+
+/// Codes of a row, as many as fill a cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct CodeLine(pub(crate) [u16; CODES]);
+
+/// Codes of a [`CodeLine`].
+pub(crate) const CODES: usize = 32;
+
+impl CodeLine {
+    /// A line of zeros.
+    pub(crate) const ZERO: CodeLine = CodeLine([0; CODES]);
+}
+
+/// The code of a missing value in a column that is asked bounds; every other code is below it.
+pub(crate) const MISSING: u16 = u16::MAX;
+/// The most columns that [`Subtree::columns`] can name.
+pub(crate) const NARROW: usize = 128;
+/// The bit of a column in [`SubtreeForest::wide`] that says that a missing value goes left.
+pub(crate) const WIDE_LEFT: u16 = 1 << 15;
+/// Subtrees that [`Exits`] can name.
+const MAX_SUBTREES: usize = 1 << 27;
+/// Words of sets, 64 MiB: a small file must not make large tables.
+const MAX_SET_WORDS: usize = 16 << 20;
+
+/// Trees over one set of code columns.
+#[derive(Debug, Clone)]
+pub(crate) struct SubtreeForest {
+    columns: usize,
+    /// The first of the columns that are asked sets; those before are asked bounds.
+    sets_from: usize,
+    subtrees: Vec<Subtree>,
+    /// The columns of each subtree's slots, if there are more than [`NARROW`].
+    wide: Vec<[u16; SLOTS + 1]>,
+    leaves: Vec<f32>,
+    roots: Vec<u32>,
+    set_starts: Vec<u32>,
+    set_bits: Vec<u32>,
+}
+
+impl SubtreeForest {
+    /// How many columns of codes the slots ask.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// How many lines of codes a row has, at least one.
+    pub(crate) fn lines(&self) -> usize {
+        self.columns.div_ceil(CODES).max(1)
+    }
+
+    /// The first of the columns that are asked sets.
+    pub(crate) fn sets_from(&self) -> usize {
+        self.sets_from
+    }
+
+    /// Every subtree of every tree.
+    pub(crate) fn subtrees(&self) -> &[Subtree] {
+        &self.subtrees
+    }
+
+    /// The columns of each subtree's slots, and [`WIDE_LEFT`], if there are more than [`NARROW`]; else empty.
+    pub(crate) fn wide(&self) -> &[[u16; SLOTS + 1]] {
+        &self.wide
+    }
+
+    /// Every leaf of every tree.
+    pub(crate) fn leaves(&self) -> &[f32] {
+        &self.leaves
+    }
+
+    /// The first subtree of each tree.
+    pub(crate) fn roots(&self) -> &[u32] {
+        &self.roots
+    }
+
+    /// The first word of each set in [`Self::set_bits`].
+    pub(crate) fn set_starts(&self) -> &[u32] {
+        &self.set_starts
+    }
+
+    /// One bit a code for each set, the lowest first; as many words as the column's codes need.
+    pub(crate) fn set_bits(&self) -> &[u32] {
+        &self.set_bits
+    }
+}
+
+/// One node as its maker knows it; children are indices into the tree's nodes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step {
+    /// An end.
+    Leaf(f32),
+    /// Right where the code of `column` is at least `from`, or as `missing` says where it is [`MISSING`].
+    From {
+        /// Which column.
+        column: u16,
+        /// The bound.
+        from: u16,
+        /// Whether a missing value goes right.
+        missing: bool,
+        /// The left and the right child.
+        children: [u32; 2],
+    },
+    /// Right where the code of `column` is in a set that [`SubtreeForestBuilder::set`] made.
+    In {
+        /// Which column.
+        column: u16,
+        /// Which set.
+        set: u16,
+        /// The left and the right child.
+        children: [u32; 2],
+    },
+}
+
+/// Collects one tree after another.
+#[derive(Debug)]
+pub(crate) struct SubtreeForestBuilder {
+    forest: SubtreeForest,
+    /// How many codes each column has.
+    codes: Vec<usize>,
+    /// The column that each set is asked of.
+    set_columns: Vec<u16>,
+    set_of: std::collections::HashMap<(u16, Vec<u32>), u16>,
+}
+
+impl SubtreeForestBuilder {
+    /// No trees yet; `codes[column]` says how many codes a column has, and the columns from `sets_from` on are asked sets.
+    ///
+    /// # Panics
+    /// If there are more columns than 15 bits can name.
+    pub(crate) fn new(codes: Vec<usize>, sets_from: usize) -> Self {
+        assert!(codes.len() <= 1 << 15 && sets_from <= codes.len());
+        Self {
+            forest: SubtreeForest {
+                columns: codes.len(),
+                sets_from,
+                subtrees: Vec::new(),
+                wide: Vec::new(),
+                leaves: Vec::new(),
+                roots: Vec::new(),
+                set_starts: Vec::new(),
+                set_bits: Vec::new(),
+            },
+            codes,
+            set_columns: Vec::new(),
+            set_of: std::collections::HashMap::new(),
+        }
+    }
+
+    /// A set of codes of `column`, by the answer for each; `None` if there are more sets than a slot can name, or they
+    /// take more memory than they should.
+    pub(crate) fn set(&mut self, column: u16, answers: impl Iterator<Item = bool>) -> Option<u16> {
+        let mut words = vec![0u32; self.codes[usize::from(column)].div_ceil(32)];
+        for (code, right) in answers.enumerate() {
+            words[code / 32] |= u32::from(right) << (code % 32);
+        }
+        let forest = &mut self.forest;
+        let next = forest.set_starts.len();
+        let key = (column, words);
+        if let Some(set) = self.set_of.get(&key) {
+            return Some(*set);
+        }
+        let set = u16::try_from(next).ok().filter(|_| forest.set_bits.len() < MAX_SET_WORDS)?;
+        forest.set_starts.push(forest.set_bits.len() as u32);
+        forest.set_bits.extend_from_slice(&key.1);
+        self.set_columns.push(column);
+        self.set_of.insert(key, set);
+        Some(set)
+    }
+
+    /// Adds a tree whose root is its first node.
+    ///
+    /// # Panics
+    /// If it is empty, or a node names a column, set or child that is not there, or a child before itself.
+    pub(crate) fn tree(&mut self, steps: &[Step]) {
+        let forest = &mut self.forest;
+        let first = forest.subtrees.len();
+        assert!(first + steps.len() < MAX_SUBTREES && forest.leaves.len() + steps.len() < u32::MAX as usize);
+        forest.roots.push(first as u32);
+        // The node at the root of each subtree, level after level, so that the subtrees below one lie side by side.
+        let mut tops = vec![0u32];
+        let mut at = 0;
+        while at < tops.len() {
+            let mut nodes = [None; SLOTS + EXITS];
+            nodes[0] = Some(tops[at]);
+            let mut wide = [0; SLOTS + 1];
+            let mut subtree = Subtree { bounds: [0; SLOTS + 1], columns: [0; SLOTS + 1], exits: Exits::NONE };
+            for slot in 0..SLOTS {
+                let Some(node) = nodes[slot] else { continue };
+                let (column, bound, left, children) = match steps[node as usize] {
+                    Step::Leaf(_) => {
+                        nodes[2 * slot + 2] = Some(node);
+                        continue;
+                    }
+                    Step::From { column, from, missing, children } => {
+                        assert!(usize::from(column) < forest.sets_from);
+                        (column, from, !missing, children)
+                    }
+                    Step::In { column, set, children } => {
+                        assert!(usize::from(column) >= forest.sets_from);
+                        assert!(self.set_columns[usize::from(set)] == column);
+                        (column, set, false, children)
+                    }
+                };
+                assert!(children.iter().all(|child| *child > node));
+                subtree.bounds[slot] = bound;
+                subtree.columns[slot] = column as u8 | u8::from(left) << 7;
+                wide[slot] = column | u16::from(left) << 15;
+                (nodes[2 * slot + 1], nodes[2 * slot + 2]) = (Some(children[0]), Some(children[1]));
+            }
+            let (tops_before, leaves_before) = (tops.len(), forest.leaves.len());
+            for leads_to_leaf in [false, true] {
+                for exit in 0..EXITS {
+                    let Some(node) = nodes[SLOTS + exit] else { continue };
+                    match steps[node as usize] {
+                        Step::Leaf(value) if leads_to_leaf => forest.leaves.push(value),
+                        Step::From { .. } | Step::In { .. } if !leads_to_leaf => tops.push(node),
+                        _ => continue,
+                    }
+                    let rank = tops.len() - tops_before + forest.leaves.len() - leaves_before - 1;
+                    subtree.exits.ranks |= (rank as u64) << (4 * exit);
+                }
+            }
+            let count = (tops.len() - tops_before) as u32;
+            subtree.exits.firsts = [
+                (leaves_before as u32).wrapping_sub(count),
+                ((first + tops_before) as u32) << COUNT_BITS | count,
+            ];
+            forest.subtrees.push(subtree);
+            if forest.columns > NARROW {
+                forest.wide.push(wide);
+            }
+            at += 1;
+        }
+    }
+
+    /// The trees so far.
+    pub(crate) fn finish(mut self) -> SubtreeForest {
+        let forest = &mut self.forest;
+        forest.subtrees.shrink_to_fit();
+        forest.wide.shrink_to_fit();
+        forest.leaves.shrink_to_fit();
+        forest.set_bits.shrink_to_fit();
+        self.forest
+    }
+}
