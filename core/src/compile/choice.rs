@@ -1,8 +1,8 @@
 //! Which engine scores a forest: by its shape, the size of the batch and the processor, or as the environment says.
 //!
 //! Masks take large batches and forests of at most 10 levels. Of deeper ones, subtrees take those without sets and waves those
-//! with sets. Single rows and small batches go to subtrees, but for shallow forests on AVX-512, whose masks are faster for
-//! them too. The plain walk takes what has no codes (MOJO 1.00 and 1.10, sets of numbers, more than 65,534 thresholds or
+//! with sets. Single rows and small batches go to subtrees, but for shallow forests of not too many columns, whose masks are
+//! faster for them too. The plain walk takes what has no codes (MOJO 1.00 and 1.10, sets of numbers, more than 65,534 thresholds or
 //! levels of a column) and rows that have none. The figures are in `docs/performance.md`.
 
 use cenote_mojo::Schema;
@@ -73,12 +73,18 @@ fn batch_engine(name: &str, forest: &Forest, schema: &Schema, isa: Isa) -> Optio
 }
 
 impl Engines {
-    /// Compiles `forest` for `isa`; for the engine called `only`, if one is named.
+    /// Compiles `forest` for `isa`; for the engine called `only`, if one is named that fits.
     pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa, only: Option<&str>) -> Self {
         let compile = |name: &str| batch_engine(name, forest, schema, isa);
         let flat = FlatForest::new(forest, schema);
-        if let Some(only) = only {
-            return Self { flat, batch: compile(only), rows: None };
+        match only {
+            Some("flat") => return Self { flat, batch: None, rows: None },
+            Some(only) => {
+                if let Some(batch) = compile(only) {
+                    return Self { flat, batch: Some(batch), rows: None };
+                }
+            }
+            None => {}
         }
         let nodes = || forest.trees.iter().flatten().flat_map(|tree| &tree.nodes);
         let has_sets = nodes().any(|node| matches!(node, Node::Split(Split { test: Test::In(_), .. })));

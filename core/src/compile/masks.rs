@@ -55,7 +55,12 @@ impl Quantised for Masks {
     }
 
     fn takes_rows(&self) -> bool {
-        self.one_row && self.depth <= 6 && matches!(self.isa, Isa::Avx512(_))
+        self.one_row
+            && self
+                .blocks
+                .iter()
+                .filter_map(|block| block.rows.as_ref())
+                .all(|rows| self.isa.takes_rows(rows))
     }
 
     fn fewest_rows(&self) -> usize {

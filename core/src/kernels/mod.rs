@@ -304,6 +304,18 @@ impl Isa {
         }
     }
 
+    /// Whether there are vector kernels for one row through these trees.
+    pub(crate) fn takes_rows(self, rows: &RowForest) -> bool {
+        let columns = match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => avx512::MAX_ROW_COLUMNS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => avx2::MAX_ROW_COLUMNS,
+            _ => return false,
+        };
+        rows.shallow().is_some() && rows.columns() <= columns
+    }
+
     /// `sum` and, in order, the leaves that one row falls into in `trees`.
     ///
     /// # Panics
@@ -321,17 +333,12 @@ impl Isa {
         match (self, rows.shallow()) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.
-            (Isa::Avx512(_), Some(slots)) if rows.columns() <= 128 => unsafe {
+            (Isa::Avx512(_), Some(slots)) if self.takes_rows(rows) => unsafe {
                 avx512::row_sum(forest, rows, slots, trees, row, sum)
             },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.
-            (Isa::Avx512(_), None) if rows.columns() <= 128 => unsafe {
-                avx512::row_sum_deep(forest, rows, trees, row, sum)
-            },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the token proves the target features; the trees are checked above.
-            (Isa::Avx2(_), Some(slots)) if rows.columns() <= avx2::MAX_ROW_COLUMNS => unsafe {
+            (Isa::Avx2(_), Some(slots)) if self.takes_rows(rows) => unsafe {
                 avx2::row_sum(forest, rows, slots, trees, row, sum)
             },
             _ => rows::sum(forest, rows, trees, row, sum),

@@ -15,5 +15,5 @@ mod trees;
 
 pub(super) use codes::{look_up, look_up_runs, ranks};
 pub(super) use lines::{bit_planes, column_lines};
-pub(super) use row::{row_sum, row_sum_deep};
+pub(super) use row::{MAX_COLUMNS as MAX_ROW_COLUMNS, row_sum};
 pub(super) use trees::{add_trees, indices};

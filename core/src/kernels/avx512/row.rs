@@ -1,12 +1,15 @@
-//! One row through heaps of any depth.
+//! One row through shallow trees.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::kernels::RowData;
-use crate::layout::{Line, MAX_DEPTH, MaskForest, RowForest};
+use crate::layout::{Line, MaskForest, RowForest};
 
-/// See [`crate::kernels::Isa::row_sum`]; `slots` are those of a shallow forest, which has at most 128 columns.
+/// The most byte columns of a row: two registers.
+pub(in crate::kernels) const MAX_COLUMNS: usize = 128;
+
+/// See [`crate::kernels::Isa::row_sum`]; `slots` are those of a shallow forest, which has at most [`MAX_COLUMNS`] columns.
 ///
 /// All tests of a tree are one byte shuffle and one compare; then eight trees walk their bits in one register.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2")]
@@ -81,95 +84,6 @@ pub(in crate::kernels) fn row_sum(
                 }
             }
         }
-    }
-    sum
-}
-
-/// The words of answers of a chunk of deeper trees: eight of the deepest.
-const WORDS: usize = 8 << (MAX_DEPTH - 6);
-
-/// See [`crate::kernels::Isa::row_sum`], for at most 128 columns: as [`row_sum`], where a tree of more than 6 levels has
-/// several words of answers, of which the deeper levels are gathered.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2")]
-pub(in crate::kernels) fn row_sum_deep(
-    forest: &MaskForest,
-    rows: &RowForest,
-    trees: Range<usize>,
-    row: &RowData,
-    mut sum: f64,
-) -> f64 {
-    // SAFETY: the first 128 bytes of a row.
-    let (low, high) = unsafe {
-        (_mm512_load_si512(row.bytes.as_ptr().cast()), _mm512_load_si512(row.bytes.as_ptr().add(64).cast()))
-    };
-    let one = _mm512_set1_epi64(1);
-    let mut masks = [0u64; WORDS];
-    let mut first = trees.start;
-    while first < trees.end {
-        // Of each tree its levels, its first word, and the place of slot 0 before the leaves of its last level.
-        let (mut levels, mut words, mut leaves) = ([0i64; CHUNK], [0i64; CHUNK], [0i64; CHUNK]);
-        let (mut count, mut next) = (0, 0);
-        while count < CHUNK && first + count < trees.end {
-            let (tree, slots) = (&forest.trees()[first + count], rows.slots(first + count));
-            if next + slots.len() > WORDS {
-                break;
-            }
-            for (mask, [columns, bounds]) in masks[next..].iter_mut().zip(slots) {
-                // SAFETY: two lines.
-                let (columns, bounds) = unsafe {
-                    (
-                        _mm512_load_si512((&raw const *columns).cast()),
-                        _mm512_load_si512((&raw const *bounds).cast()),
-                    )
-                };
-                *mask = _mm512_cmpge_epu8_mask(_mm512_permutex2var_epi8(low, columns, high), bounds);
-            }
-            for of_sets in rows.deposits(first + count) {
-                masks[next + usize::from(of_sets.word)] |= _pdep_u64(row.answers(of_sets), of_sets.slots);
-            }
-            let depth = tree.depth.max(6);
-            (levels[count], words[count]) = (i64::from(depth), next as i64);
-            leaves[count] = 64 * i64::from(tree.table) + 1 - (1 << depth);
-            (count, next) = (count + 1, next + slots.len());
-        }
-        for from in (0..count).step_by(8) {
-            let there = u8::MAX >> (8 - 8.min(count - from));
-            // SAFETY: eight of `CHUNK` words each, since `from` is a multiple of 8 below it.
-            let (levels, words, leaves) = unsafe {
-                (
-                    _mm512_loadu_si512(levels.as_ptr().add(from).cast()),
-                    _mm512_loadu_si512(words.as_ptr().add(from).cast()),
-                    _mm512_loadu_si512(leaves.as_ptr().add(from).cast()),
-                )
-            };
-            let mut at = _mm512_setzero_si512();
-            let mut level = 0;
-            loop {
-                let going = _mm512_mask_cmpgt_epi64_mask(there, levels, _mm512_set1_epi64(level));
-                if going == 0 {
-                    break;
-                }
-                let word = _mm512_add_epi64(words, _mm512_srli_epi64::<6>(at));
-                // SAFETY: a tree of `d` levels has the words of `2^d - 1` slots.
-                let answers =
-                    unsafe { _mm512_mask_i64gather_epi64::<8>(at, going, word, masks.as_ptr().cast()) };
-                let bit = _mm512_and_si512(at, _mm512_set1_epi64(63));
-                let right = _mm512_and_si512(_mm512_srlv_epi64(answers, bit), one);
-                let below = _mm512_add_epi64(_mm512_add_epi64(at, at), _mm512_add_epi64(right, one));
-                at = _mm512_mask_mov_epi64(at, going, below);
-                level += 1;
-            }
-            let mut found = [0f32; 8];
-            // SAFETY: each place is a leaf of its tree; eight values are written.
-            unsafe {
-                let values = forest.leaves().as_ptr().cast();
-                let place = _mm512_add_epi64(at, leaves);
-                let values = _mm512_mask_i64gather_ps::<4>(_mm256_setzero_ps(), there, place, values);
-                _mm256_storeu_ps(found.as_mut_ptr(), values);
-            }
-            found[..8.min(count - from)].iter().for_each(|leaf| sum += f64::from(*leaf));
-        }
-        first += count;
     }
     sum
 }
