@@ -20,13 +20,11 @@ from support import Run, load, run, script
 CORPUS = Path(os.environ.get("CENOTE_CORPUS", "/nonexistent"))
 TABLE = Path(__file__).with_name("corpus.md")
 REPOSITORIES = {
-    "adr": "joelparkerhenderson/architecture-decision-record a5c0ed4",
     "awesome-compose": "docker/awesome-compose 18f59bd",
     "dispatch": "Netflix/dispatch dd2837e82",
     "fastapi": "fastapi/fastapi c3f316b7e",
     "feast": "feast-dev/feast f0bc0700b",
     "full-stack-fastapi-template": "fastapi/full-stack-fastapi-template 68adb40d",
-    "h2o-tutorials": "h2oai/h2o-tutorials 050c22419",
     "httpx": "encode/httpx ae1b9f66",
     "kserve": "kserve/kserve aaac4e294",
     "locust": "locustio/locust 407343d0",
@@ -59,6 +57,7 @@ TRUE: dict[tuple[str, str], set[str]] = {
     ("validate_manifests", "feast"): {"MAN001", "MAN007"},
     ("validate_manifests", "mage-ai"): {"MAN003", "MAN005", "MAN007", "MAN011", "MAN012"},
     ("validate_manifests", "microservices-demo"): {"MAN003", "MAN006"},
+    ("validate_pipeline", "mage-ai"): {"MAGE001"},
     ("validate_schema_migration", "dispatch/src/dispatch/database/revisions/tenant/versions"): {"MIG005", "MIG007", "MIG008"},
     ("validate_schema_migration", "full-stack-fastapi-template/backend/app/alembic/versions"): {"MIG007"},
     ("validate_schema_migration", "mage-ai/mage_ai/orchestration/db/migrations/versions"): {"MIG005"},
@@ -90,8 +89,8 @@ RUNS: list[tuple[str, str]] = [
     # kserve's install/ holds 128 MB of one rendered manifest after another
     *((name, folder.replace("kserve", "kserve/config")) for folder in DEPLOYED for name in ("validate_manifests", "check_memory_allocation")),
     *(("check_secrets_exposure", folder) for folder in WHOLE),
-    *(("verify_mojo_artifact", folder) for folder in ("dispatch", "feast/sdk", "h2o-tutorials", "mage-ai/mage_ai/server")),
-    ("validate_pipeline", "mage-ai"), ("check_mage_blocks", "mage-ai"), ("check_adr", "adr/locales/en"),
+    *(("verify_mojo_artifact", folder) for folder in ("dispatch", "feast/sdk", "mage-ai/mage_ai/server")),
+    ("validate_pipeline", "mage-ai"),
 ]  # fmt: skip
 
 
