@@ -36,6 +36,7 @@ RULES = (
 )  # fmt: skip
 TOOL = Tool("validate_mojo", "1.0.0", __doc__ or "", RULES)
 OLDEST = (3, 10)
+MAX_ARCHIVE = 2 << 30  # the library's own limit, known before a byte is read
 LARGE_BYTES = 256 << 20
 MANY_LEVELS = 100_000
 
@@ -63,18 +64,21 @@ def check(args: argparse.Namespace, report: Report) -> None:
     view = read_view(Path(args.schema)) if args.schema else None
     for path in files(report, args.paths, ["*.zip", "*.mojo"]):
         try:
-            empty = path.stat().st_size == 0
+            length = path.stat().st_size
             head = path.open("rb").read(4)
         except OSError as error:
             report.skip(path, f"unreadable: {error}")
             continue
-        if empty:
+        if not length:
             report.skip(path, "empty")
             continue
         report.scanned += 1
         foreign = other_format(path, head)
         if foreign:
             report.add("MOJO012", path, 0, f"{path.name} is {foreign}.")
+            continue
+        if length > MAX_ARCHIVE:
+            report.add("MOJO002", path, 0, f"the archive has {length >> 20} MiB; more than {MAX_ARCHIVE >> 20} are not opened.")
             continue
         recorded(report, path, args.manifest)
         try:
