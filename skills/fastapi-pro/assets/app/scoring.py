@@ -1,6 +1,7 @@
-"""The models that serve: loaded and verified off the event loop, swapped by one reference, with a canary beside the active one.
+"""The models that serve: opened and proved off the event loop, swapped by one reference, with a canary beside the active one.
 
-The invariant: a request sees one model from beginning to end, and a model that fails its digest or its self-test never serves.
+The invariant: a request sees one model from beginning to end, and a model that fails its digest, its binding to the view or its
+self-test never serves.
 """
 
 from __future__ import annotations
@@ -8,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from .telemetry import MODEL, ROWS, SCORE
+from .telemetry import MODEL, ROWS, SCORE, SWAP, TRACER
 
 Row = dict[str, Any]
 
@@ -26,13 +26,17 @@ class Scorer(Protocol):
 
 
 class ModelRefused(Exception):
-    """The file is not the model that was promised."""
+    """The model is not the one that was promised, or does not work. The one that serves goes on serving."""
 
 
 @dataclass(frozen=True)
 class Loaded:
+    """A model that has been proved. `plan` fetches and scores by key, where there is a feature store."""
+
     scorer: Scorer
     digest: str
+    version: str = ""
+    plan: Any = None
 
 
 @dataclass(frozen=True)
@@ -52,24 +56,6 @@ class Slots:
         return "active", self.active
 
 
-def load(path: Path, sha256: str | None, open_model: Callable[[bytes], Scorer], golden: list[Row] | None = None) -> Loaded:
-    """Read, verify and try a model. Blocks: call it in a thread. Raises ModelRefused, OSError, or what the reader says."""
-    data = path.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and digest != sha256:
-        raise ModelRefused(f"{path.name} has sha256 {digest}, not {sha256}")
-    scorer = open_model(data)
-    if golden:
-        rows = scorer.predict([row["input"] for row in golden])
-        for number, (got, row) in enumerate(zip(rows, golden, strict=True)):
-            for name, wanted in row["expected"].items():
-                if got[name] != wanted and not (
-                    isinstance(wanted, float) and abs(got[name] - wanted) <= 1e-9 * max(1.0, abs(wanted))
-                ):
-                    raise ModelRefused(f"golden row {number}: {name} is {got[name]!r}, not {wanted!r}")
-    return Loaded(scorer, digest)
-
-
 class Models:
     def __init__(self, slots: Slots, *, threads: int = 2) -> None:
         self._slots = slots
@@ -82,32 +68,38 @@ class Models:
     def slots(self) -> Slots:
         return self._slots
 
-    async def swap(self, make: Callable[[], Slots]) -> Slots:
-        """Make new slots in a thread, then let them serve. If making fails, the old ones stay. Requests in flight keep theirs."""
+    async def swap(self, make: Callable[[], Awaitable[Slots]]) -> Slots:
+        """Make new slots, then let them serve. If making fails, the old ones stay. Requests in flight keep theirs."""
         async with self._swapping:
-            new = await asyncio.to_thread(make)
+            try:
+                new = await make()
+            except BaseException:
+                SWAP.labels("refused").inc()
+                raise
             self._slots = new
+            SWAP.labels("done").inc()
             self._show()
             return new
 
-    async def score(self, rows: list[Row], entity: str = "") -> tuple[list[Row], str]:
-        """Predictions in the order of `rows`, and the digest of the model that made them."""
+    async def score(self, rows: list[Row], entity: str = "") -> tuple[list[Row], Loaded]:
+        """Predictions in the order of `rows`, and the model that made them."""
         role, model = self._slots.choose(entity)
         ROWS.observe(len(rows))
-        start = time.perf_counter()
-        if len(rows) == 1:
-            # One row takes microseconds: less than handing it to a thread.
-            out = [model.scorer.predict(rows[0])]
-        else:
-            out = await asyncio.get_running_loop().run_in_executor(self._threads, model.scorer.predict, rows)
-        SCORE.labels(role).observe(time.perf_counter() - start)
-        return out, model.digest
+        with TRACER.start_as_current_span("score", attributes={"rows": len(rows), "model": model.digest[:12]}):
+            start = time.perf_counter()
+            if len(rows) == 1:
+                # One row takes microseconds: less than handing it to a thread.
+                out = [model.scorer.predict(rows[0])]
+            else:
+                out = await asyncio.get_running_loop().run_in_executor(self._threads, model.scorer.predict, rows)
+            SCORE.labels(role).observe(time.perf_counter() - start)
+        return out, model
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _show(self) -> None:
         MODEL.clear()
-        MODEL.labels("active", self._slots.active.digest).set(1)
-        if self._slots.canary is not None:
-            MODEL.labels("canary", self._slots.canary.digest).set(1)
+        for role, model in (("active", self._slots.active), ("canary", self._slots.canary)):
+            if model is not None:
+                MODEL.labels(role, model.digest, model.version).set(1)
