@@ -25,7 +25,7 @@ from .scoring import Models
 from .settings import Settings
 from .sources import Files, Open, Registry, open_by_cenote
 from .store import Store
-from .telemetry import Timed, tracing
+from .telemetry import Timed, tracer, tracing
 
 
 def create_app(
@@ -85,6 +85,7 @@ async def databases(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> 
             connections=settings.database_connections,
             timeout=timeout,
             on_stale=settings.on_stale,
+            tracer=tracer(state.provider),
         )
         stack.push_async_callback(state.store.close)
     if settings.raw_table:
@@ -103,7 +104,7 @@ async def models(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     else:
         state.source = Registry(settings, state.registry, state.store)
         stack.callback(state.source.close)
-    state.models = Models(await state.source.slots())
+    state.models = Models(await state.source.slots(), tracer=tracer(state.provider))
     stack.callback(state.models.close)
     if settings.model is not None:
         watch = asyncio.create_task(state.source.watch(state.models, settings.watch_seconds))

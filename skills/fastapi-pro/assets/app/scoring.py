@@ -14,7 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .telemetry import MODEL, ROWS, SCORE, SWAP, TRACER
+from opentelemetry.trace import NoOpTracer, Tracer
+
+from .telemetry import MODEL, ROWS, SCORE, SWAP
 
 Row = dict[str, Any]
 
@@ -57,8 +59,8 @@ class Slots:
 
 
 class Models:
-    def __init__(self, slots: Slots, *, threads: int = 2) -> None:
-        self._slots = slots
+    def __init__(self, slots: Slots, *, threads: int = 2, tracer: Tracer | None = None) -> None:
+        self._slots, self._tracer = slots, tracer or NoOpTracer()
         # Scoring has threads of its own, so that it never waits behind file or DNS work of the default executor.
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="score")
         self._swapping = asyncio.Lock()
@@ -85,7 +87,7 @@ class Models:
         """Predictions in the order of `rows`, and the model that made them."""
         role, model = self._slots.choose(entity)
         ROWS.observe(len(rows))
-        with TRACER.start_as_current_span("score", attributes={"rows": len(rows), "model": model.digest[:12]}):
+        with self._tracer.start_as_current_span("score", attributes={"rows": len(rows), "model": model.digest[:12]}):
             start = time.perf_counter()
             if len(rows) == 1:
                 # One row takes microseconds: less than handing it to a thread.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cenote
+from opentelemetry.trace import Tracer
 
 from .breaker import Breaker, CircuitOpen
 from .telemetry import STATUS, STORE
@@ -27,8 +28,10 @@ class KeyRefused(ValueError):
 
 
 class Store:
-    def __init__(self, store: cenote.FeatureStore, view: cenote.View, *, connections: int, timeout: float, on_stale: str) -> None:
-        self.view, self._timeout, self._on_stale = view, timeout, on_stale
+    def __init__(
+        self, store: cenote.FeatureStore, view: cenote.View, *, connections: int, timeout: float, on_stale: str, tracer: Tracer
+    ) -> None:
+        self.view, self._timeout, self._on_stale, self._tracer = view, timeout, on_stale, tracer
         self._store = cenote.AsyncFeatureStore(store, connections)
         self._keys = [(k["name"], k["type"]) for k in view.to_dict()["keys"]]
         self._breaker = Breaker("postgres", (cenote.StoreTimeoutError, cenote.StoreConnectionError))
@@ -86,7 +89,8 @@ class Store:
 
     async def _call(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         STORE.labels(name).inc()
-        return await self._breaker.call(work, timeout=self._timeout)
+        with self._tracer.start_as_current_span(f"store {name}", attributes={"view": self.view.name}):
+            return await self._breaker.call(work, timeout=self._timeout)
 
     @staticmethod
     def _counted(statuses: Sequence[str]) -> Sequence[str]:

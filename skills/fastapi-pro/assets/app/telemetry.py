@@ -32,7 +32,6 @@ STATUS = Counter("app_store_rows_total", "rows that the store was asked for", ["
 SWAP = Counter("app_swaps_total", "attempts to serve another model", ["outcome"])
 BREAKER = Gauge("app_breaker_open", "1 while a circuit is open", ["name"])
 MODEL = Gauge("app_model_info", "1 for each model that serves", ["role", "digest", "version"])
-TRACER = trace.get_tracer("app")
 
 
 class Timed:
@@ -88,8 +87,15 @@ def tracing(app: FastAPI, exporter: SpanExporter) -> TracerProvider:
     """Send the spans of requests, of asyncpg and of Redis to `exporter`. The provider is shut down with the application."""
     provider = TracerProvider(resource=Resource({"service.name": app.title}))
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, excluded_urls="health/.*,metrics")
+    FastAPIInstrumentor.instrument_app(
+        app, tracer_provider=provider, excluded_urls="health/.*,metrics", exclude_spans=["receive", "send"]
+    )
     for library in (AsyncPGInstrumentor(), RedisInstrumentor()):
         if not library.is_instrumented_by_opentelemetry:
             library.instrument(tracer_provider=provider)
     return provider
+
+
+def tracer(provider: TracerProvider | None) -> trace.Tracer:
+    """For spans of the service's own; without a provider they cost next to nothing."""
+    return provider.get_tracer("app") if provider else trace.NoOpTracer()

@@ -28,11 +28,11 @@ def export(keys, *args, **kwargs):
         for start in range(0, len(keys), BLOCK):
             block = keys[start : start + BLOCK]
             answer = plan.score_many(block)
-            late = answer.to_dict()["Yes"]
+            late, status = answer.to_dict()["Yes"], answer.status
             rows = [
                 {"flight_id": key, "event_ts": at, "model": f"{name}:{serving.version}", "late": late[i]}
                 for i, key in enumerate(block)
-                if answer.status[i] != "missing"
+                if status[i] != "missing"
             ]
             store.upsert(scores, rows)
             written += len(rows)

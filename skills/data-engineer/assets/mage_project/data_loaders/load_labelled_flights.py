@@ -29,11 +29,12 @@ def load(*args, **kwargs):
         labels = connection.execute(QUERY).fetchall()
     with cenote.FeatureStore.connect(dsn, read_timeout=60) as store:
         found = store.get_many(view, [key for key, _, _ in labels])
+    status = found.status
     columns = {name: values for name, values in found.to_dict().items() if name in view.features}
     return [
         {"event_ts": at.isoformat(), "arr_delay": delay, **{name: values[i] for name, values in columns.items()}}
         for i, (_, delay, at) in enumerate(labels)
-        if found.status[i] == "fresh"
+        if status[i] == "fresh"
     ]
 
 
