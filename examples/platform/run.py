@@ -201,6 +201,7 @@ def everything(options: argparse.Namespace) -> int:
             if service.has_jvm():
                 raise Failed("a JVM is loaded into the service")
             keys = [str(flights.FIRST_ID + i) for i in range(options.flights)]
+            cpu = service.cpu_seconds()
             promotion = threading.Timer(options.warmup + options.seconds / 2, promote, (url, second))
             with step(f"load: {options.rate} requests a second for {options.seconds} s after {options.warmup} s of warm-up"):
                 if second:
@@ -209,14 +210,15 @@ def everything(options: argparse.Namespace) -> int:
             serving = client.ask("/admin/model")["version"]
             if serving != f"late:{second or 1}":
                 raise Failed(f"{serving} serves, not late:{second or 1}")
-            memory = service.memory()
+            memory, cpu = service.memory(), service.cpu_seconds() - cpu
             with step("service: SIGTERM, drained, ended with 0"):
                 service.stop()
         finally:
             service.kill()
     result = verdict(options, work)
     report = {"machine": before, "rate": options.rate, "seconds": options.seconds, "p99": options.p99, "flights": options.flights, "worst_ulp": worst,
-              "hot_swap_under_load": bool(second), "service_bytes": memory, "gate": result}  # fmt: skip
+              "hot_swap_under_load": bool(second), "service_bytes": memory,
+              "service_cpu_ms_per_request": 1e3 * cpu / (options.rate * (options.warmup + options.seconds)), "gate": result}  # fmt: skip
     (work / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     show(report)
     return int(result["code"])
@@ -232,7 +234,8 @@ def show(report: dict[str, Any]) -> None:
     print(f"\n  {host['cpu']}, {host['cores']} cores (service on {host['server_cores']}, load on {host['generator_cores']}; "
           f"load average at the start {host['load_average']:.1f})")  # fmt: skip
     print(f"  {data['requests']} requests, {data['failures']} failures, {data['requests_per_second']:.1f} a second; every label is H2O's, "
-          f"every probability within {report['worst_ulp']:.0f} ulp; service {report['service_bytes'] / 2**20:.0f} MiB, no JVM")  # fmt: skip
+          f"every probability within {report['worst_ulp']:.0f} ulp; service {report['service_bytes'] / 2**20:.0f} MiB, "
+          f"{report['service_cpu_ms_per_request']:.2f} ms of processor a request, no JVM")  # fmt: skip
     for name, quantiles in data["endpoints"].items():
         print(f"    {name:<32}" + "  ".join(f"{q} {ms:g} ms" for q, ms in quantiles.items()))
     for finding in gate["findings"]:
