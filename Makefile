@@ -110,7 +110,7 @@ test-slow: system wheel-skills target/venv-mage/tools target/venv-h2o/tools ## p
 	@PYTHON=$(PYTHON) .ci/system-packages slow
 	target/venv-mage/bin/pip install -q --disable-pip-version-check --force-reinstall --no-deps target/wheels/cenote-*.whl
 	$(SKILLS)/bin/python -m pytest -q -p no:cacheprovider -m slow skills/tests
-	$(SKILLS)/bin/python examples/platform/run.py --mage target/venv-mage/bin/mage --train target/venv-h2o/bin/python $(PLATFORM)
+	$(SKILLS)/bin/python examples/platform/run.py --mage target/venv-mage/bin/python --train target/venv-h2o/bin/python $(PLATFORM)
 
 .PHONY: demo
 demo: system wheel ## features from PostgreSQL by key, scored by an H2O model, checked against H2O's own values

@@ -5,7 +5,7 @@ registers a real H2O model, serves it by the template of the skill fastapi-pro, 
 a stated rate, and lets the skill qa's gate judge the 99th percentile. Ends with 0 only if everything held. What it started, it stops.
 
     python examples/platform/run.py                                   # everything in this environment; no Java anywhere
-    python examples/platform/run.py --mage .../bin/mage               # pipelines by Mage itself
+    python examples/platform/run.py --mage .../bin/python             # pipelines by Mage itself
     python examples/platform/run.py --train .../bin/python            # a second model trained by H2O there, promoted under load
 """
 
@@ -69,9 +69,9 @@ def pipeline(name: str, options: argparse.Namespace, work: Path, **environment: 
         project = work / "mage_project"
         if not project.exists():
             shutil.copytree(PROJECT, project)
-        environment |= {"MAGE_DATA_DIR": str(work / "mage"), "DISABLE_API_TERMINAL_OUTPUT": "1"}
-        run(options.mage, "run", project, name, "--runtime-vars", json.dumps({"views": str(project / "views")}),
-            log=work / f"{name}.log", **environment)  # fmt: skip
+        script, environment["MAGE_DATA_DIR"] = MAGE / "run_in_mage.py", str(work / "mage")
+        out = run(options.mage, script, project, name, f"views={project / 'views'}", log=work / f"{name}.log", **environment)
+        (work / f"{name}.json").write_text(out)
     else:
         run(sys.executable, MAGE / "run_without_mage.py", PROJECT, name, log=work / f"{name}.log", **environment)
 
@@ -251,7 +251,7 @@ def main() -> int:
     parser.add_argument("--warmup", type=int, default=10, help="seconds that are not (default: 10)")
     parser.add_argument("--p99", type=float, default=50.0, help="milliseconds (default: 50)")
     parser.add_argument("--work", type=Path, default=ROOT / "target" / "platform", help="folder for logs and results; emptied")
-    parser.add_argument("--mage", type=Path, help="the program `mage` of an environment with mage-ai 0.9.80 and cenote")
+    parser.add_argument("--mage", type=Path, help="the Python of an environment with mage-ai 0.9.80 and cenote")
     parser.add_argument("--train", type=Path, help="the Python of an environment with h2o 3.46.0.11")
     return everything(parser.parse_args())
 

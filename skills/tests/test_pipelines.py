@@ -84,7 +84,7 @@ def test_raw_to_features_to_training_set_to_scores(url: str, tmp_path: Path) -> 
     assert pipeline("flight_features", url) == {"inserted": 0, "updated": 0, "stale": total}, "the second run changes nothing"
 
     out = tmp_path / "training.csv"
-    count = pipeline("training_set", url, TRAINING_SET=str(out))
+    count = pipeline("training_set", url, TRAINING_SET=str(out))["rows"]
     with out.open(newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert len(rows) == count > 300 and {r["late"] for r in rows} == {"Yes", "No"} and "arr_delay" not in rows[0]
@@ -93,7 +93,7 @@ def test_raw_to_features_to_training_set_to_scores(url: str, tmp_path: Path) -> 
     pipeline("training_set", url, TRAINING_SET=str(again))
     assert again.read_bytes() == out.read_bytes()
 
-    assert pipeline("score_flights", url) == total
+    assert pipeline("score_flights", url) == {"rows": total}
     with (DEMO / "expected.csv").open(newline="") as handle:
         answers = {int(key): float(late) for key, _, _, late in list(csv.reader(handle))[1:]}
     view = cenote.View((PROJECT / "views/flight_scores.json").read_text())

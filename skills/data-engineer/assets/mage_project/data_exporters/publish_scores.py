@@ -13,13 +13,13 @@ BLOCK = 10_000
 
 
 @data_exporter
-def export(keys, *args, **kwargs):
+def export(batch, *args, **kwargs):
     views = Path(kwargs["views"])
     features, scores = (cenote.View((views / f"{name}.json").read_text()) for name in ("flight_features", "flight_scores"))
     name = kwargs["model"]
     at = kwargs["execution_date"]  # not the clock: a retry and a backfill write the rows of their own run
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    keys = [int(key) for key in keys]
+    keys = batch["keys"]
     written = 0
     with cenote.FeatureStore.connect(os.environ[kwargs["dsn_variable"]], read_timeout=60) as store:
         serving = next(v for v in store.list_models(name) if "production" in v.aliases)
@@ -36,4 +36,4 @@ def export(keys, *args, **kwargs):
             ]
             store.upsert(scores, rows)
             written += len(rows)
-    return written
+    return {"rows": written}

@@ -9,7 +9,8 @@ if "data_exporter" not in globals():
 
 
 @data_exporter
-def export(rows, *args, **kwargs):
+def export(batch, *args, **kwargs):
+    rows = batch["rows"]
     path = Path(os.environ[kwargs["output_variable"]])
     part = path.with_suffix(".part")
     with part.open("w", newline="", encoding="utf-8") as handle:
@@ -17,4 +18,4 @@ def export(rows, *args, **kwargs):
         writer.writeheader()
         writer.writerows(rows)
     part.replace(path)
-    return len(rows)
+    return {"rows": len(rows)}

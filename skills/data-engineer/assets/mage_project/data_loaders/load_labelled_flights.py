@@ -31,13 +31,14 @@ def load(*args, **kwargs):
         found = store.get_many(view, [key for key, _, _ in labels])
     status = found.status
     columns = {name: values for name, values in found.to_dict().items() if name in view.features}
-    return [
+    rows = [
         {"event_ts": at.isoformat(), "arr_delay": delay, **{name: values[i] for name, values in columns.items()}}
         for i, (_, delay, at) in enumerate(labels)
         if status[i] == "fresh"
     ]
+    return {"rows": rows}
 
 
 @test
 def test_output(output, *args):
-    assert len(output) > 100, "too few rows to train on"
+    assert len(output["rows"]) > 100, "too few rows to train on"

@@ -1,4 +1,7 @@
-"""Raw flights, one row a document of the raw store: what arrived, as it arrived, since `since` (the time of writing, not of the flight)."""
+"""Raw flights, one row a document of the raw store: what arrived, as it arrived, since `since` (the time of writing, not of the flight).
+
+Rows go from block to block within a dict: Mage takes a list that is returned bare for that many outputs.
+"""
 
 import os
 
@@ -20,10 +23,10 @@ WHERE body ->> 'kind' = 'flight' AND received_at >= %(since)s::timestamptz ORDER
 def load(*args, **kwargs):
     with psycopg.connect(os.environ[kwargs["dsn_variable"]]) as connection:
         rows = connection.execute(QUERY, {"since": kwargs["since"]}).fetchall()
-    return [{**body, "event_ts": event_ts.isoformat()} for body, event_ts in rows]
+    return {"flights": [{**body, "event_ts": event_ts.isoformat()} for body, event_ts in rows]}
 
 
 @test
 def test_output(output, *args):
-    assert output, "no flights"
-    assert all(r.get("carrier") for r in output), "a flight without carrier"
+    assert output["flights"], "no flights"
+    assert all(r.get("carrier") for r in output["flights"]), "a flight without carrier"

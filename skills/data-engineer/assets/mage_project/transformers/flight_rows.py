@@ -29,7 +29,7 @@ def transform(item, *args, **kwargs):
         known = newest.get(flight.get("flight_id"))
         if isinstance(flight.get("flight_id"), int) and (known is None or flight["event_ts"] >= known["event_ts"]):
             newest[flight["flight_id"]] = flight
-    return [
+    rows = [
         {
             "flight_id": key,
             "event_ts": flight["event_ts"],
@@ -38,8 +38,9 @@ def transform(item, *args, **kwargs):
         }
         for key, flight in sorted(newest.items())
     ]
+    return {"rows": rows}
 
 
 @test
 def test_output(output, *args):
-    assert output is not None, "nothing came out"
+    assert "rows" in output, "nothing came out"

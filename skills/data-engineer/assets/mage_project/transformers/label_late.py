@@ -7,14 +7,15 @@ if "test" not in globals():
 
 
 @transformer
-def transform(rows, *args, **kwargs):
-    return [
+def transform(batch, *args, **kwargs):
+    rows = [
         {**{name: cell for name, cell in row.items() if name != "arr_delay"}, "late": "Yes" if row["arr_delay"] > 15 else "No"}
-        for row in rows
+        for row in batch["rows"]
     ]
+    return {"rows": rows}
 
 
 @test
 def test_output(output, *args):
-    assert {r["late"] for r in output} == {"Yes", "No"}, "one class only"
-    assert "arr_delay" not in output[0], "the label's source is among the features"
+    assert {r["late"] for r in output["rows"]} == {"Yes", "No"}, "one class only"
+    assert "arr_delay" not in output["rows"][0], "the label's source is among the features"
