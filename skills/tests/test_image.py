@@ -61,7 +61,8 @@ def image(storage: list[str], tmp_path_factory: pytest.TempPathFactory) -> str:
     wheels.mkdir()
     for wheel in (REPO / "target/wheels").glob("cenote-*.whl"):
         shutil.copy(wheel, wheels)
-    call(sys.executable, "-m", "pip", "download", "-q", "-d", wheels, "--find-links", wheels, "-r", context / "requirements.txt")
+    call(sys.executable, "-m", "pip", "download", "-q", "-d", wheels, "--find-links", wheels, "-r", context / "requirements.txt",
+         "async-timeout>=4.0.3")  # fmt: skip  # redis asks for it on Debian's 3.11.2, and pip asks this interpreter
     call(*storage, "build", "--isolation", "chroot", "--pull-never", "--build-arg", f"PYTHON_IMAGE={TAG}", "--build-arg",
          "PIP_OPTIONS=--no-index", "-t", "scoring-api:test", "-f", context / "Dockerfile", context, timeout=1800)  # fmt: skip
     return "scoring-api:test"
