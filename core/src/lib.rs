@@ -1,6 +1,8 @@
 //! Scores H2O-3 MOJO models natively.
 
 mod compile;
+#[cfg(feature = "store")]
+pub mod decisions;
 mod error;
 mod explain;
 pub mod input;

@@ -73,6 +73,23 @@ pub struct Model {
     inner: Arc<Inner>,
 }
 
+/// A model that is kept by others.
+#[cfg(feature = "store")]
+#[derive(Debug, Clone)]
+pub(crate) struct WeakModel(std::sync::Weak<Inner>);
+
+#[cfg(feature = "store")]
+impl WeakModel {
+    pub(crate) fn new(model: &Model) -> Self {
+        Self(Arc::downgrade(&model.inner))
+    }
+
+    /// The model, if somebody still has it.
+    pub(crate) fn upgrade(&self) -> Option<Model> {
+        self.0.upgrade().map(|inner| Model { inner })
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     artifact: Artifact,

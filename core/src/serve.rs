@@ -6,6 +6,8 @@
 //! where the answer arrives, many are moved off the runtime's threads by one function here.
 
 mod counters;
+mod explain;
+mod served;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,12 +16,17 @@ use cenote_mojo::Column;
 
 use counters::Tally;
 pub use counters::{Counters, InputCounters};
+pub use explain::Explanation;
+pub use served::{Served, ServedRows, ShadowCounters};
 
 use crate::input::{Batch, Cell, Row, Values};
 use crate::model::{BoundRow, Model, PredictOptions};
 use crate::predictions::{OutputColumn, OutputValues, Predictions};
+use crate::registry::ModelVersion;
+use crate::store::telemetry::{Timed, timed};
 use crate::store::{
-    Error, ErrorKind, FeatureSet, FeatureStore, Key, Reader, Status, Timestamp, Type, Value, View,
+    Error, ErrorKind, FeatureSet, FeatureStore, FoundRows, Key, Reader, Status, StoredRow, Timestamp, Type,
+    Value, View,
 };
 
 /// Up to so many rows are scored on the thread that awaits them: a hop to another costs more.
@@ -89,6 +96,7 @@ pub struct ScorePlan {
 struct Plan {
     /// The model, with its row in the order of the inputs.
     row: BoundRow,
+    version: Option<Arc<ModelVersion>>,
     inputs: Vec<Input>,
     on_missing: OnMissing,
     on_stale: OnStale,
@@ -100,6 +108,7 @@ struct Plan {
 pub struct PlanBuilder {
     store: FeatureStore,
     model: Model,
+    version: Option<Arc<ModelVersion>>,
     view: View,
     columns: HashMap<String, String>,
     request: Vec<String>,
@@ -118,7 +127,11 @@ pub struct Score {
     pub event_ts: Option<Timestamp>,
     label: Option<u32>,
     numbers: Box<[f64]>,
+    /// What the model saw: its raw row, and the offset.
+    features: Box<[f64]>,
+    offset: f64,
     model: Model,
+    version: Option<Arc<ModelVersion>>,
 }
 
 /// The scores of many keys, in their order.
@@ -128,6 +141,8 @@ pub struct Scores {
     pub status: Vec<Status>,
     /// When each key's features held true; `None` where there is no row.
     pub event_ts: Vec<Option<Timestamp>>,
+    /// The registered version that answered for each key, where the plan was told; else 0.
+    pub versions: Vec<i32>,
     /// The predictions: a row a key.
     pub predictions: Predictions,
 }
@@ -138,6 +153,7 @@ impl FeatureStore {
         PlanBuilder {
             store: self.clone(),
             model: model.clone(),
+            version: None,
             view: view.clone(),
             columns: HashMap::new(),
             request: Vec::new(),
@@ -165,6 +181,12 @@ impl PlanBuilder {
     /// Takes these inputs as missing, always.
     pub fn absent(mut self, inputs: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.absent.extend(inputs.into_iter().map(Into::into));
+        self
+    }
+
+    /// Says which registered version the model is; scores then carry it.
+    pub fn version(mut self, version: impl Into<Arc<ModelVersion>>) -> Self {
+        self.version = Some(version.into());
         self
     }
 
@@ -202,12 +224,20 @@ impl PlanBuilder {
 
     /// As [`build`](Self::build), without asking the server.
     pub(crate) fn bind(self) -> Result<ScorePlan, Error> {
+        let mut fetched = Vec::new();
+        let plan = self.bind_to(&mut fetched)?;
+        let reader = self.store.reader_of(&self.view, fetched.iter().map(String::as_str))?;
+        Ok(ScorePlan { inner: Arc::new(plan), reader })
+    }
+
+    /// Binds the inputs to the columns that are fetched; those that are not yet are added.
+    fn bind_to(&self, fetched: &mut Vec<String>) -> Result<Plan, Error> {
         let schema = &self.model.artifact().schema;
         let offset = schema.offset_column.iter().map(|name| Column { name: name.clone(), domain: None });
         let offset: Vec<_> = offset.collect();
-        let (mut inputs, mut problems, mut fetched) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut inputs, mut problems) = (Vec::new(), Vec::new());
         for input in schema.input_columns().iter().chain(&offset) {
-            match self.source(input, &mut fetched) {
+            match self.source(input, fetched) {
                 Ok(source) => inputs.push(Input { name: input.name.as_str().into(), source }),
                 Err(problem) => problems.push(problem),
             }
@@ -220,13 +250,11 @@ impl PlanBuilder {
         if !problems.is_empty() {
             return Err(ErrorKind::Bind { view: self.view.name().to_owned(), problems }.into());
         }
-        let reader = self.store.reader_of(&self.view, fetched.iter().map(String::as_str))?;
         let names: Vec<&str> = inputs.iter().map(|input| &*input.name).collect();
         let row = self.model.bind(&names, &PredictOptions::default())?;
         let tally = Tally::new(schema.input_columns().iter().chain(&offset));
         let (on_missing, on_stale) = (self.on_missing, self.on_stale);
-        let plan = Plan { row, inputs, on_missing, on_stale, tally };
-        Ok(ScorePlan { inner: Arc::new(plan), reader })
+        Ok(Plan { row, version: self.version.clone(), inputs, on_missing, on_stale, tally })
     }
 
     /// Where `input` comes from; a feature is added to those that are fetched.
@@ -286,6 +314,11 @@ impl ScorePlan {
         self.inner.row.model()
     }
 
+    /// The registered version that the model is, where the plan was told.
+    pub fn version(&self) -> Option<&ModelVersion> {
+        self.inner.version.as_deref()
+    }
+
     /// The view that it is bound to.
     pub fn view(&self) -> &View {
         self.reader.view()
@@ -326,8 +359,16 @@ impl ScorePlan {
     /// As [`score`](Self::score), or if the request lacks an input.
     pub async fn score_with(&self, key: impl Into<Key>, request: &Row<'_>) -> Result<Score, Error> {
         let key = key.into();
-        let row = self.reader.row(&key).await?;
-        let (status, event_ts) = match &row {
+        let score = async {
+            let row = self.reader.row(&key).await?;
+            self.score_row(&key, row.as_ref(), request)
+        };
+        timed(Timed::Score, score).await
+    }
+
+    /// Scores the row of `key` that the reader found.
+    fn score_row(&self, key: &Key, row: Option<&StoredRow>, request: &Row<'_>) -> Result<Score, Error> {
+        let (status, event_ts) = match row {
             Some(row) => {
                 let event = crate::store::event_ts(row, 0)?;
                 (Status::of(event, Timestamp::now(), self.view().ttl()), Some(event))
@@ -336,12 +377,13 @@ impl ScorePlan {
         };
         let tally = &self.inner.tally;
         tally.key(status);
+        metrics::counter!("cenote_scored_keys_total", "status" => status.name()).increment(1);
         let usable = self.usable(0, status)?;
         let mut failed = None;
         let cells = self.inner.inputs.iter().enumerate().map(|(place, input)| {
             let cell = match input.source {
                 Source::Key(index) => Ok(key_cell(&key.values()[index])),
-                Source::Feature(index) => match &row {
+                Source::Feature(index) => match row {
                     Some(row) if usable => self.reader.feature_cell(row, index),
                     _ => Ok(Cell::Missing),
                 },
@@ -358,14 +400,15 @@ impl ScorePlan {
             cell
         });
         let model = self.model();
-        let mut features = vec![f64::NAN; model.n_features()];
+        let mut features = vec![f64::NAN; model.n_features()].into_boxed_slice();
         let offset = self.inner.row.encode(cells, &mut features)?;
         if let Some(error) = failed {
             return Err(error);
         }
         let mut numbers = vec![f64::NAN; model.n_numbers()].into_boxed_slice();
         let label = model.predict_raw(&features, offset, &mut numbers)?;
-        Ok(Score { status, event_ts, label, numbers, model: model.clone() })
+        let (model, version) = (model.clone(), self.inner.version.clone());
+        Ok(Score { status, event_ts, label, numbers, features, offset, model, version })
     }
 
     /// Fetches the features of many keys by one query and scores them, many off the runtime's threads.
@@ -388,20 +431,39 @@ impl ScorePlan {
     /// # Errors
     /// If a key does not fit the view, the plan refuses a status, or the store fails.
     pub async fn fetch<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Fetched, Error> {
-        let keys: Vec<Key> = keys.into_iter().map(Into::into).collect();
+        let keys: Arc<[Key]> = keys.into_iter().map(Into::into).collect();
         let found = self.reader.rows(&keys).await?;
+        self.take(&keys, &found, |_| true)
+    }
+
+    /// What of the rows that the reader found goes into the model. Those that are not `mine` are neither counted nor refused.
+    fn take(
+        &self,
+        keys: &Arc<[Key]>,
+        found: &FoundRows,
+        mine: impl Fn(usize) -> bool,
+    ) -> Result<Fetched, Error> {
         let now = Timestamp::now();
         let ttl = self.view().ttl();
         let (mut status, mut usable) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
         for event in found.event_ts()? {
             let known = event.map_or(Status::Missing, |event| Status::of(event, now, ttl));
-            self.inner.tally.key(known);
-            usable.push(self.usable(status.len(), known)?);
+            let row = status.len();
+            if mine(row) {
+                self.inner.tally.key(known);
+                usable.push(self.usable(row, known)?);
+            } else {
+                usable.push(false);
+            }
             status.push(known);
         }
-        let features = self.reader.feature_set(&found, status, |row| usable[row])?;
+        for name in ["fresh", "stale", "missing"] {
+            let count = status.iter().enumerate().filter(|(row, status)| mine(*row) && status.name() == name);
+            metrics::counter!("cenote_scored_keys_total", "status" => name).increment(count.count() as u64);
+        }
+        let features = self.reader.feature_set(found, status, |row| usable[row])?;
         for (place, input) in self.inner.inputs.iter().enumerate() {
-            for (row, key) in keys.iter().enumerate() {
+            for (row, key) in keys.iter().enumerate().filter(|(row, _)| mine(*row)) {
                 match input.source {
                     Source::Key(index) => self.inner.tally.cell(place, key_cell(&key.values()[index])),
                     Source::Feature(index) => {
@@ -411,7 +473,7 @@ impl ScorePlan {
                 }
             }
         }
-        Ok(Fetched { plan: self.clone(), keys, features })
+        Ok(Fetched { plan: self.clone(), keys: Arc::clone(keys), features })
     }
 
     /// Whether features of that status go into the model.
@@ -434,6 +496,32 @@ impl ScorePlan {
 }
 
 impl Score {
+    /// The model that answered.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The registered version that answered, where the plan was told.
+    pub fn version(&self) -> Option<&ModelVersion> {
+        self.version.as_deref()
+    }
+
+    /// The offset on the link scale; 0 where the model has none.
+    pub fn offset(&self) -> f64 {
+        self.offset
+    }
+
+    /// The place of [`label`](Self::label) in [`Model::labels`].
+    pub fn label_index(&self) -> Option<u32> {
+        self.label
+    }
+
+    /// What the model saw: one number a feature of [`Schema::features`](cenote_mojo::Schema::features), level codes as numbers,
+    /// `NaN` where missing.
+    pub fn features(&self) -> &[f64] {
+        &self.features
+    }
+
     /// The label that is predicted; `None` for a regression.
     pub fn label(&self) -> Option<&str> {
         let domain = self.model.labels()?;
@@ -484,7 +572,7 @@ impl std::fmt::Debug for Score {
 #[derive(Clone)]
 pub struct Fetched {
     plan: ScorePlan,
-    keys: Vec<Key>,
+    keys: Arc<[Key]>,
     features: FeatureSet,
 }
 
@@ -533,7 +621,9 @@ impl Fetched {
             batch.push(&*input.name, values)?;
         }
         let predictions = plan.model().predict(&batch)?;
-        Ok(Scores { status: features.status.clone(), event_ts: features.event_ts.clone(), predictions })
+        let versions = vec![plan.version().map_or(0, |version| version.version); keys.len()];
+        let (status, event_ts) = (features.status.clone(), features.event_ts.clone());
+        Ok(Scores { status, event_ts, versions, predictions })
     }
 }
 

@@ -21,7 +21,8 @@ mod _cenote {
     use crate::model::Model;
     #[pymodule_export]
     use crate::store::{
-        FeatureSet, FeatureStore, Features, ModelVersion, Score, ScorePlan, Scores, Upserted, View,
+        Decision, Explanation, FeatureSet, FeatureStore, Features, ModelVersion, Replay, Score, ScorePlan,
+        Scores, ServedModel, Upserted, View, WatchState,
     };
     #[pymodule_export]
     use crate::table::ArrowTable;

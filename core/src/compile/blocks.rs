@@ -1,21 +1,23 @@
 //! Trees in blocks that share byte columns, and the bytes of a group of rows for a block.
 //!
-//! A block has as many trees as leave each byte column at most 253 distinct bounds. Codes become bytes by one table a column;
-//! answers to sets of more than 64 codes become planes of bits.
+//! A block has as many trees as leave each byte column at most 253 distinct bounds, and a group's lines within reach of a
+//! test. Codes become bytes by one table a column, and bytes lines of bits; answers to sets of more than 64 codes become
+//! planes, which are lines too.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use cenote_mojo::algo::{Node, Tree};
+use cenote_mojo::algo::{Node, Split, Tree};
 
 use super::codes::{Asks, Sources, Unfit};
-use crate::kernels::{Group, Isa, RowData};
-use crate::layout::{BitRows, GROUP, Line, MAX_DEPTH, MaskForest, MaskForestBuilder, RowForest, TILES};
+use crate::kernels::{Isa, RowData};
+use crate::layout::{
+    Ask, BitRows, ColumnLines, GROUP, Heap, Line, MAX_BYTE, MAX_DEPTH, MAX_LINES, MaskForest, RowForest, TILES,
+    mask_forest,
+};
 
-/// Bytes of trees that are used for every group of a run before the next trees are.
-const CHUNK: usize = 384 << 10;
 /// The most bounds of a byte column: rank 0, these, and one more for missing values.
-const MAX_BOUNDS: usize = 253;
+const MAX_BOUNDS: usize = MAX_BYTE as usize - 1;
 
 /// What the bytes of a column are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,52 +50,56 @@ pub(super) struct TreeBlock {
     sets: Vec<(u16, usize, BitRows)>,
     /// The trees.
     pub(super) forest: MaskForest,
-    /// Runs of trees of one class that are used together.
-    pub(super) chunks: Vec<(usize, Range<usize>)>,
+    /// Runs of trees of one class.
+    pub(super) classes: Vec<(usize, Range<usize>)>,
     /// The trees for one row, if that is possible.
     pub(super) rows: Option<RowForest>,
 }
 
-/// The bytes and planes of a run of groups, for one block after another.
+/// The lines of a run of groups, for one block after another.
 #[derive(Debug)]
 pub(super) struct GroupData {
-    bytes: Vec<Line>,
-    planes: Vec<u64>,
+    lines: Vec<Line>,
 }
 
 impl GroupData {
     /// Room for `groups` groups and any of `blocks`.
-    pub(super) fn new<'a>(blocks: impl Iterator<Item = &'a TreeBlock> + Clone, groups: usize) -> Self {
-        let lines = blocks.clone().map(|block| block.forest.lines()).max().unwrap_or(0);
-        let planes = blocks.map(|block| block.forest.planes()).max().unwrap_or(0) * TILES;
-        Self { bytes: vec![Line::ZERO; groups * lines], planes: vec![0; groups * planes] }
+    pub(super) fn new<'a>(blocks: impl Iterator<Item = &'a TreeBlock>, groups: usize) -> Self {
+        let lines = blocks.map(|block| block.forest.lines()).max().unwrap_or(0);
+        Self { lines: vec![Line::ZERO; groups * lines] }
     }
 
-    /// Makes them for `rows` rows from the codes of each source, `stride` apart.
-    pub(super) fn fill(&mut self, block: &TreeBlock, isa: Isa, codes: &[u16], stride: usize, rows: usize) {
-        let (lines, words) = (block.forest.lines(), block.forest.planes() * TILES);
-        for group in 0..rows.div_ceil(GROUP) {
-            let from = group * GROUP;
-            let codes = |source: u16| &codes[usize::from(source) * stride + from..][..GROUP.min(rows - from)];
-            let bytes = self.bytes[group * lines..][..lines].as_chunks_mut::<TILES>().0;
-            for (column, bytes) in block.columns.iter().zip(bytes) {
-                isa.look_up(codes(column.source), &column.table, bytes);
+    /// Makes them for rows `from..from + rows` from the codes of each source, `stride` apart.
+    pub(super) fn fill(
+        &mut self,
+        block: &TreeBlock,
+        isa: Isa,
+        codes: &[u16],
+        stride: usize,
+        from: usize,
+        rows: usize,
+    ) {
+        let mut bytes = [Line::ZERO; TILES];
+        let groups = self.lines.chunks_exact_mut(block.forest.lines());
+        for (group, lines) in groups.enumerate().take(rows.div_ceil(GROUP)) {
+            let rows = GROUP.min(rows - group * GROUP);
+            let codes =
+                |source: u16| &codes[usize::from(source) * stride + from + group * GROUP..][..rows];
+            block.forest.constant_lines(lines);
+            for (column, made) in block.columns.iter().zip(block.forest.columns()) {
+                isa.look_up(codes(column.source), &column.table, &mut bytes);
+                isa.column_lines(made, &bytes, rows, &mut lines[made.lines()]);
             }
-            let planes = &mut self.planes[group * words..][..words];
+            let planes = &mut lines[block.forest.planes()];
             for (source, first, answers) in &block.sets {
-                isa.bit_planes(answers, codes(*source), *first, block.forest.planes(), planes);
+                isa.bit_planes(answers, codes(*source), &mut planes[*first..][..answers.tests()]);
             }
         }
     }
 
-    /// Those of one group, which has `rows` rows.
-    pub(super) fn group(&self, block: &TreeBlock, group: usize, rows: usize) -> Group<'_> {
-        let (lines, words) = (block.forest.lines(), block.forest.planes() * TILES);
-        Group {
-            columns: &self.bytes[group * lines..][..lines],
-            answers: &self.planes[group * words..][..words],
-            rows,
-        }
+    /// Those of one group.
+    pub(super) fn group(&self, block: &TreeBlock, group: usize) -> &[Line] {
+        &self.lines[group * block.forest.lines()..][..block.forest.lines()]
     }
 }
 
@@ -104,10 +110,18 @@ impl TreeBlock {
         for (byte, column) in row.bytes.iter_mut().zip(&self.columns) {
             *byte = column.table[usize::from(codes[usize::from(column.source)])];
         }
+        if !self.sets.is_empty() {
+            row.answers[..self.forest.planes().len().div_ceil(64)].fill(0);
+        }
         for (source, first, answers) in &self.sets {
             let words = answers.words();
             let bits = &answers.bits()[usize::from(codes[usize::from(*source)]) * words..][..words];
-            row.answers[first / 64..][..words].copy_from_slice(bits);
+            for (word, bits) in (first / 64..).zip(bits) {
+                row.answers[word] |= bits << (first % 64);
+                if let Some(next) = row.answers.get_mut(word + 1) {
+                    *next |= bits.checked_shr(64 - (*first % 64) as u32).unwrap_or(0);
+                }
+            }
         }
     }
 }
@@ -148,6 +162,13 @@ struct Plan<'a> {
     columns: BTreeMap<Bytes, Vec<u16>>,
     /// How many sets of each source become planes.
     sets: BTreeMap<u16, usize>,
+    /// How many lines a group needs, at most.
+    lines: usize,
+}
+
+/// The highest byte of a column of `bounds` bounds.
+fn top(bounds: usize, missing: bool) -> u8 {
+    (bounds + usize::from(missing)) as u8
 }
 
 impl<'a> Plan<'a> {
@@ -155,8 +176,9 @@ impl<'a> Plan<'a> {
     fn add(&mut self, sources: &Sources, class: usize, tree: &'a Tree) -> Result<bool, Unfit> {
         let depth = depth(tree).filter(|depth| *depth <= MAX_DEPTH).ok_or(Unfit::TooLarge)?;
         let mut asked: BTreeMap<Bytes, Vec<u16>> = BTreeMap::new();
-        for node in &tree.nodes {
-            let Node::Split(split) = node else { continue };
+        // Beside what columns need: the two lines that are the same for all rows, and one for each set.
+        let mut lines = self.lines.max(2);
+        for split in splits(tree) {
             let index = sources.index(split.column);
             let source = &sources.list()[usize::from(index)];
             match source.asks(split) {
@@ -165,25 +187,35 @@ impl<'a> Plan<'a> {
                 }
                 Asks::Set => {
                     asked.entry(set_bytes(index, source.missing())).or_default();
+                    lines += 1;
                 }
             }
         }
         for (key, bounds) in &mut asked {
-            bounds.extend(self.columns.get(key).into_iter().flatten());
+            let Bytes::Rank { missing, .. } = *key else { continue };
+            let before = self.columns.get(key).map_or(&[][..], Vec::as_slice);
+            bounds.extend(before);
             bounds.sort_unstable();
             bounds.dedup();
             if bounds.len() > MAX_BOUNDS {
                 return Ok(false);
             }
+            lines += ColumnLines::needed(top(bounds.len(), missing));
+            if !before.is_empty() {
+                lines -= ColumnLines::needed(top(before.len(), missing));
+            }
         }
-        for node in &tree.nodes {
-            let Node::Split(split) = node else { continue };
+        if lines > MAX_LINES {
+            return if self.trees.is_empty() { Err(Unfit::TooLarge) } else { Ok(false) };
+        }
+        for split in splits(tree) {
             let index = sources.index(split.column);
             let source = &sources.list()[usize::from(index)];
             if source.asks(split) == Asks::Set && source.missing() >= 64 {
                 *self.sets.entry(index).or_default() += 1;
             }
         }
+        self.lines = lines;
         self.columns.extend(asked);
         self.trees.push((class, tree, depth));
         Ok(true)
@@ -197,110 +229,106 @@ impl<'a> Plan<'a> {
             Bytes::Planes { .. } => 0,
         });
         let sets = self.sets.iter().map(|(source, tests)| codes(*source) * tests.div_ceil(64) * 8);
-        let heaps = self.trees.iter().map(|(.., depth)| 6 << depth.max(&6));
+        let heaps = self.trees.iter().map(|(.., depth)| 10 << depth.max(&6));
         tables.chain(sets).chain(heaps).sum()
     }
 
     fn build(self, sources: &Sources) -> TreeBlock {
         let mut columns = Vec::new();
+        let mut tops = Vec::new();
         let mut column_of = BTreeMap::new();
         for (key, bounds) in &self.columns {
             column_of.insert(*key, columns.len() as u16);
-            let mut column = |source: u16, byte: &dyn Fn(usize) -> u8| {
+            let mut column = |source: u16, top: Option<u8>, byte: &dyn Fn(usize) -> u8| {
                 let missing = sources.list()[usize::from(source)].missing();
                 columns.push(ByteColumn { source, table: (0..=missing).map(byte).collect() });
+                tops.push(top);
             };
             match *key {
                 Bytes::Rank { source, missing } => {
                     let last = sources.list()[usize::from(source)].missing();
-                    column(source, &|code| {
-                        let reached = match code == last {
-                            true if missing => bounds.len() + 1,
-                            true => 0,
-                            false => bounds.partition_point(|bound| usize::from(*bound) <= code),
-                        };
-                        // As the signed byte that is compared.
-                        reached as u8 ^ 0x80
+                    column(source, Some(top(bounds.len(), missing)), &|code| match code == last {
+                        true if missing => top(bounds.len(), missing),
+                        true => 0,
+                        false => bounds.partition_point(|bound| usize::from(*bound) <= code) as u8,
                     });
                 }
-                Bytes::Slot { source } => column(source, &|code| code as u8),
+                Bytes::Slot { source } => column(source, None, &|code| code as u8),
                 Bytes::Planes { .. } => {}
             }
         }
         let mut planes = 0;
         let mut sets = Vec::new();
         for (source, tests) in &self.sets {
-            let answers = BitRows::new(sources.list()[usize::from(*source)].missing() + 1, *tests);
-            let first = planes;
-            planes += answers.words() * 64;
-            sets.push((*source, first, answers, 0));
+            sets.push((*source, planes, BitRows::new(sources.list()[usize::from(*source)].missing() + 1, *tests), 0));
+            planes += tests;
         }
-        let mut builder = MaskForestBuilder::new(columns.len(), planes);
-        let mut leaves = Vec::new();
+        let mut heaps = Vec::with_capacity(self.trees.len());
         for (_, tree, depth) in &self.trees {
-            leaves.clear();
-            leaves.resize(1 << depth, 0.0);
+            let mut heap = Heap { depth: *depth, asks: Vec::new(), leaves: vec![0.0; 1 << depth] };
             let mut open = vec![(0usize, 0usize, 0usize)];
             while let Some((node, slot, level)) = open.pop() {
-                match &tree.nodes[node] {
+                let split = match &tree.nodes[node] {
                     Node::Leaf(value) => {
                         let below = depth - level;
                         let first = (slot + 1 - (1 << level)) << below;
-                        leaves[first..first + (1 << below)].fill(*value);
+                        heap.leaves[first..first + (1 << below)].fill(*value);
+                        continue;
                     }
-                    Node::Split(split) => {
-                        let index = sources.index(split.column);
-                        let source = &sources.list()[usize::from(index)];
-                        match source.asks(split) {
-                            Asks::From { code, missing } => {
-                                let key = Bytes::Rank { source: index, missing };
-                                let below = self.columns[&key].partition_point(|bound| *bound < code);
-                                builder.rank_test(slot as u16, column_of[&key], (below as u8 ^ 0x80) as i8);
-                            }
-                            Asks::Set if source.missing() < 64 => {
-                                let column = column_of[&Bytes::Slot { source: index }];
-                                let mut bits = 0;
-                                for (code, right) in source.answers(tree, split).enumerate() {
-                                    bits |= u64::from(right) << code;
-                                }
-                                builder.small_set_test(slot as u16, column, bits);
-                            }
-                            Asks::Set => {
-                                let (_, first, answers, next) =
-                                    sets.iter_mut().find(|(of, ..)| *of == index).expect("counted before");
-                                for (code, right) in source.answers(tree, split).enumerate() {
-                                    if right {
-                                        answers.set(code, *next);
-                                    }
-                                }
-                                builder.plane_test(slot as u16, (*first + *next) as u32);
-                                *next += 1;
+                    Node::Split(split) => split,
+                };
+                let index = sources.index(split.column);
+                let source = &sources.list()[usize::from(index)];
+                let ask = match source.asks(split) {
+                    Asks::From { code, missing } => {
+                        let key = Bytes::Rank { source: index, missing };
+                        let below = self.columns[&key].partition_point(|bound| *bound < code);
+                        Ask::From { column: column_of[&key], bound: below as u8 + 1 }
+                    }
+                    Asks::Set if source.missing() < 64 => {
+                        let answers = source.answers(tree, split).enumerate();
+                        let bits = answers.fold(0, |bits, (code, right)| bits | u64::from(right) << code);
+                        Ask::Set { column: column_of[&Bytes::Slot { source: index }], bits }
+                    }
+                    Asks::Set => {
+                        let (_, first, answers, next) =
+                            sets.iter_mut().find(|(of, ..)| *of == index).expect("counted before");
+                        for (code, right) in source.answers(tree, split).enumerate() {
+                            if right {
+                                answers.set(code, *next);
                             }
                         }
-                        open.push((split.right as usize, 2 * slot + 2, level + 1));
-                        open.push((split.left as usize, 2 * slot + 1, level + 1));
+                        let plane = (*first + *next) as u32;
+                        *next += 1;
+                        Ask::Plane { plane }
                     }
-                }
+                };
+                heap.asks.push((slot as u16, ask));
+                open.push((split.right as usize, 2 * slot + 2, level + 1));
+                open.push((split.left as usize, 2 * slot + 1, level + 1));
             }
-            builder.tree(*depth, &leaves);
+            heaps.push(heap);
         }
-        let forest = builder.finish();
-        let mut chunks: Vec<(usize, Range<usize>)> = Vec::new();
-        let mut size = 0;
+        let forest = mask_forest(&heaps, &tops, planes);
+        let mut classes: Vec<(usize, Range<usize>)> = Vec::new();
         for (index, (class, ..)) in self.trees.iter().enumerate() {
-            size += forest.tree_bytes(index);
-            match chunks.last_mut() {
-                Some((last, range)) if last == class && size <= CHUNK => range.end = index + 1,
-                _ => {
-                    size = forest.tree_bytes(index);
-                    chunks.push((*class, index..index + 1));
-                }
+            match classes.last_mut() {
+                Some((last, range)) if last == class => range.end = index + 1,
+                _ => classes.push((*class, index..index + 1)),
             }
         }
         let sets = sets.into_iter().map(|(source, first, answers, _)| (source, first, answers)).collect();
-        let rows = RowForest::new(&forest).filter(|_| planes <= RowData::MAX_PLANES);
-        TreeBlock { columns, sets, forest, chunks, rows }
+        let rows = RowForest::new(&heaps, columns.len()).filter(|_| planes <= RowData::MAX_PLANES);
+        TreeBlock { columns, sets, forest, classes, rows }
     }
+}
+
+/// The splits of `tree`.
+fn splits(tree: &Tree) -> impl Iterator<Item = &Split> {
+    tree.nodes.iter().filter_map(|node| match node {
+        Node::Split(split) => Some(split),
+        Node::Leaf(_) => None,
+    })
 }
 
 fn set_bytes(source: u16, missing: usize) -> Bytes {

@@ -53,7 +53,7 @@ impl Quantised for Masks {
         let mut odd = Vec::new();
         let run = RUN.min(block.rows.next_multiple_of(GROUP));
         let mut codes = vec![0u16; run * self.sources.list().len()];
-        let mut data = GroupData::new(self.blocks.iter(), run / GROUP);
+        let mut data = GroupData::new(self.blocks.iter(), 1);
         let mut sums = vec![Sums::ZERO; run / GROUP * self.classes];
         let mut scratch = MaskScratch::new();
         for from in (0..block.rows).step_by(RUN) {
@@ -62,12 +62,14 @@ impl Quantised for Masks {
             let found = self.sources.encode(self.isa, block, from, rows, run, &mut codes);
             sums.fill(Sums::ZERO);
             for trees in &self.blocks {
-                data.fill(trees, self.isa, &codes, run, rows);
-                for (class, range) in &trees.chunks {
-                    for group in 0..groups {
-                        let data = data.group(trees, group, GROUP.min(rows - group * GROUP));
+                for group in 0..groups {
+                    let first = group * GROUP;
+                    let rows = GROUP.min(rows - first);
+                    data.fill(trees, self.isa, &codes, run, first, rows);
+                    let lines = data.group(trees, 0);
+                    for (class, range) in &trees.classes {
                         let sums = &mut sums[class * (run / GROUP) + group];
-                        self.isa.add_trees(&trees.forest, range.clone(), data, &mut scratch, sums);
+                        self.isa.add_trees(&trees.forest, range.clone(), lines, rows, &mut scratch, sums);
                     }
                 }
             }
@@ -94,7 +96,7 @@ impl Quantised for Masks {
         for block in &self.blocks {
             let Some(rows) = &block.rows else { return false };
             block.row(&codes, &mut data);
-            for (class, range) in &block.chunks {
+            for (class, range) in &block.classes {
                 let mut sum = out[*class];
                 for first in range.clone().step_by(BATCH) {
                     let leaves = &mut leaves[..BATCH.min(range.end - first)];

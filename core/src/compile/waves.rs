@@ -197,11 +197,11 @@ impl Quantised for Waves {
             };
             let mut first = 0;
             for head in heads {
-                data.fill(head, self.isa, &coded, run, rows);
+                data.fill(head, self.isa, &coded, run, 0, rows);
                 for tree in 0..head.forest.trees().len() {
                     for wave in 0..waves {
-                        let group = data.group(head, wave, WAVE.min(rows - wave * WAVE));
-                        self.isa.exits(&head.forest, tree, group, &mut mask_scratch, &mut entries);
+                        let (lines, rows) = (data.group(head, wave), WAVE.min(rows - wave * WAVE));
+                        self.isa.exits(&head.forest, tree, lines, rows, &mut mask_scratch, &mut entries);
                         add(first + tree, wave, &entries);
                     }
                 }

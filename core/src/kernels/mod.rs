@@ -13,6 +13,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod cpu;
+mod heap;
 mod linear;
 mod portable;
 mod rows;
@@ -30,7 +31,8 @@ pub(crate) use rows::RowData;
 pub(crate) use waves::WaveScratch;
 
 use crate::layout::{
-    BitRows, GROUP, Line, MaskForest, RankTable, RowForest, Sums, TILE, TILES, WAVE, WaveForest,
+    BitRows, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, RankTable, RowForest, Sums, TILE, TILES, WAVE,
+    WaveForest,
 };
 
 impl Isa {
@@ -68,26 +70,41 @@ impl Isa {
         }
     }
 
-    /// The answers of `bit_rows` to the codes of a group, a word a tile and test: the tests are planes `first..` of
-    /// `stride` to a tile.
+    /// Makes the lines of a byte column for the first `rows` rows of a group; other rows of them may be anything.
     ///
     /// # Panics
-    /// If there are more codes than rows of a group, a code has no bits, or `planes` is too short.
-    pub(crate) fn bit_planes(
+    /// If there are not as many lines, or more rows than [`GROUP`].
+    pub(crate) fn column_lines(
         self,
-        bit_rows: &BitRows,
-        codes: &[u16],
-        first: usize,
-        stride: usize,
-        planes: &mut [u64],
+        made: &ColumnLines,
+        bytes: &[Line; TILES],
+        rows: usize,
+        lines: &mut [Line],
     ) {
-        let tiles = codes.len().div_ceil(TILE);
-        assert!(tiles <= TILES && first + bit_rows.words() * 64 <= stride && tiles * stride <= planes.len());
+        assert!(lines.len() == made.lines().len() && rows <= GROUP);
+        let tiles = rows.div_ceil(TILE);
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx512(_) => unsafe { avx512::bit_planes(bit_rows, codes, first, stride, planes) },
-            _ => portable::bit_planes(bit_rows, codes, first, stride, planes),
+            Isa::Avx512(_) => unsafe { avx512::column_lines(made, bytes, tiles, lines) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx2(_) => unsafe { avx2::column_lines(made, bytes, tiles, lines) },
+            _ => portable::column_lines(made, bytes, tiles, lines),
+        }
+    }
+
+    /// Makes the lines of the tests of `bit_rows` from the codes of a group; other rows of them may be anything.
+    ///
+    /// # Panics
+    /// If there are more codes than rows of a group, a code has no bits, or there are not as many lines as tests.
+    pub(crate) fn bit_planes(self, bit_rows: &BitRows, codes: &[u16], lines: &mut [Line]) {
+        assert!(codes.len() <= GROUP && lines.len() == bit_rows.tests());
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx512(_) => unsafe { avx512::bit_planes(bit_rows, codes, lines) },
+            _ => portable::bit_planes(bit_rows, codes, lines),
         }
     }
 
@@ -96,55 +113,53 @@ impl Isa {
     /// Sums are in the order that [`Self::read_sums`] knows; those of rows past the group's are left with anything.
     ///
     /// # Panics
-    /// If the group lacks what the forest asks, has more rows than [`GROUP`], or there are no such trees.
+    /// If the group lacks lines, has more rows than [`GROUP`], or there are no such trees.
     pub(crate) fn add_trees(
         self,
         forest: &MaskForest,
         trees: Range<usize>,
-        group: Group<'_>,
+        lines: &[Line],
+        rows: usize,
         scratch: &mut MaskScratch,
         sums: &mut Sums,
     ) {
-        let Group { columns, answers, rows } = group;
-        assert!(columns.len() == forest.lines() && answers.len() >= forest.planes() * rows.div_ceil(TILE));
-        assert!(trees.end <= forest.trees().len() && rows <= GROUP);
+        assert!(lines.len() >= forest.lines() && trees.end <= forest.trees().len() && rows <= GROUP);
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx512(_) => unsafe { avx512::add_trees(forest, trees, group, scratch, sums) },
+            Isa::Avx512(_) => unsafe { avx512::add_trees(forest, trees, lines, rows, scratch, sums) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx2(_) => unsafe { avx2::add_trees(forest, trees, group, scratch, sums) },
-            _ => portable::add_trees(forest, trees, group, scratch, sums),
+            Isa::Avx2(_) => unsafe { avx2::add_trees(forest, trees, lines, rows, scratch, sums) },
+            _ => portable::add_trees(forest, trees, lines, rows, scratch, sums),
         }
     }
 
     /// The leaf's value, in tree `tree`, for each row of a group, as bits: what heads of trees hold in place of values.
     ///
     /// # Panics
-    /// If the group lacks what the forest asks, has more rows than [`GROUP`], or there is no such tree.
+    /// If the group lacks lines, has more rows than [`GROUP`], or there is no such tree.
     pub(crate) fn exits(
         self,
         forest: &MaskForest,
         tree: usize,
-        group: Group<'_>,
+        lines: &[Line],
+        rows: usize,
         scratch: &mut MaskScratch,
         exits: &mut [u32; GROUP],
     ) {
-        let Group { columns, answers, rows } = group;
-        assert!(columns.len() == forest.lines() && answers.len() >= forest.planes() * rows.div_ceil(TILE));
-        assert!(tree < forest.trees().len() && rows <= GROUP);
+        assert!(lines.len() >= forest.lines() && tree < forest.trees().len() && rows <= GROUP);
         let tree = &forest.trees()[tree];
         let tables =
             forest.leaves()[tree.table as usize..][..1 << tree.depth.saturating_sub(6)].as_flattened();
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx512(_) => unsafe { avx512::indices(forest, tree, group, scratch) },
+            Isa::Avx512(_) => unsafe { avx512::indices(forest, tree, lines, rows, scratch) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx2(_) => unsafe { avx2::tree_indices(forest, tree, group, scratch) },
-            _ => portable::indices(forest, tree, group, scratch),
+            Isa::Avx2(_) => unsafe { avx2::indices(forest, tree, lines, rows, scratch) },
+            _ => portable::indices(forest, tree, lines, rows, scratch),
         }
         let last = tables.len() - 1;
         for (exit, index) in exits[..rows].iter_mut().zip(&scratch.index) {
@@ -214,8 +229,8 @@ impl Isa {
         match (self, rows.shallow()) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.
-            (Isa::Avx512(_), Some(slots)) if forest.columns() <= 128 => unsafe {
-                avx512::row_leaves(forest, slots, first, row, out)
+            (Isa::Avx512(_), Some(slots)) if rows.columns() <= 128 => unsafe {
+                avx512::row_leaves(forest, rows, slots, first, row, out)
             },
             _ => rows::leaves(forest, rows, first, row, out),
         }
@@ -237,42 +252,31 @@ impl Isa {
     }
 }
 
-/// What is known of the rows of a group.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Group<'a> {
-    /// [`MaskForest::lines`] lines: [`GROUP`] bytes a column.
-    pub(crate) columns: &'a [Line],
-    /// [`MaskForest::planes`] words a tile: the answers to large sets.
-    pub(crate) answers: &'a [u64],
-    /// How many rows there are.
-    pub(crate) rows: usize,
-}
+/// Trees whose leaves are found before they are added.
+const CHUNK: usize = 16;
 
-/// Room for the answers of one tree for one group of rows.
+/// Room for the leaves of some trees for one group of rows.
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
 pub(crate) struct MaskScratch {
-    /// One bit a row for each slot of the heap.
-    masks: [Line; 1 << crate::layout::MAX_DEPTH],
-    /// One bit a row for each level: the leaf's index, highest bit first, the last level last.
-    planes: [Line; crate::layout::PLANES],
-    /// The leaf's index for each row.
+    /// For each tree the lowest six bits of the leaf's index, a byte a row.
+    bytes: [[Line; TILES]; CHUNK],
+    /// For each tree the further bits, the lowest first, a word a tile.
+    uppers: [[[u64; TILES]; MAX_DEPTH - 6]; CHUNK],
+    /// The leaf's index for each row, of one tree.
     index: [u16; GROUP],
-    /// The bytes of the leaves, the lowest of 64 leaves first.
-    tables: [[Line; 4]; 1 << (crate::layout::MAX_DEPTH - 6)],
-    /// The leaves widened.
-    leaves: [f64; 1 << crate::layout::MAX_DEPTH],
+    /// The leaves of a tile.
+    values: [[f32; 16]; 4],
 }
 
 impl MaskScratch {
     /// Room, on the heap.
     pub(crate) fn new() -> Box<Self> {
         Box::new(Self {
-            masks: [Line::ZERO; 1 << crate::layout::MAX_DEPTH],
-            planes: [Line::ZERO; crate::layout::PLANES],
+            bytes: [[Line::ZERO; TILES]; CHUNK],
+            uppers: [[[0; TILES]; MAX_DEPTH - 6]; CHUNK],
             index: [0; GROUP],
-            tables: [[Line::ZERO; 4]; 1 << (crate::layout::MAX_DEPTH - 6)],
-            leaves: [0.0; 1 << crate::layout::MAX_DEPTH],
+            values: [[0.0; 16]; 4],
         })
     }
 }

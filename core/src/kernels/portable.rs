@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
-use super::{Group, MaskScratch};
-use crate::layout::{BitRows, Line, MaskForest, MaskTree, RankTable, Sums, TILE, TILES};
+use super::MaskScratch;
+use super::heap::{self, Bits};
+use crate::layout::{
+    BitRows, ColumnLines, Line, MAX_DEPTH, MaskForest, MaskTree, RankTable, Sums, TILE, TILES,
+};
 
 pub(super) fn ranks(table: &RankTable, values: &[f64], codes: &mut [u16]) {
     for (code, value) in codes.iter_mut().zip(values) {
@@ -19,16 +22,54 @@ pub(super) fn look_up(codes: &[u16], table: &[u8], bytes: &mut [Line; TILES]) {
     }
 }
 
-pub(super) fn bit_planes(bit_rows: &BitRows, codes: &[u16], first: usize, stride: usize, planes: &mut [u64]) {
+pub(super) fn column_lines(made: &ColumnLines, bytes: &[Line; TILES], tiles: usize, lines: &mut [Line]) {
+    if let ColumnLines::Sets { sets, .. } = made {
+        for (set, line) in sets.iter().zip(lines) {
+            for (tile, bytes) in bytes.iter().enumerate().take(tiles) {
+                let right = |row: usize| set >> (bytes.0[row] & 63) & 1;
+                put(line, tile, (0..TILE).fold(0, |word, row| word | right(row) << row));
+            }
+        }
+        return;
+    }
+    for (tile, bytes) in bytes.iter().enumerate().take(tiles) {
+        let mut bits = [[0u64]; 8];
+        for (index, rows) in bytes.0.as_chunks::<8>().0.iter().enumerate() {
+            for (bits, byte) in bits.iter_mut().zip(transpose8(*rows)) {
+                bits[0] |= u64::from(byte) << (8 * index);
+            }
+        }
+        assert!(lines.len() == made.lines().len() && tile < TILES);
+        // SAFETY: word `tile` of each of the column's lines.
+        unsafe { heap::digit_lines(bits, made, lines.as_mut_ptr().cast::<u64>().add(tile)) };
+    }
+}
+
+/// Bit `r` of byte `b` is bit `b` of row `r`.
+fn transpose8(rows: [u8; 8]) -> [u8; 8] {
+    let mut x = u64::from_le_bytes(rows);
+    for (shift, mask) in [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0x0000_0000_f0f0_f0f0)] {
+        let swapped = (x ^ x >> shift) & mask;
+        x ^= swapped ^ swapped << shift;
+    }
+    x.to_le_bytes()
+}
+
+/// Sets word `tile` of a line.
+fn put(line: &mut Line, tile: usize, word: u64) {
+    line.0.as_chunks_mut::<8>().0[tile] = word.to_ne_bytes();
+}
+
+pub(super) fn bit_planes(bit_rows: &BitRows, codes: &[u16], lines: &mut [Line]) {
     let words = bit_rows.words();
     for (tile, codes) in codes.chunks(TILE).enumerate() {
-        for word in 0..words {
+        for (number, lines) in lines.chunks_mut(64).enumerate() {
             let mut square = [0; 64];
             for (row, code) in square.iter_mut().zip(codes) {
-                *row = bit_rows.bits()[usize::from(*code) * words + word];
+                *row = bit_rows.bits()[usize::from(*code) * words + number];
             }
             transpose(&mut square);
-            planes[tile * stride + first + word * 64..][..64].copy_from_slice(&square);
+            lines.iter_mut().zip(square).for_each(|(line, bits)| put(line, tile, bits));
         }
     }
 }
@@ -51,51 +92,55 @@ fn transpose(square: &mut [u64; 64]) {
 pub(super) fn add_trees(
     forest: &MaskForest,
     trees: Range<usize>,
-    group: Group<'_>,
+    lines: &[Line],
+    rows: usize,
     scratch: &mut MaskScratch,
     sums: &mut Sums,
 ) {
     for tree in &forest.trees()[trees] {
-        indices(forest, tree, group, scratch);
-        for (sum, index) in sums.0.iter_mut().zip(&scratch.index[..group.rows]) {
-            *sum += f64::from(
-                forest.leaves()[tree.table as usize + usize::from(*index) / 64][usize::from(*index) % 64],
-            );
+        indices(forest, tree, lines, rows, scratch);
+        let tables = &forest.leaves()[tree.table as usize..][..1 << tree.depth.saturating_sub(6)];
+        let leaves = tables.as_flattened();
+        for (sum, index) in sums.0.iter_mut().zip(&scratch.index[..rows]) {
+            *sum += f64::from(leaves[usize::from(*index)]);
         }
     }
 }
 
 /// The leaf's index for each row, to the scratch.
-pub(super) fn indices(forest: &MaskForest, tree: &MaskTree, group: Group<'_>, scratch: &mut MaskScratch) {
-    let Group { columns, answers, rows } = group;
-    let MaskScratch { masks, index, .. } = scratch;
-    for tile in 0..rows.div_ceil(TILE) {
-        let line = |column: u16| &columns[usize::from(column) * TILES + tile].0;
-        let mut put = |slot: u16, bits: u64| {
-            masks[usize::from(slot)].0[tile * 8..][..8].copy_from_slice(&bits.to_le_bytes());
-        };
-        for test in &forest.rank_tests()[tree.rank.0 as usize..tree.rank.1 as usize] {
-            let below = test.below as u8 as i8;
-            put(test.slot, bits(line(test.column), |byte| byte as i8 > below));
-        }
-        for test in &forest.small_tests()[tree.small.0 as usize..tree.small.1 as usize] {
-            put(test.slot, bits(line(test.column), |byte| test.bits >> (byte & 63) & 1 == 1));
-        }
-        for test in &forest.plane_tests()[tree.plane.0 as usize..tree.plane.1 as usize] {
-            put(test.slot, answers[tile * forest.planes() + test.plane as usize]);
+pub(super) fn indices(
+    forest: &MaskForest,
+    tree: &MaskTree,
+    lines: &[Line],
+    rows: usize,
+    scratch: &mut MaskScratch,
+) {
+    type Pair = [u64; 2];
+    let (depth, tests) = (tree.depth as usize, &forest.tests()[tree.first as usize..]);
+    assert!(tests.len() >= (1 << depth) - 1 && lines.len() >= forest.lines());
+    for pair in 0..rows.div_ceil(TILE * Pair::WORDS) {
+        let mut planes = [Pair::none(); MAX_DEPTH];
+        let words = lines.as_ptr().cast::<u64>().wrapping_add(pair * Pair::WORDS);
+        // SAFETY: a tree's tests name lines of the forest, as its maker checked, and a line has four pairs of words.
+        unsafe { heap::planes(words, tests.as_ptr(), depth, &mut planes) };
+        for tile in 0..Pair::WORDS {
+            let first = (pair * Pair::WORDS + tile) * TILE;
+            for (at, index) in scratch.index[first..][..TILE].as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                *index = [0; 8];
+                for (level, plane) in planes[..depth].iter().enumerate() {
+                    let place = depth.max(6) - 1 - level;
+                    for (index, bit) in index.iter_mut().zip(spread((plane[tile] >> (8 * at)) as u8)) {
+                        *index |= u16::from(bit) << place;
+                    }
+                }
+            }
         }
     }
-    index[..rows].fill(0);
-    for _ in 0..tree.depth {
-        for (row, at) in index[..rows].iter_mut().enumerate() {
-            let bit = masks[usize::from(*at)].0[row / 8] >> (row % 8) & 1;
-            *at = 2 * *at + 1 + u16::from(bit);
-        }
-    }
-    let first = (1u16 << tree.depth) - 1;
-    index[..rows].iter_mut().for_each(|at| *at = (*at - first) << 6u32.saturating_sub(tree.depth));
 }
 
-fn bits(bytes: &[u8; 64], test: impl Fn(u8) -> bool) -> u64 {
-    bytes.iter().enumerate().fold(0, |mask, (row, byte)| mask | u64::from(test(*byte)) << row)
+/// The bits of `byte`, the lowest first.
+fn spread(byte: u8) -> [u8; 8] {
+    let ones = 0x0101_0101_0101_0101;
+    let bits = u64::from(byte) * ones & 0x8040_2010_0804_0201;
+    ((bits + 0x7f * ones) >> 7 & ones).to_le_bytes()
 }

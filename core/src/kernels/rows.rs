@@ -1,6 +1,6 @@
 //! One row through many trees: no quantisation of a batch, no allocation, trees side by side so that loads overlap.
 
-use crate::layout::{MAX_DEPTH, MAX_ROW_COLUMNS, MaskForest, MaskTree, RowForest};
+use crate::layout::{MAX_DEPTH, MAX_ROW_COLUMNS, MaskForest, RowForest};
 
 /// What is known of one row.
 #[derive(Debug, Clone)]
@@ -23,19 +23,14 @@ impl RowData {
     }
 }
 
-/// Calls `ask(word, bit)` for each slot whose set, as a slot of 64 to a word, sends the row right.
+/// Calls `ask(word, bit)` for each slot whose set, as a slot of 64 to a word, sends the row right in tree `tree`.
 #[inline(always)]
-pub(super) fn set_answers(
-    forest: &MaskForest,
-    tree: &MaskTree,
-    row: &RowData,
-    mut ask: impl FnMut(usize, u64),
-) {
-    for test in &forest.small_tests()[tree.small.0 as usize..tree.small.1 as usize] {
+pub(super) fn set_answers(rows: &RowForest, tree: usize, row: &RowData, mut ask: impl FnMut(usize, u64)) {
+    for test in rows.sets(tree) {
         let code = row.bytes[usize::from(test.column) % MAX_ROW_COLUMNS];
         ask(usize::from(test.slot) / 64, (test.bits >> (code & 63) & 1) << (test.slot % 64));
     }
-    for test in &forest.plane_tests()[tree.plane.0 as usize..tree.plane.1 as usize] {
+    for test in rows.planes(tree) {
         let plane = test.plane as usize % RowData::MAX_PLANES;
         let bit = row.answers[plane / 64] >> (plane % 64) & 1;
         ask(usize::from(test.slot) / 64, bit << (test.slot % 64));
@@ -50,9 +45,9 @@ pub(super) fn leaves(forest: &MaskForest, rows: &RowForest, first: usize, row: &
         let mut at = [0usize; SIDE];
         let mut deepest = 0;
         for (side, sets) in sets.iter_mut().enumerate().take(out.len()) {
-            let tree = &forest.trees()[first + chunk * SIDE + side];
-            set_answers(forest, tree, row, |word, bit| sets[word] |= bit);
-            deepest = deepest.max(tree.depth);
+            let tree = first + chunk * SIDE + side;
+            set_answers(rows, tree, row, |word, bit| sets[word] |= bit);
+            deepest = deepest.max(forest.trees()[tree].depth);
         }
         for level in 0..deepest {
             for (side, at) in at.iter_mut().enumerate().take(out.len()) {
@@ -60,10 +55,10 @@ pub(super) fn leaves(forest: &MaskForest, rows: &RowForest, first: usize, row: &
                 if level >= forest.trees()[index].depth {
                     continue;
                 }
-                let [columns, bounds] = &rows.tree(index)[*at / 64];
-                let above = row.bytes[usize::from(columns.0[*at % 64])] as i8 > bounds.0[*at % 64] as i8;
+                let [columns, bounds] = &rows.slots(index)[*at / 64];
+                let from = row.bytes[usize::from(columns.0[*at % 64])] >= bounds.0[*at % 64];
                 let in_set = sets[side][*at / 64] >> (*at % 64) & 1;
-                *at = 2 * *at + 1 + (usize::from(above) | in_set as usize);
+                *at = 2 * *at + 1 + (usize::from(from) | in_set as usize);
             }
         }
         for (side, out) in out.iter_mut().enumerate() {

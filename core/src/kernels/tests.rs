@@ -1,7 +1,9 @@
 //! One suite for every kernel and every instruction set that the processor has: equal to the portable twin, bit for bit.
 
-use super::{Group, Isa, MaskScratch, RowData};
-use crate::layout::{BitRows, GROUP, Line, MaskForest, MaskForestBuilder, RankTable, RowForest, Sums, TILES};
+use super::{Isa, MaskScratch, RowData};
+use crate::layout::{
+    Ask, BitRows, GROUP, Heap, Line, MAX_BYTE, MaskForest, RankTable, RowForest, Sums, TILES, mask_forest,
+};
 
 /// Numbers that look random and are the same each time.
 struct Numbers(u64);
@@ -98,12 +100,11 @@ fn bit_planes_are_the_bits() {
         for length in LENGTHS {
             let asked: Vec<u16> = (0..length).map(|_| numbers.below(codes) as u16).collect();
             for isa in Isa::available() {
-                let (first, stride) = (64, 64 + rows.words() * 64);
-                let mut planes = vec![0; stride * TILES];
-                isa.bit_planes(&rows, &asked, first, stride, &mut planes);
+                let mut lines = vec![Line::ZERO; tests];
+                isa.bit_planes(&rows, &asked, &mut lines);
                 for (row, code) in asked.iter().enumerate() {
-                    for test in 0..tests {
-                        let bit = planes[row / 64 * stride + first + test] >> (row % 64) & 1 == 1;
+                    for (test, line) in lines.iter().enumerate() {
+                        let bit = has(line, row);
                         assert_eq!(bit, set.contains(&((*code).into(), test)), "{} {length}", isa.name());
                     }
                 }
@@ -112,85 +113,133 @@ fn bit_planes_are_the_bits() {
     }
 }
 
-fn forest(numbers: &mut Numbers, columns: usize, planes: usize) -> MaskForest {
-    let mut builder = MaskForestBuilder::new(columns, planes);
-    for depth in (0..=10).chain([6, 6, 8, 3]) {
+/// Whether a row has a bit on a line.
+fn has(line: &Line, row: usize) -> bool {
+    u64::from_ne_bytes(line.0.as_chunks::<8>().0[row / 64]) >> (row % 64) & 1 == 1
+}
+
+/// The highest bytes of columns of both forms of lines, and a column for sets.
+const TOPS: [Option<u8>; 7] = [Some(1), Some(18), None, Some(19), Some(100), Some(253), Some(MAX_BYTE)];
+
+fn heaps(numbers: &mut Numbers, tops: &[Option<u8>], planes: usize, depths: &[usize]) -> Vec<Heap> {
+    let mut heap = |depth: &usize| {
+        let mut asks = Vec::new();
         for slot in 0..(1u16 << depth) - 1 {
-            match numbers.below(8) {
-                1 => builder.small_set_test(slot, numbers.below(columns) as u16, numbers.next()),
-                2 => builder.plane_test(slot, numbers.below(planes) as u32),
-                _ => builder.rank_test(slot, numbers.below(columns) as u16, numbers.next() as i8),
-            }
+            let column = numbers.below(tops.len());
+            asks.push((slot, match (numbers.below(9), tops[column]) {
+                (0, _) => continue,
+                (1, _) => Ask::Plane { plane: numbers.below(planes) as u32 },
+                (_, None) => Ask::Set { column: column as u16, bits: numbers.next() },
+                (_, Some(top)) => {
+                    Ask::From { column: column as u16, bound: numbers.below(top.into()) as u8 + 1 }
+                }
+            }));
         }
         let mut leaves: Vec<f32> = (0..1 << depth).map(|_| numbers.next() as i32 as f32 / 1e9).collect();
-        if depth == 4 {
+        if *depth == 4 {
             leaves[..3].copy_from_slice(&[f32::INFINITY, -0.0, 1e-44]);
         }
-        builder.tree(depth, &leaves);
-    }
-    builder.finish()
+        Heap { depth: *depth, asks, leaves }
+    };
+    depths.iter().map(&mut heap).collect()
 }
 
-#[test]
-fn masks_give_the_portable_sums() {
-    let (columns, planes) = (5, 70);
-    for isa in Isa::available() {
-        let forest = forest(&mut Numbers(13), columns, planes);
-        let mut numbers = Numbers(17);
-        let mut lines = vec![Line::ZERO; forest.lines()];
-        lines.iter_mut().flat_map(|line| &mut line.0).for_each(|byte| *byte = numbers.next() as u8);
-        let answers: Vec<u64> = (0..planes * TILES).map(|_| numbers.next()).collect();
-        for rows in LENGTHS {
-            let mut outs = [isa, Isa::Portable].map(|isa| {
-                let (mut sums, mut out) = (Sums::ZERO, [0.0; GROUP]);
-                let trees = 0..forest.trees().len();
-                let group = Group { columns: &lines, answers: &answers, rows };
-                isa.add_trees(&forest, trees, group, &mut MaskScratch::new(), &mut sums);
-                isa.read_sums(&sums, &mut out[..rows]);
-                out.map(f64::to_bits)
-            });
-            outs.iter_mut().for_each(|out| out[rows..].fill(0));
-            assert!(outs[0] == outs[1], "{} {rows}", isa.name());
+/// Bytes and answers of random rows.
+fn random_rows(numbers: &mut Numbers, tops: &[Option<u8>], rows: usize) -> Vec<RowData> {
+    let mut row = || {
+        let mut row = RowData::new();
+        for (byte, top) in row.bytes.iter_mut().zip(tops) {
+            *byte = numbers.below(top.map_or(64, |top| usize::from(top) + 1)) as u8;
+        }
+        row.answers.fill_with(|| numbers.next());
+        row
+    };
+    std::iter::repeat_with(&mut row).take(rows).collect()
+}
+
+/// The lines of rows, made by `isa`.
+fn lines(isa: Isa, forest: &MaskForest, rows: &[RowData]) -> Vec<Line> {
+    let mut lines = vec![Line::ZERO; forest.lines()];
+    forest.constant_lines(&mut lines);
+    for (column, made) in forest.columns().iter().enumerate() {
+        let mut bytes = [Line::ZERO; TILES];
+        for (row, data) in rows.iter().enumerate() {
+            bytes[row / 64].0[row % 64] = data.bytes[column];
+        }
+        isa.column_lines(made, &bytes, rows.len(), &mut lines[made.lines()]);
+    }
+    for (plane, line) in lines[forest.planes()].iter_mut().enumerate() {
+        for (tile, rows) in rows.chunks(64).enumerate() {
+            let bit = |row: &RowData| row.answers[plane / 64] >> (plane % 64) & 1;
+            let word = rows.iter().enumerate().fold(0, |word, (row, data)| word | bit(data) << row);
+            line.0.as_chunks_mut::<8>().0[tile] = u64::to_ne_bytes(word);
         }
     }
+    lines
+}
+
+/// The leaf of a row, question after question.
+fn walk(heap: &Heap, row: &RowData) -> f32 {
+    let mut slot = 0;
+    for _ in 0..heap.depth {
+        let right = heap.asks.iter().find(|(at, _)| usize::from(*at) == slot).is_some_and(|(_, ask)| match *ask {
+            Ask::From { column, bound } => row.bytes[usize::from(column)] >= bound,
+            Ask::Set { column, bits } => bits >> row.bytes[usize::from(column)] & 1 == 1,
+            Ask::Plane { plane } => row.answers[plane as usize / 64] >> (plane % 64) & 1 == 1,
+        });
+        slot = 2 * slot + 1 + usize::from(right);
+    }
+    heap.leaves[slot + 1 - (1 << heap.depth)]
 }
 
 #[test]
-fn one_row_gives_the_sums_of_a_batch() {
-    let (columns, planes) = (100, 70);
-    for deepest in [6, 10] {
-        let mut builder = MaskForestBuilder::new(columns, planes);
-        let mut numbers = Numbers(19);
-        for depth in (0..=deepest).chain([6, 6, 2, 5, 6, 6, 6]) {
-            for slot in 0..(1u16 << depth) - 1 {
-                match numbers.below(8) {
-                    0 => builder.small_set_test(slot, numbers.below(columns) as u16, numbers.next()),
-                    1 => builder.plane_test(slot, numbers.below(planes) as u32),
-                    _ => builder.rank_test(slot, numbers.below(columns) as u16, numbers.next() as i8),
+fn heaps_give_the_leaves_of_a_walk() {
+    let planes = 70;
+    let depths: Vec<usize> = (0..=10).chain([6, 6, 8, 3]).chain(std::iter::repeat_n(6, 20)).collect();
+    let heaps = heaps(&mut Numbers(13), &TOPS, planes, &depths);
+    let forest = mask_forest(&heaps, &TOPS, planes);
+    let rows = random_rows(&mut Numbers(17), &TOPS, GROUP);
+    for isa in Isa::available() {
+        for length in LENGTHS {
+            let rows = &rows[..length];
+            let lines = lines(isa, &forest, rows);
+            let (mut sums, mut out) = (Sums::ZERO, [0.0; GROUP]);
+            let mut scratch = MaskScratch::new();
+            isa.add_trees(&forest, 0..heaps.len(), &lines, length, &mut scratch, &mut sums);
+            isa.read_sums(&sums, &mut out[..length]);
+            for (row, sum) in rows.iter().zip(out) {
+                let wanted = heaps.iter().fold(0.0, |sum, heap| sum + f64::from(walk(heap, row)));
+                assert_eq!(sum.to_bits(), wanted.to_bits(), "{} {length}", isa.name());
+            }
+            let mut exits = [0; GROUP];
+            for (tree, heap) in heaps.iter().enumerate() {
+                isa.exits(&forest, tree, &lines, length, &mut scratch, &mut exits);
+                for (row, exit) in rows.iter().zip(exits) {
+                    assert_eq!(exit, walk(heap, row).to_bits(), "{} {length} {tree}", isa.name());
                 }
             }
-            let leaves: Vec<f32> = (0..1 << depth).map(|_| numbers.next() as i32 as f32).collect();
-            builder.tree(depth, &leaves);
         }
-        let forest = builder.finish();
-        let rows = RowForest::new(&forest).expect("few columns");
-        for isa in Isa::available() {
-            let mut row = RowData::new();
-            row.bytes.fill_with(|| numbers.next() as u8);
-            row.answers.fill_with(|| numbers.next());
-            let mut lines = vec![Line::ZERO; forest.lines()];
-            for (column, line) in lines.iter_mut().step_by(TILES).enumerate() {
-                line.0[0] = row.bytes[column];
-            }
-            let answers: Vec<u64> =
-                (0..planes).map(|plane| row.answers[plane / 64] >> (plane % 64) & 1).collect();
-            let group = Group { columns: &lines, answers: &answers, rows: 1 };
-            for trees in 0..forest.trees().len() {
-                let mut sums = Sums::ZERO;
-                Isa::Portable.add_trees(&forest, trees..trees + 1, group, &mut MaskScratch::new(), &mut sums);
-                let mut found = vec![0.0; forest.trees().len() - trees];
-                isa.row_leaves(&forest, &rows, trees, &row, &mut found);
-                assert_eq!(f64::from(found[0]), sums.0[0], "{} {trees}", isa.name());
+    }
+}
+
+#[test]
+fn one_row_gives_the_leaves_of_a_walk() {
+    let planes = 70;
+    for (columns, deepest) in [(20, 6), (100, 6), (130, 6), (100, 10)] {
+        let tops: Vec<Option<u8>> = TOPS.into_iter().cycle().take(columns).collect();
+        let mut numbers = Numbers(19);
+        let depths: Vec<usize> = (0..=deepest).chain([6, 6, 2, 5, 6, 6, 6]).collect();
+        let heaps = heaps(&mut numbers, &tops, planes, &depths);
+        let forest = mask_forest(&heaps, &tops, planes);
+        let rows = RowForest::new(&heaps, columns).expect("few columns");
+        for row in random_rows(&mut numbers, &tops, 20) {
+            for isa in Isa::available() {
+                for first in 0..heaps.len() {
+                    let mut found = vec![0.0; heaps.len() - first];
+                    isa.row_leaves(&forest, &rows, first, &row, &mut found);
+                    let wanted: Vec<f32> = heaps[first..].iter().map(|heap| walk(heap, &row)).collect();
+                    assert_eq!(found, wanted, "{} {first} {columns}", isa.name());
+                }
             }
         }
     }

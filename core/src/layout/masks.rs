@@ -1,90 +1,144 @@
-//! Trees as lists of tests, for kernels that ask a tree's every question of 64 rows at a time.
+//! Trees as heaps of questions, for kernels that ask a tree's every question of a group of rows at a time.
 //!
 //! In flow, by [`MaskForestBuilder`], trees as tests on byte columns; out flows a [`MaskForest`] in which every column,
-//! slot, table and leaf that a test or a tree names exists, so that kernels may index without asking.
+//! line, table and leaf that a test or a tree names exists, so that kernels may index without asking.
 //!
-//! A tree of depth `d` is a heap of `2^d - 1` slots: slot 0 is the root, the children of slot `s` are `2s + 1` (left)
-//! and `2s + 2` (right), and there are `2^d` leaves in that order. A subtree that ends early leaves slots without a
-//! test, whose bits may be anything, and stands as equal leaves under them. Leaves stand in tables of 64; those of a tree
-//! of fewer levels than 6 stand as far apart as if every further answer were left.
+//! **Lines.** What a group of rows answers to a question is one bit a row: a line. A byte column of `n` bounds would need `n`
+//! lines. Instead a byte is two digits of 4 bits, and there are lines only for `digit >= i`: a byte is at least `16h + l` where
+//! its high digit is above `h`, or is `h` and its low digit is at least `l`. So 32 lines answer 254 questions, one
+//! three-operand instruction each. Columns of few bounds have a line a bound, sets of levels a line a set.
+//!
+//! **Heaps.** A tree of depth `d` is a heap of `2^d - 1` slots: slot 0 is the root, the children of slot `s` are `2s + 1` (left)
+//! and `2s + 2` (right), and there are `2^d` leaves in that order. A subtree that ends early leaves slots that every row
+//! answers with left, and stands as equal leaves under them. Leaves stand in tables of 64; those of a tree of fewer levels
+//! than 6 stand as far apart as if every further answer were left.
 
-use super::lines::TILES;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::lines::{Line, TILES};
 
 /// The deepest tree that has a heap.
 pub(crate) const MAX_DEPTH: usize = 10;
-/// Planes of leaf index bits: one a level.
-pub(crate) const PLANES: usize = MAX_DEPTH;
+/// The highest byte of a rank column.
+pub(crate) const MAX_BYTE: u8 = 254;
+/// The most lines of a forest: where one begins is told in words of 64 rows, in 16 bits.
+pub(crate) const MAX_LINES: usize = u16::MAX as usize / TILES;
+/// Up to this byte a column has a line a bound; above it digits take fewer lines.
+const MAX_DIRECT: u8 = 18;
+/// The line on which every row has a bit; the line after it has none.
+const ALL: usize = 0;
 
-/// Right where the byte of `column`, as `i8`, is above `below`.
+/// Where the lines of a test begin, in words of 64 rows: right where `high + 1 | high & low`, line for line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub(crate) struct RankTest {
-    /// The bound, in each of four bytes: a broadcast of 32 bits costs a load and no shuffle.
-    pub(crate) below: u32,
-    /// Which byte column is asked.
-    pub(crate) column: u16,
-    /// Where in the tree's heap the answer belongs.
-    pub(crate) slot: u16,
+pub(crate) struct LineTest {
+    /// The line of its high digit; the line after it is that of the next digit.
+    pub(crate) high: u16,
+    /// The line of its low digit.
+    pub(crate) low: u16,
 }
 
-/// Right where bit `b` of `bits` is set, `b` being the byte of `column` (below 64).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct SmallSetTest {
-    /// The set.
-    pub(crate) bits: u64,
-    /// Which byte column is asked.
-    pub(crate) column: u16,
-    /// Where in the tree's heap the answer belongs.
-    pub(crate) slot: u16,
+impl LineTest {
+    /// Right where the row has a bit on `line`.
+    fn of(line: usize) -> Self {
+        Self { high: word(ALL), low: word(line) }
+    }
+
+    /// Always left.
+    fn left() -> Self {
+        Self::of(ALL + 1)
+    }
 }
 
-/// Right where the row's bit of a plane is set that was computed before, from [`BitRows`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct PlaneTest {
-    /// Which plane.
-    pub(crate) plane: u32,
-    /// Where in the tree's heap the answer belongs.
-    pub(crate) slot: u16,
+fn word(line: usize) -> u16 {
+    (line * TILES) as u16
 }
 
-/// One tree: where its tests and leaves end; they begin where those of the tree before it end.
+/// How the lines of a byte column are made; `first` is the first of them.
+#[derive(Debug, Clone)]
+pub(crate) enum ColumnLines {
+    /// Line `first + i`: the byte is at least `i + 1`, for each byte up to `top`.
+    Direct { first: usize, top: u8 },
+    /// Lines `first..=first + top / 16 + 1`: the high digit is at least 0, 1, ..., the last of which no row has; then 15
+    /// lines: the low digit is at least 1, 2, ..., 15.
+    Digits { first: usize, top: u8 },
+    /// Line `first + i`: the bit of set `i` that the byte (below 64) names is set.
+    Sets { first: usize, sets: Vec<u64> },
+}
+
+impl ColumnLines {
+    /// How many lines a column needs whose bytes go up to `top`.
+    pub(crate) fn needed(top: u8) -> usize {
+        if top <= MAX_DIRECT { usize::from(top) } else { usize::from(top / 16) + 2 + 15 }
+    }
+
+    /// Where its lines are.
+    pub(crate) fn lines(&self) -> Range<usize> {
+        match self {
+            ColumnLines::Direct { first, top } | ColumnLines::Digits { first, top } => {
+                *first..first + Self::needed(*top)
+            }
+            ColumnLines::Sets { first, sets } => *first..first + sets.len(),
+        }
+    }
+
+    /// The test that a byte is at least `bound`.
+    fn from(&self, bound: u8) -> LineTest {
+        match self {
+            ColumnLines::Direct { first, top } if (1..=*top).contains(&bound) => {
+                LineTest::of(first + usize::from(bound) - 1)
+            }
+            ColumnLines::Digits { first, top } if (1..=*top).contains(&bound) => {
+                let (high, low) = (usize::from(bound / 16), usize::from(bound % 16));
+                let lows = first + usize::from(top / 16) + 2;
+                LineTest {
+                    high: word(first + high),
+                    low: word(if low == 0 { ALL } else { lows + low - 1 }),
+                }
+            }
+            _ => panic!("bound {bound} of {self:?}"),
+        }
+    }
+}
+
+/// One tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MaskTree {
     /// Levels of the heap, 0 to [`MAX_DEPTH`].
     pub(crate) depth: u32,
-    /// Begin and end of its tests in [`MaskForest::rank_tests`].
-    pub(crate) rank: (u32, u32),
-    /// Begin and end of its tests in [`MaskForest::small_tests`].
-    pub(crate) small: (u32, u32),
-    /// Begin and end of its tests in [`MaskForest::plane_tests`].
-    pub(crate) plane: (u32, u32),
+    /// The first of its tests in [`MaskForest::tests`], slot after slot.
+    pub(crate) first: u32,
     /// The first of its leaf tables (of 64 leaves each; `2^(depth - 6)` of them, at least one).
     pub(crate) table: u32,
 }
 
-/// Trees over one set of byte columns.
+/// Trees over one set of byte columns and planes.
 #[derive(Debug, Clone)]
 pub(crate) struct MaskForest {
-    columns: usize,
-    trees: Vec<MaskTree>,
-    rank_tests: Vec<RankTest>,
-    small_tests: Vec<SmallSetTest>,
-    plane_tests: Vec<PlaneTest>,
+    columns: Vec<ColumnLines>,
     planes: usize,
+    lines: usize,
+    trees: Vec<MaskTree>,
+    tests: Vec<LineTest>,
     leaves: Vec<[f32; 64]>,
+    leaf_bytes: Vec<[Line; 4]>,
 }
 
 impl MaskForest {
-    /// How many byte columns the tests ask.
-    pub(crate) fn columns(&self) -> usize {
-        self.columns
+    /// How the lines of each byte column are made.
+    pub(crate) fn columns(&self) -> &[ColumnLines] {
+        &self.columns
     }
 
-    /// Lines of byte columns that a group of rows has: [`TILES`] a column.
+    /// The lines of the planes, the answers to sets too large for a byte.
+    pub(crate) fn planes(&self) -> Range<usize> {
+        self.lines - self.planes..self.lines
+    }
+
+    /// Lines of a group.
     pub(crate) fn lines(&self) -> usize {
-        self.columns * TILES
+        self.lines
     }
 
     /// The trees in order.
@@ -92,24 +146,9 @@ impl MaskForest {
         &self.trees
     }
 
-    /// The tests on ranks, tree after tree.
-    pub(crate) fn rank_tests(&self) -> &[RankTest] {
-        &self.rank_tests
-    }
-
-    /// The tests on sets of up to 64, tree after tree.
-    pub(crate) fn small_tests(&self) -> &[SmallSetTest] {
-        &self.small_tests
-    }
-
-    /// The tests on planes, tree after tree.
-    pub(crate) fn plane_tests(&self) -> &[PlaneTest] {
-        &self.plane_tests
-    }
-
-    /// How many planes the tests ask: for each tile of a group as many words.
-    pub(crate) fn planes(&self) -> usize {
-        self.planes
+    /// The tests, slot after slot of tree after tree.
+    pub(crate) fn tests(&self) -> &[LineTest] {
+        &self.tests
     }
 
     /// The leaf values, in tables of 64.
@@ -117,85 +156,104 @@ impl MaskForest {
         &self.leaves
     }
 
-    /// Bytes that tree `index` makes a kernel read.
-    pub(crate) fn tree_bytes(&self, index: usize) -> usize {
-        let tree = &self.trees[index];
-        (tree.rank.1 - tree.rank.0) as usize * size_of::<RankTest>()
-            + (tree.small.1 - tree.small.0) as usize * size_of::<SmallSetTest>()
-            + (tree.plane.1 - tree.plane.0) as usize * (size_of::<PlaneTest>() + TILES * 8)
-            + (256 << tree.depth.saturating_sub(6))
+    /// The tables of [`Self::leaves`] by bytes: a line of the lowest bytes of 64 values, then one of the second, and so on.
+    pub(crate) fn leaf_bytes(&self) -> &[[Line; 4]] {
+        &self.leaf_bytes
+    }
+
+    /// Readies lines of a group: those that are the same for all rows.
+    pub(crate) fn constant_lines(&self, lines: &mut [Line]) {
+        lines[ALL] = Line([u8::MAX; 64]);
+        lines[ALL + 1] = Line::ZERO;
     }
 }
 
-/// Collects the tests and leaves of one tree after another.
-#[derive(Debug)]
-pub(crate) struct MaskForestBuilder {
-    forest: MaskForest,
+/// What is asked of a row; `true` sends it right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Whether the byte of `column` is at least `bound` (1 to [`MAX_BYTE`]).
+    From { column: u16, bound: u8 },
+    /// Whether bit `b` of `bits` is set, `b` being the byte of `column` (below 64).
+    Set { column: u16, bits: u64 },
+    /// Whether the row's bit of `plane` is set, which was found before, from [`BitRows`].
+    Plane { plane: u32 },
 }
 
-impl MaskForestBuilder {
-    /// No trees yet.
-    ///
-    /// # Panics
-    /// If `columns` is above 65536.
-    pub(crate) fn new(columns: usize, planes: usize) -> Self {
-        assert!(columns <= 1 << 16);
-        Self {
-            forest: MaskForest {
-                columns,
-                trees: Vec::new(),
-                rank_tests: Vec::new(),
-                small_tests: Vec::new(),
-                plane_tests: Vec::new(),
-                planes,
-                leaves: Vec::new(),
-            },
+/// A tree on its way: its questions by slot, and its leaves.
+#[derive(Debug, Clone)]
+pub(crate) struct Heap {
+    /// Levels, 0 to [`MAX_DEPTH`].
+    pub(crate) depth: usize,
+    /// The questions of its slots, each at most once; what is not asked is answered with left.
+    pub(crate) asks: Vec<(u16, Ask)>,
+    /// `2^depth` leaves, left to right.
+    pub(crate) leaves: Vec<f32>,
+}
+
+/// Lays out `heaps` over byte columns and `planes` planes; `tops` has the highest byte of each rank column and `None` for
+/// a column that is asked for sets.
+///
+/// # Panics
+/// If a tree is too deep, leaves are too few or many, a question names a slot, column, bound or plane that is not there, or
+/// there would be more than [`MAX_LINES`] lines.
+pub(crate) fn mask_forest(heaps: &[Heap], tops: &[Option<u8>], planes: usize) -> MaskForest {
+    let mut next = ALL + 2;
+    let mut sets: HashMap<(u16, u64), usize> = HashMap::new();
+    let mut of_column: Vec<Vec<u64>> = vec![Vec::new(); tops.len()];
+    for (_, ask) in heaps.iter().flat_map(|heap| &heap.asks) {
+        let Ask::Set { column, bits } = *ask else { continue };
+        let list = &mut of_column[usize::from(column)];
+        sets.entry((column, bits)).or_insert_with(|| {
+            list.push(bits);
+            list.len() - 1
+        });
+    }
+    let columns: Vec<ColumnLines> = tops
+        .iter()
+        .zip(of_column)
+        .map(|(top, sets)| {
+            let first = next;
+            let lines = match *top {
+                Some(top) if top <= MAX_DIRECT => ColumnLines::Direct { first, top },
+                Some(top) => ColumnLines::Digits { first, top },
+                None => ColumnLines::Sets { first, sets },
+            };
+            next = lines.lines().end;
+            lines
+        })
+        .collect();
+    let first_plane = next;
+    let lines = first_plane + planes;
+    assert!(lines <= MAX_LINES, "{lines} lines");
+    let mut forest = MaskForest {
+        columns,
+        planes,
+        lines,
+        trees: Vec::new(),
+        tests: Vec::new(),
+        leaves: Vec::new(),
+        leaf_bytes: Vec::new(),
+    };
+    for Heap { depth, asks, leaves } in heaps {
+        let depth = *depth;
+        assert!(depth <= MAX_DEPTH && leaves.len() == 1 << depth, "{depth} levels, {} leaves", leaves.len());
+        let (first, table) = (forest.tests.len(), forest.leaves.len() as u32);
+        forest.tests.resize(first + (1 << depth) - 1, LineTest::left());
+        for (slot, ask) in asks {
+            let test = match *ask {
+                Ask::From { column, bound } => forest.columns[usize::from(column)].from(bound),
+                Ask::Set { column, bits } => {
+                    let first = forest.columns[usize::from(column)].lines().start;
+                    assert!(tops[usize::from(column)].is_none());
+                    LineTest::of(first + sets[&(column, bits)])
+                }
+                Ask::Plane { plane } => {
+                    assert!((plane as usize) < planes);
+                    LineTest::of(first_plane + plane as usize)
+                }
+            };
+            forest.tests[first..][usize::from(*slot)] = test;
         }
-    }
-
-    /// Adds a test to the tree that the next [`Self::tree`] ends: right where `column`, as `i8`, is above `below`.
-    pub(crate) fn rank_test(&mut self, slot: u16, column: u16, below: i8) {
-        let below = u32::from_le_bytes([below as u8; 4]);
-        self.forest.rank_tests.push(RankTest { below, column, slot });
-    }
-
-    /// Adds a test to the tree that the next [`Self::tree`] ends: right where bit `column` of `bits` is set.
-    pub(crate) fn small_set_test(&mut self, slot: u16, column: u16, bits: u64) {
-        self.forest.small_tests.push(SmallSetTest { bits, column, slot });
-    }
-
-    /// Adds a test to the tree that the next [`Self::tree`] ends: right where the bit of `plane` is set.
-    pub(crate) fn plane_test(&mut self, slot: u16, plane: u32) {
-        self.forest.plane_tests.push(PlaneTest { plane, slot });
-    }
-
-    /// Ends a tree of `depth` levels with its `2^depth` leaves, left to right.
-    ///
-    /// # Panics
-    /// If it is too deep, leaves are too few or many, or a test of it names a slot or column that is not there.
-    pub(crate) fn tree(&mut self, depth: usize, leaves: &[f32]) {
-        assert!(
-            depth <= MAX_DEPTH && leaves.len() == 1 << depth,
-            "a heap of {depth} levels, {} leaves",
-            leaves.len()
-        );
-        let forest = &mut self.forest;
-        let last = forest.trees.last();
-        let tree = MaskTree {
-            depth: depth as u32,
-            rank: (last.map_or(0, |tree| tree.rank.1), forest.rank_tests.len() as u32),
-            small: (last.map_or(0, |tree| tree.small.1), forest.small_tests.len() as u32),
-            plane: (last.map_or(0, |tree| tree.plane.1), forest.plane_tests.len() as u32),
-            table: forest.leaves.len() as u32,
-        };
-        let slots = (1usize << depth) - 1;
-        let has = |slot: u16, column: u16| usize::from(slot) < slots && usize::from(column) < forest.columns;
-        assert!(forest.rank_tests[tree.rank.0 as usize..].iter().all(|test| has(test.slot, test.column)));
-        assert!(forest.small_tests[tree.small.0 as usize..].iter().all(|test| has(test.slot, test.column)));
-        let planes = &forest.plane_tests[tree.plane.0 as usize..];
-        assert!(
-            planes.iter().all(|test| usize::from(test.slot) < slots && (test.plane as usize) < forest.planes)
-        );
         for chunk in leaves.chunks(64) {
             let mut values = [0.0; 64];
             for (value, leaf) in values.iter_mut().step_by(64 / chunk.len()).zip(chunk) {
@@ -203,24 +261,22 @@ impl MaskForestBuilder {
             }
             forest.leaves.push(values);
         }
-        forest.trees.push(tree);
+        forest.trees.push(MaskTree { depth: depth as u32, first: first as u32, table });
     }
-
-    /// The trees so far.
-    pub(crate) fn finish(mut self) -> MaskForest {
-        let forest = &mut self.forest;
-        forest.trees.shrink_to_fit();
-        forest.rank_tests.shrink_to_fit();
-        forest.small_tests.shrink_to_fit();
-        forest.plane_tests.shrink_to_fit();
-        forest.leaves.shrink_to_fit();
-        self.forest
-    }
+    forest.tests.shrink_to_fit();
+    forest.leaves.shrink_to_fit();
+    forest.leaf_bytes = forest
+        .leaves
+        .iter()
+        .map(|values| std::array::from_fn(|byte| Line(values.map(|value| value.to_le_bytes()[byte]))))
+        .collect();
+    forest
 }
 
 /// For each code of a column, one bit for each of a number of tests: the answers to sets too large for a register.
 #[derive(Debug, Clone)]
 pub(crate) struct BitRows {
+    tests: usize,
     words: usize,
     bits: Vec<u64>,
 }
@@ -229,13 +285,18 @@ impl BitRows {
     /// Room for the answers of `tests` tests to `codes` codes, all left.
     pub(crate) fn new(codes: usize, tests: usize) -> Self {
         let words = tests.div_ceil(64);
-        Self { words, bits: vec![0; codes * words] }
+        Self { tests, words, bits: vec![0; codes * words] }
     }
 
     /// Sets the answer of `test` to `code`: right.
     pub(crate) fn set(&mut self, code: usize, test: usize) {
-        assert!(test < self.words * 64);
+        assert!(test < self.tests);
         self.bits[code * self.words + test / 64] |= 1 << (test % 64);
+    }
+
+    /// How many tests there are.
+    pub(crate) fn tests(&self) -> usize {
+        self.tests
     }
 
     /// How many words a code has.

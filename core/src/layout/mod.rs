@@ -7,7 +7,10 @@ mod rows;
 mod waves;
 
 pub(crate) use lines::{GROUP, Line, Sums, TILE, TILES};
-pub(crate) use masks::{BitRows, MAX_DEPTH, MaskForest, MaskForestBuilder, MaskTree, PLANES};
+pub(crate) use masks::{
+    Ask, BitRows, ColumnLines, Heap, LineTest, MAX_BYTE, MAX_DEPTH, MAX_LINES, MaskForest, MaskTree,
+    mask_forest,
+};
 pub(crate) use ranks::RankTable;
 pub(crate) use rows::{MAX_ROW_COLUMNS, RowForest};
 pub(crate) use waves::{Step, WAVE, WaveForest, WaveForestBuilder, WaveNode};

@@ -16,46 +16,39 @@
 //! # }
 //! ```
 
+mod golden;
 mod reference;
+mod registration;
+mod route;
+mod signing;
+mod version;
+mod watch;
+
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type as PgType};
 
 pub use reference::{ModelRef, Selector};
+pub use registration::Registration;
+pub use route::{Canary, Route};
+pub use signing::{PublicKey, SigningKey};
+pub use version::{ModelVersion, Stage};
+pub use watch::{Loaded, Routed, Watch, WatchState};
 
 use crate::model::Model;
 use crate::store::{Deadline, Lease, identifier, literal, wire};
-use crate::store::{Error, ErrorKind, FeatureStore, Step, Timestamp};
+use crate::store::{Error, ErrorKind, FeatureStore, Step};
+use golden::Golden;
 
 /// The models of a store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Registry {
     store: FeatureStore,
-}
-
-/// What the registry knows of one version of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ModelVersion {
-    /// The model's name.
-    pub name: String,
-    /// Its version, from 1.
-    pub version: i32,
-    /// SHA-256 of its bytes, in lower-case hexadecimal.
-    pub sha256: String,
-    /// How many bytes the MOJO has.
-    pub bytes: i64,
-    /// H2O's short name of the algorithm, such as `gbm`.
-    pub algorithm: String,
-    /// The release of H2O that trained it.
-    pub h2o_version: String,
-    /// The columns it reads, in its order.
-    pub inputs: Vec<String>,
-    /// When it was registered.
-    pub created_at: Timestamp,
-    /// The aliases that point at it, ascending.
-    pub aliases: Vec<String>,
+    /// Whose signature a model must have to be loaded; `None` if it need not have one.
+    trusted: Option<Arc<HashSet<PublicKey>>>,
 }
 
 /// A parameter of a statement with its type.
@@ -64,12 +57,19 @@ type Parameter<'a> = (&'a (dyn ToSql + Sync), PgType);
 impl FeatureStore {
     /// The models of this store's schema.
     pub fn registry(&self) -> Registry {
-        Registry { store: self.clone() }
+        Registry { store: self.clone(), trusted: None }
     }
 }
 
 impl Registry {
-    /// Makes the registry's tables, if they are not there.
+    /// The same registry, from which nothing is loaded but what one of these keys signed.
+    #[must_use]
+    pub fn trusting(mut self, keys: impl IntoIterator<Item = PublicKey>) -> Self {
+        self.trusted = Some(Arc::new(keys.into_iter().collect()));
+        self
+    }
+
+    /// Makes the registry's tables, or adds to them what this release keeps besides.
     ///
     /// Dropping the future rolls everything back.
     ///
@@ -86,11 +86,20 @@ impl Registry {
                sha256 text NOT NULL, algorithm text NOT NULL, h2o_version text NOT NULL, inputs text[] NOT NULL, \
                created_at timestamptz NOT NULL DEFAULT now(), \
                PRIMARY KEY (name, version), UNIQUE (name, sha256)); \
-             ALTER TABLE {models} ALTER COLUMN bytes SET STORAGE EXTERNAL; \
+             ALTER TABLE {models} ALTER COLUMN bytes SET STORAGE EXTERNAL, \
+               ADD COLUMN IF NOT EXISTS input_types text[] NOT NULL DEFAULT '{{}}', \
+               ADD COLUMN IF NOT EXISTS outputs text[] NOT NULL DEFAULT '{{}}', \
+               ADD COLUMN IF NOT EXISTS metrics jsonb NOT NULL DEFAULT '{{}}', \
+               ADD COLUMN IF NOT EXISTS tags jsonb NOT NULL DEFAULT '{{}}', \
+               ADD COLUMN IF NOT EXISTS stage text NOT NULL DEFAULT 'none', \
+               ADD COLUMN IF NOT EXISTS public_key bytea, ADD COLUMN IF NOT EXISTS signature bytea, \
+               ADD COLUMN IF NOT EXISTS golden_rows integer NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS golden text; \
              CREATE TABLE IF NOT EXISTS {aliases} (\
                name text COLLATE \"C\", alias text COLLATE \"C\", version integer NOT NULL, \
                changed_at timestamptz NOT NULL DEFAULT now(), \
-               PRIMARY KEY (name, alias), FOREIGN KEY (name, version) REFERENCES {models})",
+               PRIMARY KEY (name, alias), FOREIGN KEY (name, version) REFERENCES {models}); \
+             ALTER TABLE {aliases} ADD COLUMN IF NOT EXISTS canary integer, \
+               ADD COLUMN IF NOT EXISTS share double precision, ADD COLUMN IF NOT EXISTS shadow integer",
             models = self.table("models"),
             aliases = self.table("model_aliases"),
         );
@@ -108,71 +117,128 @@ impl Registry {
     /// # Errors
     /// If the bytes cannot be opened as a model; a refusal by the server; a deadline.
     pub async fn register(&self, name: &str, mojo: &[u8]) -> Result<ModelVersion, Error> {
+        self.register_with(name, mojo, &Registration::new()).await
+    }
+
+    /// Registers a MOJO with metrics, tags, golden rows and a signature.
+    ///
+    /// Dropping the future registers nothing, or the whole version.
+    ///
+    /// # Errors
+    /// As [`register`](Self::register); `Registered` if the same bytes are there with something else beside them; if a metric is
+    /// not finite, or the signature is not of this name and these bytes.
+    pub async fn register_with(
+        &self,
+        name: &str,
+        mojo: &[u8],
+        with: &Registration<'_>,
+    ) -> Result<ModelVersion, Error> {
         ModelRef::check_name(name)?;
+        if with.metrics.values().any(|metric| !metric.is_finite()) {
+            return Err(Error::config("a metric is not finite"));
+        }
         let bytes = mojo.to_vec();
         let (model, bytes) = off_runtime(move || Ok((Model::from_bytes(&bytes)?, bytes))).await?;
-        let manifest = &model.artifact().manifest;
-        let inputs: Vec<&str> =
-            model.artifact().schema.input_columns().iter().map(|column| column.name.as_str()).collect();
+        let manifest = model.manifest();
+        let columns = model.schema().input_columns();
+        let inputs: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let kind = |numeric: bool| if numeric { "numeric" } else { "categorical" };
+        let input_types: Vec<&str> = columns.iter().map(|column| kind(column.domain.is_none())).collect();
+        let outputs: Vec<&str> = model.output_names().collect();
         let digest = hexadecimal(&bytes);
+        let (key, signature) = with.sign(name, &digest)?.unzip();
+        let key = key.as_ref().map(|key: &PublicKey| key.as_bytes().as_slice());
+        let golden = with.golden(&model)?;
+        let golden_rows = golden.as_ref().map_or(0, Golden::len) as i32;
+        let golden = golden.as_ref().map(Golden::to_text).transpose()?;
+        let json = |error| Error::config(format!("metrics and tags cannot be written as JSON: {error}"));
+        let metrics = serde_json::to_string(&with.metrics).map_err(json)?;
+        let tags = serde_json::to_string(&with.tags).map_err(json)?;
         let sql = format!(
-            "INSERT INTO {models} (name, version, bytes, sha256, algorithm, h2o_version, inputs) \
-             SELECT $1, coalesce(max(version), 0) + 1, $2, $3, $4, $5, $6 FROM {models} WHERE name = $1 \
-             ON CONFLICT (name, sha256) DO NOTHING",
+            "INSERT INTO {models} (name, version, bytes, sha256, algorithm, h2o_version, inputs, input_types, outputs, \
+             metrics, tags, public_key, signature, golden_rows, golden) \
+             SELECT $1, coalesce(max(version), 0) + 1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10::text::jsonb, $11, \
+             $12, $13, $14 FROM {models} WHERE name = $1 ON CONFLICT (name, sha256) DO NOTHING",
             models = self.table("models")
         );
-        let lock = format!(
-            "SELECT pg_advisory_xact_lock(hashtextextended({}, 0))",
-            literal(&format!("cenote models {} {name}", self.store.schema()))
+        let compare = format!(
+            "SELECT metrics = $3::text::jsonb, tags = $4::text::jsonb, golden IS NOT DISTINCT FROM $5, \
+             signature IS NOT DISTINCT FROM $6 FROM {} WHERE name = $1 AND sha256 = $2",
+            self.table("models")
         );
-        let length = self.store.pool().deadlines().write;
-        let lease = self.store.pool().begin(Step::Registry, length).await?;
-        let deadline = Deadline::after(length);
-        let outcome = async {
-            lease.during(Step::Lock, deadline, lease.client().batch_execute(&lock)).await?;
-            let parameters: [Parameter<'_>; 6] = [
+        let reference = ModelRef { name: name.to_owned(), selector: Selector::Digest(digest.clone()) };
+        self.change(name, async |lease, deadline| {
+            let parameters: [Parameter<'_>; 14] = [
                 (&name, PgType::TEXT),
-                (&bytes.as_slice(), PgType::BYTEA),
+                (&bytes, PgType::BYTEA),
                 (&digest, PgType::TEXT),
                 (&manifest.algo, PgType::TEXT),
                 (&manifest.h2o_version, PgType::TEXT),
                 (&inputs, PgType::TEXT_ARRAY),
+                (&input_types, PgType::TEXT_ARRAY),
+                (&outputs, PgType::TEXT_ARRAY),
+                (&metrics, PgType::TEXT),
+                (&tags, PgType::TEXT),
+                (&key, PgType::BYTEA),
+                (&signature, PgType::BYTEA),
+                (&golden_rows, PgType::INT4),
+                (&golden, PgType::TEXT),
             ];
-            self.query(&lease, deadline, &sql, &parameters).await?;
-            let reference = ModelRef { name: name.to_owned(), selector: Selector::Digest(digest.clone()) };
-            self.find_on(&lease, deadline, &reference).await
-        }
-        .await;
-        lease.end(Step::Registry, deadline, outcome).await
+            self.query(lease, deadline, &sql, &parameters).await?;
+            let found = self.find_on(lease, deadline, &reference).await?;
+            if !with.is_bare() {
+                let parameters: [Parameter<'_>; 6] = [
+                    (&name, PgType::TEXT),
+                    (&digest, PgType::TEXT),
+                    (&metrics, PgType::TEXT),
+                    (&tags, PgType::TEXT),
+                    (&golden, PgType::TEXT),
+                    (&signature, PgType::BYTEA),
+                ];
+                let rows = self.query(lease, deadline, &compare, &parameters).await?;
+                for (index, what) in ["metrics", "tags", "golden rows", "signature"].into_iter().enumerate() {
+                    let same = rows.first().is_some_and(|row| row.try_get(index).unwrap_or(false));
+                    if !same {
+                        let ModelVersion { name, version, .. } = found;
+                        return Err(ErrorKind::Registered { name, version, what }.into());
+                    }
+                }
+            }
+            Ok(found)
+        })
+        .await
     }
 
-    /// Points `alias` of `name` at a version, and tells those who listen on the channel `cenote_model_aliases`
-    /// (payload: `name@alias`).
+    /// Says where a version is in its life.
     ///
-    /// Dropping the future moves the alias or leaves it.
+    /// Dropping the future changes the stage or leaves it.
     ///
     /// # Errors
-    /// `NoSuchModel` if there is no such version; a refusal by the server; a deadline.
-    pub async fn promote(&self, name: &str, alias: &str, version: i32) -> Result<(), Error> {
-        let reference = ModelRef { name: name.to_owned(), selector: Selector::Version(version) };
-        ModelRef::check_name(name)?;
-        ModelRef::check_name(alias)?;
-        let sql = format!(
-            "WITH moved AS (\
-               INSERT INTO {aliases} (name, alias, version) \
-               SELECT name, $2, version FROM {models} WHERE name = $1 AND version = $3 \
-               ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version, changed_at = now() \
-               RETURNING name, alias) \
-             SELECT pg_notify('cenote_model_aliases', name || '@' || alias) FROM moved",
-            models = self.table("models"),
-            aliases = self.table("model_aliases"),
+    /// `NoSuchModel`; `Archived` if it is to be archived and an alias points at it; a refusal by the server; a deadline.
+    pub async fn set_stage(&self, name: &str, version: i32, stage: Stage) -> Result<(), Error> {
+        let used = format!(
+            "SELECT 1 FROM {} WHERE name = $1 AND $2 IN (version, canary, shadow)",
+            self.table("model_aliases")
         );
-        let deadline = Deadline::after(self.store.pool().deadlines().write);
-        let lease = self.store.pool().lease(deadline).await?;
-        let parameters: [Parameter<'_>; 3] =
-            [(&name, PgType::TEXT), (&alias, PgType::TEXT), (&version, PgType::INT4)];
-        let moved = self.query(&lease, deadline, &sql, &parameters).await?;
-        if moved.is_empty() { Err(no_such(&reference)) } else { Ok(()) }
+        let change = format!(
+            "UPDATE {} SET stage = $3 WHERE name = $1 AND version = $2 RETURNING 1",
+            self.table("models")
+        );
+        let text = stage.name();
+        self.change(name, async |lease, deadline| {
+            let of: [Parameter<'_>; 3] =
+                [(&name, PgType::TEXT), (&version, PgType::INT4), (&text, PgType::TEXT)];
+            if stage == Stage::Archived && !self.query(lease, deadline, &used, &of[..2]).await?.is_empty() {
+                let what = "cannot be archived: an alias points at it";
+                return Err(ErrorKind::Archived { name: name.to_owned(), version, what }.into());
+            }
+            if self.query(lease, deadline, &change, &of).await?.is_empty() {
+                let selector = Selector::Version(version);
+                return Err(no_such(&ModelRef { name: name.to_owned(), selector }));
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// What the registry knows of a version.
@@ -198,33 +264,45 @@ impl Registry {
         let lease = self.store.pool().lease(deadline).await?;
         let sql = format!("{} WHERE $1 IS NULL OR m.name = $1 ORDER BY m.name, m.version", self.select());
         let rows = self.query(&lease, deadline, &sql, &[(&name, PgType::TEXT)]).await?;
-        rows.iter().map(version).collect()
+        rows.iter().map(ModelVersion::from_row).collect()
     }
 
-    /// Fetches a version and opens it, after its digest was compared with the registered one.
+    /// A version, opened, after its signature and the digest of its bytes were verified. Its bytes are not fetched again while
+    /// this process has the model already.
     ///
     /// Dropping the future is safe.
     ///
     /// # Errors
     /// As [`fetch`](Self::fetch).
     pub async fn load(&self, reference: &ModelRef) -> Result<(ModelVersion, Model), Error> {
-        let (found, bytes) = self.fetch(reference).await?;
-        off_runtime(move || Ok((found, Model::from_bytes(&bytes)?))).await
+        let found = self.find(reference).await?;
+        self.check_signature(&found)?;
+        if let Some(model) = version::verified(&found.sha256) {
+            return Ok((found, model));
+        }
+        // By its version: an alias may have moved.
+        let selector = Selector::Version(found.version);
+        let (found, bytes) = self.fetch(&ModelRef { name: found.name, selector }).await?;
+        off_runtime(move || {
+            let model = version::keep(&found.sha256, Model::from_bytes(&bytes)?);
+            Ok((found, model))
+        })
+        .await
     }
 
-    /// Fetches the bytes of a version, after their digest was compared with the registered one.
+    /// Fetches the bytes of a version, after its signature and their digest were verified.
     ///
     /// Dropping the future is safe.
     ///
     /// # Errors
-    /// `NoSuchModel`; `Digest` if the bytes are not those that were registered; a refusal by the server; a deadline.
+    /// `NoSuchModel`; `Digest` if the bytes are not those that were registered; `Signature` if keys are
+    /// [trusted](Self::trusting) and none of them signed it; a refusal by the server; a deadline.
     pub async fn fetch(&self, reference: &ModelRef) -> Result<(ModelVersion, Vec<u8>), Error> {
         let deadline = Deadline::after(self.store.pool().deadlines().write);
         let lease = self.store.pool().lease(deadline).await?;
         let found = self.find_on(&lease, deadline, reference).await?;
-        let sql = format!("SELECT bytes FROM {} WHERE name = $1 AND version = $2", self.table("models"));
-        let parameters: [Parameter<'_>; 2] = [(&found.name, PgType::TEXT), (&found.version, PgType::INT4)];
-        let rows = self.query(&lease, deadline, &sql, &parameters).await?;
+        self.check_signature(&found)?;
+        let rows = self.of_version(&lease, deadline, &found, "bytes").await?;
         drop(lease);
         let row = rows.into_iter().next().ok_or_else(|| no_such(reference))?;
         off_runtime(move || {
@@ -235,6 +313,72 @@ impl Registry {
             Ok((found, bytes.to_vec()))
         })
         .await
+    }
+
+    /// Asks `model` for its answers to the version's golden rows, by both of its engines, and compares them bit for bit with those
+    /// that it gave when it was registered.
+    ///
+    /// Dropping the future is safe.
+    ///
+    /// # Errors
+    /// `SelfTest` that names the first row with another answer; a refusal by the server; a deadline.
+    pub async fn self_test(&self, of: &ModelVersion, model: &Model) -> Result<(), Error> {
+        if of.golden_rows == 0 {
+            return Ok(());
+        }
+        let deadline = Deadline::after(self.store.pool().deadlines().read);
+        let lease = self.store.pool().lease(deadline).await?;
+        let rows = self.of_version(&lease, deadline, of, "golden").await?;
+        drop(lease);
+        let text = rows.first().map(|row| wire::cell(row, 0)).transpose()?.flatten();
+        let golden = Golden::from_text(wire::text(text.unwrap_or_default())?)?;
+        let model = model.clone();
+        let differs = off_runtime(move || golden.differs(&model)).await?;
+        match differs {
+            None => Ok(()),
+            Some(row) => Err(ErrorKind::SelfTest { name: of.name.clone(), version: of.version, row }.into()),
+        }
+    }
+
+    /// Verifies a version whole: its signature, its digest, that it opens, and its golden rows.
+    ///
+    /// Dropping the future is safe.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch) and [`self_test`](Self::self_test).
+    pub async fn verify(&self, reference: &ModelRef) -> Result<ModelVersion, Error> {
+        let (found, bytes) = self.fetch(reference).await?;
+        let model = off_runtime(move || Ok(Model::from_bytes(&bytes)?)).await?;
+        self.self_test(&found, &model).await?;
+        Ok(found)
+    }
+
+    /// Refuses a version that none of the trusted keys signed. The signature is checked also where no key is trusted: a wrong one
+    /// is never a good sign.
+    fn check_signature(&self, found: &ModelVersion) -> Result<(), Error> {
+        let ModelVersion { name, version, sha256, signed_by, signature, .. } = found;
+        let what = match (signed_by.as_ref().zip(signature.as_ref()), &self.trusted) {
+            (Some((key, signature)), _) if !key.verifies(name, sha256, signature) => {
+                "has a signature that is not of it"
+            }
+            (Some((key, _)), Some(trusted)) if !trusted.contains(key) => {
+                "is signed by a key that is not trusted"
+            }
+            (None, Some(_)) => "is not signed",
+            _ => return Ok(()),
+        };
+        Err(ErrorKind::Signature { name: name.clone(), version: *version, what }.into())
+    }
+
+    async fn of_version(
+        &self,
+        lease: &Lease<'_>,
+        deadline: Deadline,
+        of: &ModelVersion,
+        column: &str,
+    ) -> Result<Vec<Row>, Error> {
+        let sql = format!("SELECT {column} FROM {} WHERE name = $1 AND version = $2", self.table("models"));
+        self.query(lease, deadline, &sql, &[(&of.name, PgType::TEXT), (&of.version, PgType::INT4)]).await
     }
 
     async fn find_on(
@@ -261,17 +405,12 @@ impl Registry {
         };
         let sql = format!("{} WHERE m.name = $1 AND m.version = ({which})", self.select());
         let rows = self.query(lease, deadline, &sql, &[(&to.name, PgType::TEXT), value]).await?;
-        version(rows.first().ok_or_else(|| no_such(to))?)
+        ModelVersion::from_row(rows.first().ok_or_else(|| no_such(to))?)
     }
 
     fn select(&self) -> String {
-        format!(
-            "SELECT m.name, m.version, m.sha256, octet_length(m.bytes)::bigint, m.algorithm, m.h2o_version, m.inputs, \
-             m.created_at, (SELECT coalesce(array_agg(a.alias::text ORDER BY a.alias), '{{}}') FROM {aliases} a \
-             WHERE a.name = m.name AND a.version = m.version) FROM {models} m",
-            models = self.table("models"),
-            aliases = self.table("model_aliases"),
-        )
+        let columns = ModelVersion::columns(&self.table("model_aliases"));
+        format!("SELECT {columns} FROM {} m", self.table("models"))
     }
 
     async fn query(
@@ -287,22 +426,6 @@ impl Registry {
     fn table(&self, name: &str) -> String {
         format!("{}.{}", identifier(self.store.schema()), identifier(&format!("cenote_{name}")))
     }
-}
-
-fn version(row: &Row) -> Result<ModelVersion, Error> {
-    let wrong = |error| Error::database(Step::Registry, error);
-    let created_at = wire::fixed(wire::cell(row, 7)?.unwrap_or_default())?;
-    Ok(ModelVersion {
-        name: row.try_get(0).map_err(wrong)?,
-        version: row.try_get(1).map_err(wrong)?,
-        sha256: row.try_get(2).map_err(wrong)?,
-        bytes: row.try_get(3).map_err(wrong)?,
-        algorithm: row.try_get(4).map_err(wrong)?,
-        h2o_version: row.try_get(5).map_err(wrong)?,
-        inputs: row.try_get(6).map_err(wrong)?,
-        created_at: Timestamp::from_wire(i64::from_be_bytes(created_at)),
-        aliases: row.try_get(8).map_err(wrong)?,
-    })
 }
 
 fn no_such(reference: &ModelRef) -> Error {

@@ -17,7 +17,8 @@ use super::error::{Error, ErrorKind, Step};
 use super::features::{self, FeatureSet, Features, Status};
 use super::merge::list;
 use super::pool::{Deadline, Lease, Query};
-use super::read::{EncodedKey, FoundRows, Reader};
+use super::read::{EncodedKey, FoundRows, Reader, StoredRow};
+use super::telemetry::{Timed, timed};
 use super::value::{Key, Timestamp, Type};
 use super::view::View;
 use super::wire::{Encoded, Mismatch, cell, fixed};
@@ -161,7 +162,7 @@ impl AsOf {
                 EncodedKey::new(view, key)?;
             }
         }
-        self.run(&Entities { view, entities }).await
+        timed(Timed::Join, self.run(&Entities { view, entities })).await
     }
 
     /// As [`join`](Self::join), of a batch with the view's key columns and `event_ts`, the time of each entity in whole
@@ -172,7 +173,7 @@ impl AsOf {
     /// # Errors
     /// As [`join`](Self::join), or if a column is not there.
     pub async fn join_batch(&self, entities: &Batch<'_>) -> Result<FeatureSet, Error> {
-        self.run(&BatchRows::entities(&self.reader.view, entities)?).await
+        timed(Timed::Join, self.run(&BatchRows::entities(&self.reader.view, entities)?)).await
     }
 
     async fn run(&self, entities: &impl Rows) -> Result<FeatureSet, Error> {
@@ -251,6 +252,7 @@ impl AsOf {
             let place = usize::try_from(entity).ok().and_then(|entity| row_of_key.get_mut(entity));
             *place.ok_or_else(|| Error::protocol(Step::Read, "a row for no entity"))? = Some(index);
         }
+        let rows = rows.into_iter().map(StoredRow::Wire).collect();
         Ok(FoundRows { rows, row_of_key, first: 1 })
     }
 

@@ -61,6 +61,11 @@ impl Breaker {
         if state.failures >= FAILURES {
             let pause = PAUSE.0.saturating_mul(1 << (state.failures - FAILURES).min(16)).min(PAUSE.1);
             state.closed_to = Some(Instant::now() + pause);
+            metrics::counter!("cenote_circuit_opened_total").increment(1);
+            tracing::warn!(
+                failures = state.failures,
+                "the server cannot be reached; it is left alone for a while"
+            );
         }
         self.troubled.store(true, Ordering::Release);
     }

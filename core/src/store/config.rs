@@ -16,6 +16,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::FeatureStore;
 use super::error::Error;
 use super::pool::Pool;
+use super::replicas::Replicas;
 
 /// How long each step may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,22 @@ pub struct Builder {
     pub(crate) statement_mode: StatementMode,
     pub(crate) deadlines: Deadlines,
     pub(crate) root_certificates: Option<PathBuf>,
+    pub(crate) replicas: Vec<Result<tokio_postgres::Config, &'static str>>,
+    pub(crate) max_lag: Duration,
+    #[cfg(feature = "cache")]
+    pub(crate) cache: Caching,
+}
+
+/// Whether rows are kept near.
+#[cfg(feature = "cache")]
+#[derive(Clone, Default)]
+pub(crate) enum Caching {
+    #[default]
+    Not,
+    /// By a cache that is started with the store.
+    As(super::CacheOptions),
+    /// By that of another store of the same tables.
+    By(Arc<super::cache::Cache>),
 }
 
 impl std::fmt::Debug for Builder {
@@ -98,6 +115,10 @@ impl Builder {
             statement_mode: StatementMode::default(),
             deadlines: Deadlines::default(),
             root_certificates: None,
+            replicas: Vec::new(),
+            max_lag: Duration::from_secs(1),
+            #[cfg(feature = "cache")]
+            cache: Caching::Not,
         }
     }
 
@@ -158,6 +179,31 @@ impl Builder {
         self
     }
 
+    /// A read replica: reads by key go to one of them while it is known to be no further behind than
+    /// [`max_replica_lag`](Self::max_replica_lag), else to the primary. Each has a pool of its own, of the same size.
+    #[must_use]
+    pub fn replica(mut self, dsn: &str) -> Self {
+        let config = tokio_postgres::Config::from_str(dsn);
+        self.replicas.push(config.map_err(|_| "the connection string of a replica cannot be read"));
+        self
+    }
+
+    /// How far a replica may be behind the primary and still answer: 1 s if not set.
+    #[must_use]
+    pub fn max_replica_lag(mut self, lag: Duration) -> Self {
+        self.max_lag = lag;
+        self
+    }
+
+    /// Keeps the rows of views whose tables [tell of their changes](FeatureStore::notify_changes) near, for reads and scores by
+    /// key. A thread of its own listens for changes.
+    #[cfg(feature = "cache")]
+    #[must_use]
+    pub fn cache(mut self, options: super::CacheOptions) -> Self {
+        self.cache = Caching::As(options);
+        self
+    }
+
     /// Makes the pool and its first connection. Dropping the future leaves nothing behind.
     ///
     /// # Errors
@@ -173,13 +219,37 @@ impl Builder {
     /// # Errors
     /// If the settings cannot be used.
     pub fn lazy(mut self) -> Result<FeatureStore, Error> {
-        let mut config = self.config.clone().map_err(Error::config)?;
+        let config = self.config.clone().map_err(Error::config)?;
         if self.pool == 0 {
             return Err(Error::config("a pool has at least one connection"));
         }
         if self.schema.is_empty() || self.schema.len() > 63 || self.schema.contains('\0') {
             return Err(Error::config("a schema's name is 1 to 63 bytes without NUL"));
         }
+        let pool = self.make_pool(config)?;
+        let replicas =
+            self.replicas.iter().map(|config| self.make_pool(config.clone().map_err(Error::config)?));
+        let replicas = Replicas::new(replicas.collect::<Result<_, _>>()?, self.max_lag);
+        #[cfg(feature = "cache")]
+        let cache = match std::mem::take(&mut self.cache) {
+            Caching::Not => None,
+            Caching::By(cache) => Some(cache),
+            Caching::As(options) => Some(Arc::new(super::cache::Cache::start(options, self.clone())?)),
+        };
+        let schema = std::mem::take(&mut self.schema);
+        Ok(FeatureStore {
+            inner: Arc::new(super::Inner {
+                pool,
+                replicas,
+                schema,
+                #[cfg(feature = "cache")]
+                cache,
+            }),
+        })
+    }
+
+    /// The pool of one server.
+    fn make_pool(&self, mut config: tokio_postgres::Config) -> Result<Pool, Error> {
         if config.get_application_name().is_none() {
             config.application_name("cenote");
         }
@@ -187,8 +257,7 @@ impl Builder {
         let tls = self.tls(&mut config)?;
         let in_flight = self.in_flight.unwrap_or(64 * self.pool);
         let unnamed = self.statement_mode == StatementMode::Unnamed;
-        let pool = Pool::new(config, tls, self.pool, in_flight, unnamed, self.deadlines)?;
-        Ok(FeatureStore::new(pool, std::mem::take(&mut self.schema)))
+        Pool::new(config, tls, self.pool, in_flight, unnamed, self.deadlines)
     }
 
     /// Decides on TLS, and makes what verifies the server.

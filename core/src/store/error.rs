@@ -29,6 +29,10 @@ pub enum Step {
     Migrate,
     /// Reading or changing the model registry.
     Registry,
+    /// Listening for notifications.
+    Listen,
+    /// Reading or writing the decision log.
+    Decisions,
 }
 
 impl std::fmt::Display for Step {
@@ -43,6 +47,8 @@ impl std::fmt::Display for Step {
             Step::Lock => "waiting for the advisory lock",
             Step::Migrate => "migrating",
             Step::Registry => "using the model registry",
+            Step::Listen => "listening for notifications",
+            Step::Decisions => "using the decision log",
         })
     }
 }
@@ -197,6 +203,66 @@ pub enum ErrorKind {
         /// Its version.
         version: i32,
     },
+    /// The log has no such decision.
+    #[error("the decision log has no decision {id}")]
+    NoSuchDecision {
+        /// What was asked for.
+        id: String,
+    },
+    /// A model's signature is not there, or not that of a trusted key.
+    #[error("model {name:?}, version {version}, {what}")]
+    Signature {
+        /// The model.
+        name: String,
+        /// Its version.
+        version: i32,
+        /// What is wrong with the signature.
+        what: &'static str,
+    },
+    /// The same bytes are registered with something else beside them, and a version never changes.
+    #[error("the same model is version {version} of {name:?} already, with other {what}")]
+    Registered {
+        /// The model.
+        name: String,
+        /// The version that has these bytes.
+        version: i32,
+        /// What differs: metrics, tags, golden rows or the signature.
+        what: &'static str,
+    },
+    /// A version is archived and an alias would point at it, or the other way round.
+    #[error("version {version} of model {name:?} {what}")]
+    Archived {
+        /// The model.
+        name: String,
+        /// The version.
+        version: i32,
+        /// What stands in the way.
+        what: &'static str,
+    },
+    /// A model gives another answer to one of its golden rows than when it was registered.
+    #[error(
+        "model {name:?}, version {version}, answers its golden row {row} otherwise than when it was registered"
+    )]
+    SelfTest {
+        /// The model.
+        name: String,
+        /// Its version.
+        version: i32,
+        /// Zero-based place of the row.
+        row: usize,
+    },
+    /// Versions that would answer for one alias do not answer alike.
+    #[error("model {name:?}: version {version} cannot stand in for version {primary}: {what}")]
+    Route {
+        /// The model.
+        name: String,
+        /// The version that most keys get.
+        primary: i32,
+        /// The one that differs from it.
+        version: i32,
+        /// In what it differs.
+        what: &'static str,
+    },
     /// A blocking call was made on a thread that runs an async runtime.
     #[error("a blocking call on a thread of an async runtime would stall it: use the async store")]
     InsideRuntime,
@@ -226,6 +292,26 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// The same error for another caller who waited for the same answer.
+    #[cfg(feature = "cache")]
+    pub(crate) fn shared(&self) -> Self {
+        match self.kind() {
+            ErrorKind::Deadline { step, after } => ErrorKind::Deadline { step: *step, after: *after },
+            ErrorKind::Overloaded { limit } => ErrorKind::Overloaded { limit: *limit },
+            ErrorKind::CircuitOpen { retry_in } => ErrorKind::CircuitOpen { retry_in: *retry_in },
+            ErrorKind::Database { step, sqlstate, detail } => {
+                ErrorKind::Database { step: *step, sqlstate: sqlstate.clone(), detail: detail.clone() }
+            }
+            ErrorKind::SchemaDrift { view, differences } => {
+                ErrorKind::SchemaDrift { view: view.clone(), differences: differences.clone() }
+            }
+            ErrorKind::Protocol { step, what } => ErrorKind::Protocol { step: *step, what },
+            ErrorKind::Closed => ErrorKind::Closed,
+            _ => ErrorKind::Connection { step: Step::Read, source: None },
+        }
+        .into()
     }
 
     pub(crate) fn config(what: impl Into<String>) -> Self {

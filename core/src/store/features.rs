@@ -31,6 +31,15 @@ impl Status {
         if ttl.is_some_and(|ttl| age > ttl) { Status::Stale { age } } else { Status::Fresh }
     }
 
+    /// `fresh`, `stale` or `missing`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Fresh => "fresh",
+            Status::Stale { .. } => "stale",
+            Status::Missing => "missing",
+        }
+    }
+
     /// Whether it is [`Fresh`](Self::Fresh).
     pub fn is_fresh(self) -> bool {
         self == Status::Fresh
@@ -309,7 +318,7 @@ fn text_at<'a>(offsets: &[i64], data: &'a str, row: usize) -> &'a str {
 /// The features of one key: the cells of its row from `first` on, or none.
 pub(crate) fn one(
     names: &[(String, Type)],
-    row: Option<&tokio_postgres::Row>,
+    row: Option<&impl wire::Cells>,
     first: usize,
     ttl: Option<Duration>,
 ) -> Result<Features, Error> {
@@ -327,7 +336,7 @@ pub(crate) fn one(
 }
 
 /// The event time in column `index`.
-pub(crate) fn event_ts(row: &tokio_postgres::Row, index: usize) -> Result<Timestamp, Error> {
+pub(crate) fn event_ts(row: &impl wire::Cells, index: usize) -> Result<Timestamp, Error> {
     let bytes = wire::cell(row, index)?.unwrap_or_default();
     Ok(Timestamp::from_wire(i64::from_be_bytes(wire::fixed(bytes)?)))
 }

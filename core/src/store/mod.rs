@@ -24,6 +24,8 @@
 mod asof;
 pub mod blocking;
 mod breaker;
+#[cfg(feature = "cache")]
+mod cache;
 mod cells;
 mod config;
 mod ddl;
@@ -31,10 +33,14 @@ mod erase;
 mod error;
 mod features;
 mod history;
+mod listen;
 mod merge;
 mod numeric;
+mod parity;
 mod pool;
 mod read;
+mod replicas;
+pub(crate) mod telemetry;
 mod value;
 mod view;
 pub(crate) mod wire;
@@ -43,7 +49,11 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_postgres::types::ToSql;
+
 pub use asof::{AsOf, KnownAt};
+#[cfg(feature = "cache")]
+pub use cache::{CacheCounters, CacheOptions};
 pub use cells::Record;
 pub use config::{Builder, Deadlines, StatementMode};
 pub use ddl::Migration;
@@ -51,15 +61,19 @@ pub use erase::Erased;
 pub use error::{Error, ErrorKind, Step};
 pub use features::{FeatureColumn, FeatureSet, FeatureValues, Features, Status};
 pub use history::Maintained;
+pub use parity::{Difference, Parity, Skew};
 pub use read::Reader;
+pub use replicas::ReplicaState;
 pub use value::{Date, Item, Key, Timestamp, Type, Value};
 pub use view::{Feature, History, KeyColumn, View, ViewBuilder};
 pub use write::{Upserted, WriteOptions, Writer};
 
 pub(crate) use ddl::{identifier, literal};
 pub(crate) use features::event_ts;
+pub(crate) use listen::Listener;
 use pool::Pool;
 pub(crate) use pool::{Deadline, Lease};
+pub(crate) use read::{EncodedKey, FoundRows, StoredRow};
 
 /// A store of features in a PostgreSQL schema: a pool of connections and what is done by them. Cheap to clone.
 #[derive(Clone)]
@@ -69,7 +83,10 @@ pub struct FeatureStore {
 
 struct Inner {
     pool: Pool,
+    replicas: replicas::Replicas,
     schema: String,
+    #[cfg(feature = "cache")]
+    cache: Option<Arc<cache::Cache>>,
 }
 
 impl std::fmt::Debug for FeatureStore {
@@ -99,8 +116,15 @@ impl FeatureStore {
         Self::builder(dsn).connect().await
     }
 
-    fn new(pool: Pool, schema: String) -> Self {
-        Self { inner: Arc::new(Inner { pool, schema }) }
+    /// What the store's cache has done; all zero where there is none.
+    #[cfg(feature = "cache")]
+    pub fn cache_counters(&self) -> CacheCounters {
+        self.cache().map(|cache| cache.counters()).unwrap_or_default()
+    }
+
+    #[cfg(feature = "cache")]
+    pub(crate) fn cache(&self) -> Option<&Arc<cache::Cache>> {
+        self.inner.cache.as_ref()
     }
 
     pub(crate) fn pool(&self) -> &Pool {
@@ -122,7 +146,26 @@ impl FeatureStore {
     /// Dropping the future is safe.
     pub async fn close(&self) {
         self.pool().close();
+        self.inner.replicas.pools().for_each(Pool::close);
         self.pool().settle(Duration::from_secs(1)).await;
+    }
+
+    /// How the replicas fare, in the order in which they were named.
+    pub fn replicas(&self) -> Vec<ReplicaState> {
+        self.inner.replicas.states()
+    }
+
+    /// Reads by a replica that is not too far behind, or else by the primary.
+    async fn read_near(
+        &self,
+        query: &pool::Query,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<tokio_postgres::Row>, Error> {
+        let read = async |pool: &Pool| pool.read(query, parameters).await;
+        match self.inner.replicas.read(self.pool(), read).await {
+            Some(rows) => Ok(rows),
+            None => self.pool().read(query, parameters).await,
+        }
     }
 
     /// The view's online table, quoted, with its schema.

@@ -15,18 +15,22 @@ use deadpool_postgres::{
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type as PgType};
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::{Row, Socket, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::breaker::{Breaker, InFlight, Place};
 use super::config::Deadlines;
 use super::error::{Error, ErrorKind, Step};
+use super::telemetry::{Timed, timed};
 
 /// How long a request to cancel may take before the connection is closed without.
 const CANCEL: Duration = Duration::from_millis(500);
 /// How many statements a connection keeps prepared; at more, all are forgotten.
 const STATEMENTS: usize = 256;
+
+type TlsSocket = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
 /// When a call must have ended.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +63,7 @@ pub(crate) struct Query {
 /// The pool of one store.
 pub(crate) struct Pool {
     inner: deadpool_postgres::Pool,
+    config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
     deadlines: Deadlines,
     abandoned: Arc<Abandoned>,
@@ -95,7 +100,7 @@ impl Pool {
         deadlines: Deadlines,
     ) -> Result<Self, Error> {
         let manager = Manager::from_config(
-            config,
+            config.clone(),
             tls.clone(),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
@@ -112,6 +117,7 @@ impl Pool {
             .map_err(|_| Error::config("the pool cannot be built"))?;
         Ok(Self {
             inner,
+            config,
             tls,
             deadlines,
             abandoned: Arc::default(),
@@ -123,6 +129,17 @@ impl Pool {
 
     pub(crate) fn deadlines(&self) -> &Deadlines {
         &self.deadlines
+    }
+
+    /// A connection that is no part of the pool, for who listens on it.
+    pub(crate) async fn apart(
+        &self,
+    ) -> Result<(tokio_postgres::Client, tokio_postgres::Connection<Socket, TlsSocket>), Error> {
+        let after = self.deadlines.connect;
+        match timeout(after, self.config.connect(self.tls.clone())).await {
+            Ok(outcome) => outcome.map_err(|error| Error::database(Step::Connect, error)),
+            Err(_) => Err(ErrorKind::Deadline { step: Step::Connect, after }.into()),
+        }
     }
 
     /// How many connections there are and how many are free.
@@ -179,6 +196,10 @@ impl Pool {
     /// # Errors
     /// If too many calls are under way, the server could not be reached of late, or not now, or a step took too long.
     pub(crate) async fn lease(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
+        timed(Timed::Connection, self.lease_untimed(deadline)).await
+    }
+
+    async fn lease_untimed(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
         let place = self.in_flight.enter()?;
         if self.inner.status().available == 0 {
             self.breaker.admit()?;
@@ -231,6 +252,10 @@ impl Pool {
         query: &Query,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
+        timed(Timed::Read, self.read_tries(query, parameters)).await
+    }
+
+    async fn read_tries(&self, query: &Query, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
         let deadline = Deadline::after(self.deadlines.read);
         let mut retries = Retries::new(self);
         loop {

@@ -31,6 +31,48 @@ pub struct Reader {
     pub(crate) features: std::sync::Arc<[(String, Type)]>,
     one: std::sync::Arc<Query>,
     many: std::sync::Arc<Query>,
+    /// What the cache needs: the view's fingerprint, and where each feature stands among the view's, from 1.
+    #[cfg(feature = "cache")]
+    fingerprint: std::sync::Arc<str>,
+    #[cfg(feature = "cache")]
+    places: std::sync::Arc<[u32]>,
+}
+
+/// Who may be asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Server {
+    /// The primary, or a replica that is not too far behind.
+    Any,
+    /// The primary alone: what is kept must not be older than the last change that was heard of.
+    #[cfg(feature = "cache")]
+    Primary,
+}
+
+/// A row of an answer, or of the cache.
+pub(crate) enum StoredRow {
+    Wire(tokio_postgres::Row),
+    #[cfg(feature = "cache")]
+    Kept {
+        kept: std::sync::Arc<super::cache::Kept>,
+        /// Where each feature of the reader stands in the row.
+        places: std::sync::Arc<[u32]>,
+        /// The column of the event time.
+        first: usize,
+    },
+}
+
+impl wire::Cells for StoredRow {
+    fn cell(&self, index: usize) -> Result<Option<&[u8]>, Error> {
+        match self {
+            StoredRow::Wire(row) => row.cell(index),
+            #[cfg(feature = "cache")]
+            StoredRow::Kept { kept, places, first } => Ok(match index.checked_sub(*first) {
+                Some(0) => kept.cell(0),
+                Some(feature) => places.get(feature - 1).and_then(|place| kept.cell(*place as usize)),
+                None => None,
+            }),
+        }
+    }
 }
 
 impl FeatureStore {
@@ -66,15 +108,9 @@ impl Reader {
         let mut answer = vec![(String::from("event_ts"), PgType::TIMESTAMPTZ)];
         answer.extend(features.iter().map(|(name, ty)| (name.clone(), ty.pg())));
         let table = store.table(view);
-        let condition: Vec<_> = view
-            .keys()
-            .iter()
-            .zip(1..)
-            .map(|(key, place)| format!("t.{} = ${place}", identifier(&key.name)))
-            .collect();
         let one = Query {
             view: view.table(),
-            sql: format!("SELECT t.event_ts{columns} FROM {table} t WHERE {}", condition.join(" AND ")),
+            sql: one(store, view, &features, |place| format!("${place}")),
             parameters: view.keys().iter().map(|key| key.ty.pg()).collect(),
             columns: answer.clone(),
         };
@@ -100,9 +136,18 @@ impl Reader {
             parameters: view.keys().iter().map(|key| key.ty.pg_array()).collect(),
             columns: columns_of_many,
         };
+        #[cfg(feature = "cache")]
+        let place = |name: &str| view.features().iter().position(|feature| feature.name == *name);
         Self {
             store: store.clone(),
             view: view.clone(),
+            #[cfg(feature = "cache")]
+            fingerprint: view.fingerprint().into(),
+            #[cfg(feature = "cache")]
+            places: features
+                .iter()
+                .map(|(name, _)| place(name).map_or(0, |place| place as u32 + 1))
+                .collect(),
             features: features.into(),
             one: one.into(),
             many: many.into(),
@@ -142,6 +187,11 @@ impl Reader {
             |event: Option<Timestamp>| event.map_or(Status::Missing, |event| Status::of(event, now, ttl));
         let status = found.event_ts()?.into_iter().map(status).collect();
         self.feature_set(&found, status, |_| true)
+    }
+
+    /// The statement that reads the key whose columns are what `key` says of each, from 1.
+    pub(crate) fn statement(&self, key: impl Fn(usize) -> String) -> String {
+        one(&self.store, &self.view, &self.features, key)
     }
 
     /// Prepares the statements on a connection, which checks the answer's types against the view.
@@ -194,11 +244,7 @@ impl Reader {
     }
 
     /// Feature `index` of a row of [`row`](Self::row), as a cell of a model's row.
-    pub(crate) fn feature_cell<'r>(
-        &self,
-        row: &'r tokio_postgres::Row,
-        index: usize,
-    ) -> Result<Cell<'r>, Error> {
+    pub(crate) fn feature_cell<'r>(&self, row: &'r StoredRow, index: usize) -> Result<Cell<'r>, Error> {
         match wire::cell(row, index + 1)? {
             Some(bytes) => wire::as_cell(self.features[index].1, bytes),
             None => Ok(Cell::Missing),
@@ -206,11 +252,54 @@ impl Reader {
     }
 
     /// The row of one key: its event time, then the features.
-    pub(crate) async fn row(&self, key: &Key) -> Result<Option<tokio_postgres::Row>, Error> {
+    pub(crate) async fn row(&self, key: &Key) -> Result<Option<StoredRow>, Error> {
         let key = EncodedKey::new(&self.view, key)?;
+        #[cfg(feature = "cache")]
+        if let Some(cache) = self.store.cache() {
+            match cache.row(self, &key).await {
+                Ok(row) => return Ok(row),
+                Err(Some(error)) => return Err(error),
+                // The cache may not be asked now.
+                Err(None) => {}
+            }
+        }
+        Ok(self.fetch_one(&key, Server::Any).await?.map(StoredRow::Wire))
+    }
+
+    /// The row of one key from a server.
+    pub(crate) async fn fetch_one(
+        &self,
+        key: &EncodedKey,
+        server: Server,
+    ) -> Result<Option<tokio_postgres::Row>, Error> {
         let fields: Vec<_> = key.fields().map(|field| Encoded(Some(field))).collect();
         let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).collect();
-        Ok(self.store.pool().read(&self.one, &parameters).await?.into_iter().next())
+        Ok(self.ask(&self.one, &parameters, server).await?.into_iter().next())
+    }
+
+    async fn ask(
+        &self,
+        query: &Query,
+        parameters: &[&(dyn ToSql + Sync)],
+        server: Server,
+    ) -> Result<Vec<tokio_postgres::Row>, Error> {
+        match server {
+            Server::Any => self.store.read_near(query, parameters).await,
+            #[cfg(feature = "cache")]
+            Server::Primary => self.store.pool().read(query, parameters).await,
+        }
+    }
+
+    /// The view's fingerprint.
+    #[cfg(feature = "cache")]
+    pub(crate) fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Where each feature stands among the view's, from 1.
+    #[cfg(feature = "cache")]
+    pub(crate) fn places(&self) -> &std::sync::Arc<[u32]> {
+        &self.places
     }
 
     /// The row of each key: the key's columns, its event time, then the features.
@@ -227,27 +316,77 @@ impl Reader {
             }
             place_of_key.push(place);
         }
+        let found = self.found(&distinct).await?;
         let mut row_of_place = vec![None; distinct.len()];
         let mut rows = Vec::with_capacity(distinct.len());
-        let mut scratch = Vec::new();
-        for some in distinct.chunks(KEYS_A_STATEMENT) {
-            let lists = key_lists(&self.view, some);
-            let lists: Vec<_> = lists.iter().map(|list| Encoded(Some(list))).collect();
-            let parameters: Vec<_> = lists.iter().map(|list| list as &(dyn ToSql + Sync)).collect();
-            for row in self.store.pool().read(&self.many, &parameters).await? {
-                scratch.clear();
-                for index in 0..self.view.keys().len() {
-                    EncodedKey::push_field(&mut scratch, wire::cell(&row, index)?.unwrap_or_default());
-                }
-                if let Some(&place) = places.get(scratch.as_slice()) {
-                    row_of_place[place] = Some(rows.len());
-                    rows.push(row);
-                }
+        for (place, row) in found.into_iter().enumerate() {
+            if let Some(row) = row {
+                row_of_place[place] = Some(rows.len());
+                rows.push(row);
             }
         }
         let row_of_key = place_of_key.into_iter().map(|place| row_of_place[place]).collect();
         Ok(FoundRows { rows, row_of_key, first: self.view.keys().len() })
     }
+
+    /// The row of each of some distinct keys.
+    async fn found(&self, keys: &[EncodedKey]) -> Result<Vec<Option<StoredRow>>, Error> {
+        #[cfg(feature = "cache")]
+        if let Some(cache) = self.store.cache() {
+            match cache.rows(self, keys).await {
+                Ok(rows) => return Ok(rows),
+                Err(Some(error)) => return Err(error),
+                // The cache may not be asked now.
+                Err(None) => {}
+            }
+        }
+        Ok(self
+            .fetch_many(keys, Server::Any)
+            .await?
+            .into_iter()
+            .map(|row| row.map(StoredRow::Wire))
+            .collect())
+    }
+
+    /// The row of each of some distinct keys from a server.
+    pub(crate) async fn fetch_many(
+        &self,
+        keys: &[EncodedKey],
+        server: Server,
+    ) -> Result<Vec<Option<tokio_postgres::Row>>, Error> {
+        let places: HashMap<&[u8], usize> = keys.iter().map(|key| &*key.0).zip(0..).collect();
+        let mut found: Vec<_> = keys.iter().map(|_| None).collect();
+        let mut scratch = Vec::new();
+        for some in keys.chunks(KEYS_A_STATEMENT) {
+            let lists = key_lists(&self.view, some);
+            let lists: Vec<_> = lists.iter().map(|list| Encoded(Some(list))).collect();
+            let parameters: Vec<_> = lists.iter().map(|list| list as &(dyn ToSql + Sync)).collect();
+            for row in self.ask(&self.many, &parameters, server).await? {
+                scratch.clear();
+                for index in 0..self.view.keys().len() {
+                    EncodedKey::push_field(&mut scratch, wire::cell(&row, index)?.unwrap_or_default());
+                }
+                if let Some(&place) = places.get(scratch.as_slice()) {
+                    found[place] = Some(row);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The statement that reads one key: its event time, then the features.
+fn one(
+    store: &FeatureStore,
+    view: &View,
+    features: &[(String, Type)],
+    key: impl Fn(usize) -> String,
+) -> String {
+    let columns: String = features.iter().map(|(name, _)| format!(", t.{}", identifier(name))).collect();
+    let same = view.keys().iter().zip(1..);
+    let same: Vec<_> =
+        same.map(|(column, place)| format!("t.{} = {}", identifier(&column.name), key(place))).collect();
+    format!("SELECT t.event_ts{columns} FROM {} t WHERE {}", store.table(view), same.join(" AND "))
 }
 
 /// One array a key column.
@@ -266,7 +405,7 @@ pub(crate) fn key_lists(view: &View, keys: &[EncodedKey]) -> Vec<BytesMut> {
 
 /// The rows of an answer, in the order of the keys.
 pub(crate) struct FoundRows {
-    pub(crate) rows: Vec<tokio_postgres::Row>,
+    pub(crate) rows: Vec<StoredRow>,
     pub(crate) row_of_key: Vec<Option<usize>>,
     /// The column of the event time; the features follow.
     pub(crate) first: usize,
@@ -278,7 +417,7 @@ impl FoundRows {
         self.iter().map(|row| row.map(|row| features::event_ts(row, self.first)).transpose()).collect()
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Option<&tokio_postgres::Row>> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Option<&StoredRow>> {
         self.row_of_key.iter().map(|row| row.map(|row| &self.rows[row]))
     }
 }
@@ -313,6 +452,17 @@ impl EncodedKey {
             wire::encode_field(value, column.ty, &mut bytes).map_err(|mismatch| refuse(mismatch.found))?;
         }
         Ok(Self(bytes.as_ref().into()))
+    }
+
+    /// From the wire's form, as the cache names keys.
+    #[cfg(feature = "cache")]
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+
+    #[cfg(feature = "cache")]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     fn push_field(key: &mut Vec<u8>, field: &[u8]) {

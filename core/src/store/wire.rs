@@ -141,7 +141,7 @@ pub(crate) fn encode(value: &Value, ty: Type, out: &mut BytesMut) -> Result<bool
 }
 
 /// The bytes of a uuid: 32 hexadecimal digits, with hyphens anywhere.
-fn uuid(text: &str) -> Option<[u8; 16]> {
+pub(crate) fn uuid(text: &str) -> Option<[u8; 16]> {
     let mut bytes = [0; 16];
     let mut count = 0;
     for digit in text.chars().filter(|c| *c != '-') {
@@ -249,12 +249,24 @@ impl<'a> FromSql<'a> for Raw<'a> {
     }
 }
 
-/// Cell `index` of an answer's row.
-pub(crate) fn cell(row: &tokio_postgres::Row, index: usize) -> Result<Option<&[u8]>, Error> {
-    match row.try_get::<_, Option<Raw<'_>>>(index) {
-        Ok(raw) => Ok(raw.map(|Raw(bytes)| bytes)),
-        Err(error) => Err(Error::database(Step::Read, error)),
+/// A row of cells in the wire's form.
+pub(crate) trait Cells {
+    /// Cell `index`; `None` where it is NULL.
+    fn cell(&self, index: usize) -> Result<Option<&[u8]>, Error>;
+}
+
+impl Cells for tokio_postgres::Row {
+    fn cell(&self, index: usize) -> Result<Option<&[u8]>, Error> {
+        match self.try_get::<_, Option<Raw<'_>>>(index) {
+            Ok(raw) => Ok(raw.map(|Raw(bytes)| bytes)),
+            Err(error) => Err(Error::database(Step::Read, error)),
+        }
     }
+}
+
+/// Cell `index` of an answer's row.
+pub(crate) fn cell(row: &impl Cells, index: usize) -> Result<Option<&[u8]>, Error> {
+    row.cell(index)
 }
 
 /// A cell of `N` bytes.

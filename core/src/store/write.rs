@@ -19,6 +19,7 @@ use super::error::{Error, ErrorKind, Step};
 use super::history::Month;
 use super::merge::Statements;
 use super::pool::{Deadline, Lease};
+use super::telemetry::{Timed, timed};
 use super::value::{Timestamp, Type};
 use super::view::View;
 use super::wire::{Encoded, Mismatch, cell, fixed};
@@ -138,11 +139,18 @@ impl Writer {
     }
 
     async fn write(&self, rows: &impl Rows, options: WriteOptions) -> Result<Upserted, Error> {
-        match self.write_once(rows, options).await {
-            // All was rolled back, and statements are unnamed from now on.
-            Err(error) if error.is_lost_statement() => self.write_once(rows, options).await,
-            outcome => outcome,
-        }
+        let write = async {
+            match self.write_once(rows, options).await {
+                // All was rolled back, and statements are unnamed from now on.
+                Err(error) if error.is_lost_statement() => self.write_once(rows, options).await,
+                outcome => outcome,
+            }
+        };
+        let done = timed(Timed::Write, write).await?;
+        metrics::counter!("cenote_rows_written_total", "what" => "inserted").increment(done.inserted);
+        metrics::counter!("cenote_rows_written_total", "what" => "updated").increment(done.updated);
+        metrics::counter!("cenote_rows_written_total", "what" => "stale").increment(done.stale);
+        Ok(done)
     }
 
     async fn write_once(&self, rows: &impl Rows, options: WriteOptions) -> Result<Upserted, Error> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use cenote::Batch;
 use cenote::input::Values;
 use cenote::store::{
-    ErrorKind, FeatureSet, History, Key, KnownAt, Record, Status, Timestamp, Type, Value, View, WriteOptions,
+    ErrorKind, FeatureSet, History, Key, KnownAt, Record, Skew, Status, Timestamp, Type, Value, View,
+    WriteOptions,
 };
 
 use crate::server;
@@ -327,4 +328,48 @@ async fn ten_thousand_random_looks_agree_with_the_oracle() {
         assert_eq!(online.event_ts[row], expected.map(|fact| Timestamp::from_micros(fact.event)), "{key:?}");
         assert_eq!(x(&online, row), expected.and_then(|fact| fact.value).into(), "{key:?}");
     }
+}
+
+#[tokio::test]
+async fn parity_lists_every_way_in_which_serving_and_training_may_part() {
+    let store = server::builder().connect().await.unwrap();
+    let view = View::builder("parity")
+        .key("id", Type::I64)
+        .key("region", Type::Text)
+        .feature("a", Type::F64)
+        .feature("b", Type::Text)
+        .history(History::default())
+        .build()
+        .unwrap();
+    store.apply(&view).await.unwrap();
+    let now = Timestamp::now();
+    let rows: Vec<_> = (0..50i64)
+        .map(|id| {
+            let a = if id == 7 { f64::NAN.into() } else { Value::from(id as f64) };
+            Record::new((id, "eu"), now - Duration::from_secs(60), vec![a, Value::Null])
+        })
+        .collect();
+    store.writer(&view).upsert(&rows).await.unwrap();
+    let same = store.parity(&view, 1000).await.unwrap();
+    assert_eq!((same.checked, same.differing), (50, 0));
+    assert_eq!(store.parity(&view, 10).await.unwrap().checked, 10);
+    // What somebody did by hand: a sign of zero, a row gone from the past, an event moved.
+    let table = format!("\"{}\".{}", store.schema(), view.table());
+    let history = format!("\"{}\".{}", store.schema(), view.history_table());
+    let by_hand = format!(
+        "UPDATE {table} SET a = '-0', b = 'x' WHERE id = 0; DELETE FROM {history} WHERE id = 1; \
+         UPDATE {table} SET event_ts = event_ts + interval '1 second' WHERE id = 2"
+    );
+    server::client().await.batch_execute(&by_hand).await.unwrap();
+    let parity = store.parity(&view, 1000).await.unwrap();
+    assert_eq!((parity.checked, parity.differing), (50, 3));
+    let skew = |id: i64| {
+        let key = Key::from((id, "eu"));
+        &parity.differences.iter().find(|difference| difference.key == key).unwrap().skew
+    };
+    assert_eq!(*skew(0), Skew::Features(vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!(*skew(1), Skew::NoHistory);
+    assert!(matches!(skew(2), Skew::Event { online, history } if online.since(*history).as_secs() == 1));
+    let without = View::builder("plain").key("id", Type::I64).feature("a", Type::F64).build().unwrap();
+    assert!(matches!(store.parity(&without, 1).await.unwrap_err().kind(), ErrorKind::View { .. }));
 }

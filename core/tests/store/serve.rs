@@ -295,3 +295,21 @@ fn threads_score_without_a_runtime() {
     });
     assert!(plan.score(-1i64).is_err());
 }
+
+#[tokio::test]
+async fn a_plan_explains_itself_and_warns_where_no_index_helps() {
+    let (store, plan) = plan(&view()).await;
+    let explained = plan.explain().await.unwrap();
+    assert!(explained.sql.contains("WHERE t.\"flight_id\" = $1"), "{}", explained.sql);
+    assert!(explained.query_plan.contains("Scan"), "{}", explained.query_plan);
+    assert_eq!(explained.inputs.len(), 12);
+    assert_eq!(explained.inputs[0], ("carrier".to_owned(), "feature \"carrier\"".to_owned()));
+    assert!(explained.unread.is_empty());
+    let client = server::client().await;
+    client.batch_execute(&format!("ANALYZE \"{}\".flights_v1", store.schema())).await.unwrap();
+    assert_eq!(plan.explain().await.unwrap().warnings, Vec::<String>::new());
+    let drop = format!("ALTER TABLE \"{0}\".flights_v1 DROP CONSTRAINT flights_v1_pkey", store.schema());
+    client.batch_execute(&drop).await.unwrap();
+    let warnings = plan.explain().await.unwrap().warnings;
+    assert!(matches!(&warnings[..], [one] if one.starts_with("no index of table")), "{warnings:?}");
+}

@@ -53,17 +53,7 @@ pub(crate) async fn client() -> tokio_postgres::Client {
 
 impl Server {
     fn start() -> Self {
-        let bin = binaries();
         let folder = std::env::temp_dir().join(format!("cenote-test-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
-        let user = unprivileged(&folder);
-        if let Some((uid, gid)) = user {
-            chown(&folder, Some(uid), Some(gid)).expect("root may give the folder away");
-        }
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a port is free")
-            .port();
         // The server is made and run by one shell, which ends it when its input closes.
         let script = r#"
             set -e
@@ -78,8 +68,24 @@ impl Server {
             wait $server || true
             rm -rf "$2"
         "#;
+        Self::run(&folder, script, "")
+    }
+
+    /// Runs a script that makes a server in `folder` and starts it on a free port: `$1` the binaries, `$2` the folder, `$3` the
+    /// port, `$4` what the script needs besides.
+    fn run(folder: &Path, script: &str, besides: &str) -> Self {
+        let bin = binaries();
+        std::fs::create_dir_all(folder).expect("the temporary folder is writable");
+        let user = unprivileged(folder);
+        if let Some((uid, gid)) = user {
+            chown(folder, Some(uid), Some(gid)).expect("root may give the folder away");
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a port is free")
+            .port();
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", script, "sh"]).arg(&bin).arg(&folder).arg(port.to_string());
+        command.args(["-c", script, "sh"]).arg(&bin).arg(folder).arg(port.to_string()).arg(besides);
         command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
         if let Some((uid, gid)) = user {
             command.uid(uid).gid(gid);
@@ -89,7 +95,12 @@ impl Server {
         let mut child = command.spawn().expect("/bin/sh runs");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("the shell answers");
-        assert_eq!(line.trim(), "started", "initdb failed; its log is in {}", folder.display());
+        assert_eq!(
+            line.trim(),
+            "started",
+            "the server could not be made; its log is in {}",
+            folder.display()
+        );
         let end = Instant::now() + Duration::from_secs(60);
         while !answers(port) {
             assert!(Instant::now() < end, "PostgreSQL does not answer; its log is in {}", folder.display());
@@ -97,6 +108,27 @@ impl Server {
         }
         Self { port, _shell: child }
     }
+}
+
+/// A streaming replica of the shared server; ended with the test program, as that is.
+pub(crate) fn replica() -> Server {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("cenote-replica-{}-{number}", std::process::id()));
+    let script = r#"
+        set -e
+        "$1/pg_basebackup" -D "$2/data" -h 127.0.0.1 -p "$4" -U cenote -R -X stream --checkpoint=fast --no-sync \
+            >"$2/backup.log" 2>&1 || { cat "$2/backup.log"; exit 1; }
+        "$1/postgres" -D "$2/data" -p "$3" -k "" -h 127.0.0.1 -c fsync=off -c hot_standby=on \
+            -c log_min_messages=fatal >"$2/server.log" 2>&1 </dev/null &
+        server=$!
+        echo started
+        cat >/dev/null || true
+        kill -QUIT $server 2>/dev/null || true
+        wait $server || true
+        rm -rf "$2"
+    "#;
+    Server::run(&folder, script, &server().port.to_string())
 }
 
 /// Whether the server has left its start-up phase: it asks for no password and says `R` (authentication).

@@ -349,6 +349,9 @@ class FeatureStore:
         read_timeout: float | None = None,
         write_timeout: float | None = None,
         root_certificates: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
+        cache_ttl: float | None = None,
+        cache_redis: str | None = None,
     ) -> FeatureStore:
         """Connect to a database.
 
@@ -357,6 +360,10 @@ class FeatureStore:
         :param read_timeout: seconds from a read's call to its answer.
         :param write_timeout: seconds for each statement of a write.
         :param root_certificates: a PEM file of the authorities to trust in place of the machine's own.
+        :param cache_bytes: keep so many bytes of rows in this process, of views that :meth:`notify_changes` was called for;
+            64 MiB if another of the cache's parameters is given.
+        :param cache_ttl: seconds that a row is kept: 60 if not given, never more than the view's ttl.
+        :param cache_redis: keep rows in Redis as well: ``redis://host:port/db``. One that is not there is a miss.
         :raises StoreConnectionError: the server cannot be reached, or refuses.
         """
 
@@ -410,6 +417,7 @@ class FeatureStore:
         on_missing: Literal["na", "error"] = "na",
         on_stale: Literal["na", "use", "error"] = "na",
         unseen_levels: Literal["na", "error"] = "error",
+        version: ModelVersion | None = None,
     ) -> ScorePlan:
         """Bind a model to a view: each input of the model to the feature or key column of its name, proved here and now.
 
@@ -421,19 +429,93 @@ class FeatureStore:
             refused.
         :param unseen_levels: what happens if the view declares levels that the model has not seen: they count as missing, or
             the plan is refused.
+        :param version: which registered version the model is; scores then carry it, and can be recorded.
         :raises SchemaDriftError: inputs do not fit the view; its ``differences`` list each.
         """
 
     def apply_registry(self) -> None:
         """Make the model registry's tables, if they are not there."""
 
-    def register_model(self, name: str, model: Model) -> ModelVersion:
-        """Register a model as the next version of a name; the same bytes again give the version that they have."""
+    def register_model(
+        self,
+        name: str,
+        model: Model,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+        golden_rows: Sequence[Mapping[str, Any]] | None = None,
+        signing_key: str | None = None,
+    ) -> ModelVersion:
+        """Register a model as the next version of a name; the same bytes again give the version that they have.
+
+        :param metrics: the metrics by which it was judged.
+        :param tags: texts by name.
+        :param golden_rows: rows whose answers are stored, to be given again bit for bit wherever the model is put to work.
+        :param signing_key: an ed25519 key in PEM, as ``openssl genpkey -algorithm ed25519`` writes it.
+        :raises StoreError: the same bytes are registered with something else beside them.
+        """
 
     def promote_model(self, name: str, alias: str, version: int) -> None:
         """Point an alias of a name at a version.
 
         :raises StoreError: there is no such version.
+        """
+
+    def route_model(
+        self,
+        name: str,
+        alias: str,
+        version: int,
+        *,
+        canary: int | None = None,
+        share: float | None = None,
+        shadow: int | None = None,
+    ) -> None:
+        """Point an alias of a name at a version, a canary and a shadow.
+
+        :param canary: a version that answers in its place for a share of the keys, always the same ones.
+        :param share: the canary's share of the keys, 0..1.
+        :param shadow: a version that is scored as well and never answers.
+        :raises StoreError: there is no such version, or one is archived.
+        """
+
+    def find_route(self, name: str, alias: str) -> dict[str, Any]:
+        """The versions behind an alias: ``version``, ``canary``, ``share`` and ``shadow``."""
+
+    def find_model(self, reference: str) -> ModelVersion:
+        """What the registry knows of ``name``, ``name:version``, ``name@alias`` or ``name#sha256``."""
+
+    def set_model_stage(
+        self, name: str, version: int, stage: Literal["none", "staging", "production", "archived"]
+    ) -> None:
+        """Say where a version is in its life. No alias may point at one that is archived."""
+
+    def verify_model(self, reference: str, *, trusted_keys: Sequence[str] | None = None) -> ModelVersion:
+        """Verify a version whole: signature, digest, that it opens, and its golden rows.
+
+        :param trusted_keys: ed25519 keys, in PEM or hexadecimal, one of which must have signed it.
+        """
+
+    def watch_model(
+        self,
+        reference: str,
+        view: View,
+        *,
+        columns: Mapping[str, str] | None = None,
+        request: Sequence[str] | None = None,
+        absent: Sequence[str] | None = None,
+        on_missing: Literal["na", "error"] = "na",
+        on_stale: Literal["na", "use", "error"] = "na",
+        unseen_levels: Literal["na", "error"] = "error",
+        trusted_keys: Sequence[str] | None = None,
+    ) -> ServedModel:
+        """Watch an alias (``churn@production``) and score a view's keys by what it points at, swapped when it moves.
+
+        The arguments are those of :meth:`plan`, for each model that is put to work.
+
+        :param trusted_keys: ed25519 keys, in PEM or hexadecimal; nothing is put to work that none of them signed.
+        :raises SchemaDriftError: inputs do not fit the view.
+        :raises StoreError: there is no such alias, or its model cannot be verified.
         """
 
     def list_models(self, name: str | None = None) -> list[ModelVersion]:
@@ -444,6 +526,41 @@ class FeatureStore:
 
         :raises StoreError: there is no such model, or its bytes are not those that were registered.
         """
+
+    def apply_decisions(self) -> None:
+        """Make the decision log's table, if it is not there."""
+
+    def record(self, view: View, key: _Key, score: Score) -> str:
+        """Record the decision that a score of a key is, and give its id; when this returns, it is committed.
+
+        :raises InputError: the score does not carry a registered version.
+        """
+
+    def find_decision(self, id: str) -> Decision:
+        """A decision.
+
+        :raises StoreError: there is none of that id.
+        """
+
+    def replay(self, id: str) -> Replay:
+        """Make a decision again: the model of its digest, verified, on the very row that it saw."""
+
+    def parity(self, view: View, *, sample: int = 1000) -> dict[str, Any]:
+        """Compare the online rows of some keys, chosen at random, with the newest of their history as of now, feature by feature
+        as bits.
+
+        Gives the number of keys ``checked`` and ``differing``, and the first 100 ``differences``: each a ``key`` and ``what``
+        differs: ``no history``, ``event`` (with ``online`` and ``history``) or ``features`` (which ``features`` names).
+
+        :raises InputError: the view keeps no history.
+        """
+
+    def notify_changes(self, view: View) -> None:
+        """Make a view's table tell of its changes, which is what a cache needs to keep its rows: call it once, beforehand."""
+
+    @property
+    def cache_counters(self) -> dict[str, int]:
+        """What the cache has done: ``hits``, ``redis_hits``, ``misses``, ``bypassed``, ``redis_errors`` and ``invalidated``."""
 
     def close(self) -> None:
         """Close the store for all that share it: new calls are refused."""
@@ -463,6 +580,14 @@ class ScorePlan:
     def view(self) -> View:
         """The view that it is bound to."""
 
+    def explain(self) -> Explanation:
+        """Say what the plan will do, with a warning where a key's row is not found by an index."""
+
+    @property
+    def counters(self) -> dict[str, Any]:
+        """What the plan has seen: ``keys``, ``missing``, ``stale``, and by input in ``inputs`` the cells that were ``absent`` or
+        of a level ``unseen`` in training."""
+
     def score(self, key: _Key, request: dict[str, Any] | None = None) -> Score:
         """Fetch the features of a key and score them.
 
@@ -477,6 +602,158 @@ class ScorePlan:
         :param request: the inputs that come with the request, if the plan has any: a dict of columns, a list of dicts or a
             pandas frame, a row a key.
         """
+
+@final
+class ServedModel:
+    """An alias of the model registry at work on a view. Make one with :meth:`FeatureStore.watch_model`.
+
+    When the alias moves, the versions that it then points at are verified, asked for their golden answers and bound to the
+    view, and put in place between two calls; if that fails, what answered before goes on and :attr:`state` says why. Safe to
+    share between threads; a child after ``fork`` watches on its own.
+    """
+
+    @property
+    def view(self) -> View:
+        """The view whose keys are scored."""
+
+    @property
+    def version(self) -> ModelVersion:
+        """The version that answers for most keys now."""
+
+    @property
+    def model(self) -> Model:
+        """The model that answers for most keys now."""
+
+    @property
+    def route(self) -> dict[str, Any]:
+        """Which versions are at work now: ``version``, ``canary``, ``share`` and ``shadow``."""
+
+    @property
+    def state(self) -> WatchState:
+        """How the watch fares."""
+
+    @property
+    def counters(self) -> dict[str, Any]:
+        """As :attr:`ScorePlan.counters`, of the version that answers for most keys, since it was put to work."""
+
+    @property
+    def shadow(self) -> dict[str, Any] | None:
+        """In what the shadow has differed since it was put to work: rows ``scored`` and ``failed``, rows with other ``labels``
+        or ``numbers``, and the ``largest`` difference of a number; ``None`` where there is no shadow."""
+
+    def score(self, key: _Key, request: dict[str, Any] | None = None) -> Score:
+        """As :meth:`ScorePlan.score`, by the version that the key has."""
+
+    def score_many(self, keys: Iterable[_Key], request: Any | None = None) -> Scores:
+        """As :meth:`ScorePlan.score_many`, each key by the version that it has."""
+
+@final
+class Explanation:
+    """What a plan will do."""
+
+    @property
+    def sql(self) -> str:
+        """The statement that fetches a key."""
+
+    @property
+    def inputs(self) -> list[tuple[str, str]]:
+        """Each input of the model and where it comes from."""
+
+    @property
+    def unread(self) -> list[str]:
+        """Features of the view that the model does not read, and that are not fetched."""
+
+    @property
+    def query_plan(self) -> str:
+        """How the server would run the statement, as its ``EXPLAIN`` says."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes it slow or may soon; none if all is well."""
+
+@final
+class Decision:
+    """One answer, and all that it was made of."""
+
+    @property
+    def id(self) -> str:
+        """What names it: a UUID."""
+
+    @property
+    def decided_at(self) -> datetime:
+        """When it was made, in UTC."""
+
+    @property
+    def view(self) -> str:
+        """The view that was read."""
+
+    @property
+    def key(self) -> list[Any]:
+        """The key, a value a column: moments as microseconds since 1970, days as days since 1970."""
+
+    @property
+    def model(self) -> str:
+        """The model."""
+
+    @property
+    def version(self) -> int:
+        """Its version."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its bytes, in lower-case hexadecimal."""
+
+    @property
+    def status(self) -> str:
+        """``fresh``, ``stale`` or ``missing``."""
+
+    @property
+    def event_ts(self) -> datetime | None:
+        """When the features held true; ``None`` where there was no row."""
+
+    @property
+    def numbers(self) -> list[float]:
+        """The numbers of the prediction, in the order of H2O's columns."""
+
+@final
+class Replay:
+    """A decision made again."""
+
+    @property
+    def decision(self) -> Decision:
+        """The decision as it was recorded."""
+
+    @property
+    def identical(self) -> bool:
+        """Whether the answer is the same, to the last bit."""
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """What the model saw, by name; ``None`` where it was missing."""
+
+    @property
+    def label(self) -> str | None:
+        """The label now; ``None`` for a regression."""
+
+    @property
+    def numbers(self) -> list[float]:
+        """The numbers now."""
+
+@final
+class WatchState:
+    """How a watch fares."""
+
+    @property
+    def listening(self) -> bool:
+        """Whether changes are heard of as they happen; else they are seen when the alias is next read."""
+
+    @property
+    def swaps(self) -> int:
+        """How often other models were put in place."""
+
+    @property
+    def refused(self) -> str | None:
+        """Why the newest change was not made; ``None`` where the alias and what answers are one."""
 
 @final
 class ModelVersion:
@@ -509,6 +786,34 @@ class ModelVersion:
     @property
     def inputs(self) -> list[str]:
         """The columns it reads, in its order."""
+
+    @property
+    def input_types(self) -> list[str]:
+        """What each of them is: ``numeric`` or ``categorical``."""
+
+    @property
+    def outputs(self) -> list[str]:
+        """The columns of its predictions."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics by which it was judged."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Its tags."""
+
+    @property
+    def stage(self) -> str:
+        """Where it is in its life: ``none``, ``staging``, ``production`` or ``archived``."""
+
+    @property
+    def signed_by(self) -> str | None:
+        """The ed25519 key that signed it, in hexadecimal."""
+
+    @property
+    def golden_rows(self) -> int:
+        """How many golden rows it has."""
 
     @property
     def created_at(self) -> datetime:
@@ -597,6 +902,10 @@ class Score:
     def prediction(self) -> dict[str, Any]:
         """The prediction, as :meth:`Model.predict` gives it for one row."""
 
+    @property
+    def version(self) -> int | None:
+        """The registered version that answered, where one is known."""
+
 @final
 class Scores:
     """The scores of many keys, in their order."""
@@ -608,6 +917,10 @@ class Scores:
     @property
     def event_ts(self) -> list[datetime | None]:
         """When each key's features held true; ``None`` where there is no row."""
+
+    @property
+    def versions(self) -> list[int | None]:
+        """The registered version that answered for each key, ``None`` where none is known."""
 
     def to_dict(self) -> dict[str, list[Any]]:
         """The predictions as a dict of lists, as :meth:`Model.predict` gives them."""

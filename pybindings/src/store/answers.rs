@@ -239,6 +239,10 @@ pub(crate) struct Score {
     /// The prediction, as :meth:`Model.predict` gives it for one row.
     #[pyo3(get)]
     prediction: Py<PyAny>,
+    /// The registered version that answered, where one is known.
+    #[pyo3(get)]
+    version: Option<i32>,
+    score: serve::Score,
 }
 
 impl Score {
@@ -248,7 +252,14 @@ impl Score {
             age: age(py, score.status)?,
             event_ts: moment(py, score.event_ts)?,
             prediction: output::one(py, &score.predictions())?.unbind(),
+            version: score.version().map(|version| version.version),
+            score,
         })
+    }
+
+    /// The core's score.
+    pub(super) fn score(&self) -> &serve::Score {
+        &self.score
     }
 }
 
@@ -264,13 +275,14 @@ impl Score {
 pub(crate) struct Scores {
     status: Vec<Status>,
     event_ts: Vec<Option<Timestamp>>,
+    versions: Vec<i32>,
     predictions: Predictions,
 }
 
 impl Scores {
     pub(super) fn new(scores: serve::Scores) -> Self {
-        let serve::Scores { status, event_ts, predictions } = scores;
-        Self { status, event_ts, predictions }
+        let serve::Scores { status, event_ts, versions, predictions } = scores;
+        Self { status, event_ts, versions, predictions }
     }
 }
 
@@ -286,6 +298,12 @@ impl Scores {
     #[getter]
     fn event_ts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         moments(py, &self.event_ts)
+    }
+
+    /// The registered version that answered for each key, ``None`` where none is known.
+    #[getter]
+    fn versions(&self) -> Vec<Option<i32>> {
+        self.versions.iter().map(|version| (*version > 0).then_some(*version)).collect()
     }
 
     /// The predictions as a dict of lists, as :meth:`Model.predict` gives them.

@@ -6,21 +6,27 @@
 
 mod answers;
 mod columns;
+mod decisions;
 mod keys;
 mod registry;
+mod served;
 mod view;
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cenote::serve::{OnMissing, OnStale, PlanBuilder, UnseenLevels};
-use cenote::store::{WriteOptions, blocking};
+use cenote::registry::{PublicKey, Registration, Route, SigningKey};
+use cenote::serve::{Counters, OnMissing, OnStale, PlanBuilder, UnseenLevels};
+use cenote::store::{CacheOptions, WriteOptions, blocking};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 pub(crate) use self::answers::{FeatureSet, Features, Score, Scores, Upserted};
+pub(crate) use self::decisions::{Decision, Explanation, Replay};
 pub(crate) use self::registry::ModelVersion;
+pub(crate) use self::served::{ServedModel, WatchState};
 pub(crate) use self::view::View;
 use crate::enter::{enter_scoring, enter_store};
 use crate::error;
@@ -35,6 +41,9 @@ pub(crate) struct FeatureStore {
     store: blocking::FeatureStore,
 }
 
+/// How long Redis may take before a read goes on without.
+const REDIS_TIMEOUT: Duration = Duration::from_millis(50);
+
 /// Seconds to a deadline.
 fn seconds(name: &str, seconds: f64) -> PyResult<Duration> {
     match Duration::try_from_secs_f64(seconds) {
@@ -47,7 +56,8 @@ fn seconds(name: &str, seconds: f64) -> PyResult<Duration> {
 impl FeatureStore {
     /// Connect to a database.
     #[staticmethod]
-    #[pyo3(signature = (dsn, *, schema=None, read_timeout=None, write_timeout=None, root_certificates=None))]
+    #[pyo3(signature = (dsn, *, schema=None, read_timeout=None, write_timeout=None, root_certificates=None, cache_bytes=None, cache_ttl=None, cache_redis=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn connect(
         py: Python<'_>,
         dsn: &str,
@@ -55,6 +65,9 @@ impl FeatureStore {
         read_timeout: Option<f64>,
         write_timeout: Option<f64>,
         root_certificates: Option<PathBuf>,
+        cache_bytes: Option<u64>,
+        cache_ttl: Option<f64>,
+        cache_redis: Option<String>,
     ) -> PyResult<Self> {
         let mut settings = cenote::store::FeatureStore::builder(dsn);
         if let Some(schema) = schema {
@@ -68,6 +81,19 @@ impl FeatureStore {
         }
         if let Some(file) = root_certificates {
             settings = settings.root_certificates(file);
+        }
+        if cache_bytes.is_some() || cache_ttl.is_some() || cache_redis.is_some() {
+            let mut cache = CacheOptions::new();
+            if let Some(bytes) = cache_bytes {
+                cache = cache.bytes(bytes);
+            }
+            if let Some(ttl) = cache_ttl {
+                cache = cache.ttl(seconds("cache_ttl", ttl)?);
+            }
+            if let Some(url) = cache_redis {
+                cache = cache.redis(url, REDIS_TIMEOUT);
+            }
+            settings = settings.cache(cache);
         }
         Ok(Self { store: enter_store(py, || blocking::FeatureStore::new(settings))? })
     }
@@ -162,49 +188,29 @@ impl FeatureStore {
     }
 
     /// Bind a model's inputs to a view's columns.
-    #[pyo3(signature = (model, view, *, columns=None, request=None, absent=None, on_missing="na", on_stale="na", unseen_levels="error"))]
+    #[pyo3(signature = (model, view, *, columns=None, request=None, absent=None, on_missing="na", on_stale="na", unseen_levels="error", version=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn plan(
         &self,
         py: Python<'_>,
         model: &Bound<'_, Model>,
         view: &Bound<'_, View>,
-        columns: Option<std::collections::HashMap<String, String>>,
+        columns: Option<HashMap<String, String>>,
         request: Option<Vec<String>>,
         absent: Option<Vec<String>>,
         on_missing: &str,
         on_stale: &str,
         unseen_levels: &str,
+        version: Option<&ModelVersion>,
     ) -> PyResult<ScorePlan> {
-        let wrong = |message: &'static str| PyValueError::new_err(message);
-        let on_missing = match on_missing {
-            "na" => OnMissing::AsMissing,
-            "error" => OnMissing::Refuse,
-            _ => return Err(wrong("on_missing is \"na\" or \"error\"")),
-        };
-        let on_stale = match on_stale {
-            "na" => OnStale::AsMissing,
-            "use" => OnStale::Use,
-            "error" => OnStale::Refuse,
-            _ => return Err(wrong("on_stale is \"na\", \"use\" or \"error\"")),
-        };
-        let unseen = match unseen_levels {
-            "na" => UnseenLevels::AsMissing,
-            "error" => UnseenLevels::Refuse,
-            _ => return Err(wrong("unseen_levels is \"na\" or \"error\"")),
-        };
-        let settings = |mut plan: PlanBuilder| {
-            for (input, column) in columns.into_iter().flatten() {
-                plan = plan.column(input, column);
-            }
-            plan.request(request.into_iter().flatten())
-                .absent(absent.into_iter().flatten())
-                .on_missing(on_missing)
-                .on_stale(on_stale)
-                .unseen_levels(unseen)
-        };
+        let settings = PlanSettings::read(columns, request, absent, on_missing, on_stale, unseen_levels)?;
         let (bound, to) = (model.get().model(), view.get().view());
-        let plan = enter_store(py, || self.store.plan(bound, to, settings))?;
+        let plan = enter_store(py, || {
+            self.store.plan(bound, to, |plan| match version {
+                Some(version) => settings.of(plan).version(version.share()),
+                None => settings.of(plan),
+            })
+        })?;
         Ok(ScorePlan { plan, model: model.clone().unbind(), view: view.clone().unbind() })
     }
 
@@ -214,15 +220,118 @@ impl FeatureStore {
     }
 
     /// Register a model as the next version of a name.
-    fn register_model(&self, py: Python<'_>, name: &str, model: &Bound<'_, Model>) -> PyResult<ModelVersion> {
+    #[pyo3(signature = (name, model, *, metrics=None, tags=None, golden_rows=None, signing_key=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    fn register_model(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        model: &Bound<'_, Model>,
+        metrics: Option<BTreeMap<String, f64>>,
+        tags: Option<BTreeMap<String, String>>,
+        golden_rows: Option<&Bound<'_, PyAny>>,
+        signing_key: Option<&str>,
+    ) -> PyResult<ModelVersion> {
+        let wrong = |error| error::store(py, &error);
+        let key = signing_key.map(SigningKey::from_pem).transpose().map_err(wrong)?;
+        let mut with = Registration::new();
+        for (name, value) in metrics.into_iter().flatten() {
+            with = with.metric(name, value);
+        }
+        for (name, value) in tags.into_iter().flatten() {
+            with = with.tag(name, value);
+        }
+        if let Some(rows) = golden_rows {
+            let text: String = py.import("json")?.call_method1("dumps", (rows,))?.extract()?;
+            with = with.golden_json(&text).map_err(wrong)?;
+        }
+        if let Some(key) = &key {
+            with = with.signed_by(key);
+        }
         let bytes = model.get().to_bytes(py);
         let mojo = bytes.as_bytes(py);
-        enter_store(py, || self.store.register_model(name, mojo)).map(ModelVersion::new)
+        enter_store(py, || self.store.register_model_with(name, mojo, &with)).map(ModelVersion::new)
     }
 
     /// Point an alias of a name at a version.
     fn promote_model(&self, py: Python<'_>, name: &str, alias: &str, version: i32) -> PyResult<()> {
         enter_store(py, || self.store.promote_model(name, alias, version))
+    }
+
+    /// Point an alias of a name at a version, a canary and a shadow.
+    #[pyo3(signature = (name, alias, version, *, canary=None, share=None, shadow=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    fn route_model(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        alias: &str,
+        version: i32,
+        canary: Option<i32>,
+        share: Option<f64>,
+        shadow: Option<i32>,
+    ) -> PyResult<()> {
+        let mut route = Route::to(version);
+        match (canary, share) {
+            (Some(canary), Some(share)) => route = route.canary(canary, share),
+            (None, None) => {}
+            _ => return Err(PyValueError::new_err("canary and share belong together")),
+        }
+        if let Some(shadow) = shadow {
+            route = route.shadow(shadow);
+        }
+        enter_store(py, || self.store.route_model(name, alias, &route))
+    }
+
+    /// The versions behind an alias.
+    fn find_route<'py>(&self, py: Python<'py>, name: &str, alias: &str) -> PyResult<Bound<'py, PyDict>> {
+        registry::route(py, &enter_store(py, || self.store.find_route(name, alias))?)
+    }
+
+    /// What the registry knows of a model.
+    fn find_model(&self, py: Python<'_>, reference: &str) -> PyResult<ModelVersion> {
+        enter_store(py, || self.store.find_model(reference)).map(ModelVersion::new)
+    }
+
+    /// Say where a version is in its life.
+    fn set_model_stage(&self, py: Python<'_>, name: &str, version: i32, stage: &str) -> PyResult<()> {
+        enter_store(py, || self.store.set_model_stage(name, version, stage.parse()?))
+    }
+
+    /// Verify a version whole.
+    #[pyo3(signature = (reference, *, trusted_keys=None))]
+    fn verify_model(
+        &self,
+        py: Python<'_>,
+        reference: &str,
+        trusted_keys: Option<Vec<String>>,
+    ) -> PyResult<ModelVersion> {
+        let trusted = trusted(py, trusted_keys)?;
+        enter_store(py, || self.store.verify_model(reference, trusted)).map(ModelVersion::new)
+    }
+
+    /// Watch an alias and score a view's keys by what it points at.
+    #[pyo3(signature = (reference, view, *, columns=None, request=None, absent=None, on_missing="na", on_stale="na", unseen_levels="error", trusted_keys=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    fn watch_model(
+        &self,
+        py: Python<'_>,
+        reference: &str,
+        view: &Bound<'_, View>,
+        columns: Option<HashMap<String, String>>,
+        request: Option<Vec<String>>,
+        absent: Option<Vec<String>>,
+        on_missing: &str,
+        on_stale: &str,
+        unseen_levels: &str,
+        trusted_keys: Option<Vec<String>>,
+    ) -> PyResult<ServedModel> {
+        let settings = PlanSettings::read(columns, request, absent, on_missing, on_stale, unseen_levels)?;
+        let trusted = trusted(py, trusted_keys)?;
+        let to = view.get().view();
+        let served =
+            enter_store(py, || self.store.serve(reference, trusted, to, move |plan| settings.of(plan)))?;
+        Ok(ServedModel::new(served, self, view.clone().unbind()))
     }
 
     /// All versions of a name, or of every model.
@@ -236,6 +345,54 @@ impl FeatureStore {
     fn load_model(&self, py: Python<'_>, reference: &str) -> PyResult<Model> {
         let (_, bytes) = enter_store(py, || self.store.fetch_model(reference))?;
         Model::from_bytes(PyBytes::new(py, &bytes))
+    }
+
+    /// Make the decision log's table, if it is not there.
+    fn apply_decisions(&self, py: Python<'_>) -> PyResult<()> {
+        enter_store(py, || self.store.apply_decisions())
+    }
+
+    /// Record the decision that a score of a key is.
+    fn record(&self, view: &View, key: &Bound<'_, PyAny>, score: &Score) -> PyResult<String> {
+        let py = key.py();
+        let key = view.key(key)?;
+        let id = enter_store(py, || self.store.record(view.view(), key, score.score()))?;
+        Ok(id.to_string())
+    }
+
+    /// A decision.
+    fn find_decision(&self, py: Python<'_>, id: &str) -> PyResult<Decision> {
+        enter_store(py, || self.store.find_decision(id.parse()?)).map(Decision::new)
+    }
+
+    /// Make a decision again.
+    fn replay(&self, py: Python<'_>, id: &str) -> PyResult<Replay> {
+        enter_store(py, || self.store.replay(id.parse()?)).map(Replay::new)
+    }
+
+    /// Compare online rows with the newest of their history.
+    #[pyo3(signature = (view, *, sample=1000))]
+    fn parity<'py>(&self, py: Python<'py>, view: &View, sample: u32) -> PyResult<Bound<'py, PyDict>> {
+        decisions::parity(py, &enter_store(py, || self.store.parity(view.view(), sample))?)
+    }
+
+    /// Make a view's table tell of its changes, which a cache needs.
+    fn notify_changes(&self, py: Python<'_>, view: &View) -> PyResult<()> {
+        enter_store(py, || self.store.notify_changes(view.view()))
+    }
+
+    /// What the cache has done.
+    #[getter]
+    fn cache_counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = self.store.cache_counters();
+        let answer = PyDict::new(py);
+        answer.set_item("hits", counters.hits)?;
+        answer.set_item("redis_hits", counters.redis_hits)?;
+        answer.set_item("misses", counters.misses)?;
+        answer.set_item("bypassed", counters.bypassed)?;
+        answer.set_item("redis_errors", counters.redis_errors)?;
+        answer.set_item("invalidated", counters.invalidated)?;
+        Ok(answer)
     }
 
     /// Close the store for all that share it.
@@ -274,6 +431,81 @@ impl FeatureStore {
     }
 }
 
+/// How a plan binds its inputs, and what it makes of keys without features.
+struct PlanSettings {
+    columns: HashMap<String, String>,
+    request: Vec<String>,
+    absent: Vec<String>,
+    on_missing: OnMissing,
+    on_stale: OnStale,
+    unseen: UnseenLevels,
+}
+
+impl PlanSettings {
+    fn read(
+        columns: Option<HashMap<String, String>>,
+        request: Option<Vec<String>>,
+        absent: Option<Vec<String>>,
+        on_missing: &str,
+        on_stale: &str,
+        unseen_levels: &str,
+    ) -> PyResult<Self> {
+        let wrong = |message: &'static str| PyValueError::new_err(message);
+        let on_missing = match on_missing {
+            "na" => OnMissing::AsMissing,
+            "error" => OnMissing::Refuse,
+            _ => return Err(wrong("on_missing is \"na\" or \"error\"")),
+        };
+        let on_stale = match on_stale {
+            "na" => OnStale::AsMissing,
+            "use" => OnStale::Use,
+            "error" => OnStale::Refuse,
+            _ => return Err(wrong("on_stale is \"na\", \"use\" or \"error\"")),
+        };
+        let unseen = match unseen_levels {
+            "na" => UnseenLevels::AsMissing,
+            "error" => UnseenLevels::Refuse,
+            _ => return Err(wrong("unseen_levels is \"na\" or \"error\"")),
+        };
+        let (columns, request) = (columns.unwrap_or_default(), request.unwrap_or_default());
+        Ok(Self { columns, request, absent: absent.unwrap_or_default(), on_missing, on_stale, unseen })
+    }
+
+    fn of(&self, mut plan: PlanBuilder) -> PlanBuilder {
+        for (input, column) in &self.columns {
+            plan = plan.column(input, column);
+        }
+        plan.request(&self.request)
+            .absent(&self.absent)
+            .on_missing(self.on_missing)
+            .on_stale(self.on_stale)
+            .unseen_levels(self.unseen)
+    }
+}
+
+/// Keys in PEM or hexadecimal.
+fn trusted(py: Python<'_>, keys: Option<Vec<String>>) -> PyResult<Option<Vec<PublicKey>>> {
+    let keys = keys.map(|keys| keys.iter().map(|key| PublicKey::from_text(key)).collect());
+    keys.transpose().map_err(|error| error::store(py, &error))
+}
+
+/// The counters of a plan as a dict.
+fn counters<'py>(py: Python<'py>, counters: &Counters) -> PyResult<Bound<'py, PyDict>> {
+    let inputs = PyDict::new(py);
+    for input in &counters.inputs {
+        let input_counters = PyDict::new(py);
+        input_counters.set_item("absent", input.absent)?;
+        input_counters.set_item("unseen", input.unseen)?;
+        inputs.set_item(&input.name, input_counters)?;
+    }
+    let answer = PyDict::new(py);
+    answer.set_item("keys", counters.keys)?;
+    answer.set_item("missing", counters.missing)?;
+    answer.set_item("stale", counters.stale)?;
+    answer.set_item("inputs", inputs)?;
+    Ok(answer)
+}
+
 /// A model bound to a view: keys in, predictions out, by one query.
 ///
 /// Safe to share between threads.
@@ -302,6 +534,17 @@ impl ScorePlan {
     #[getter]
     fn view(&self, py: Python<'_>) -> Py<View> {
         self.view.clone_ref(py)
+    }
+
+    /// Say what the plan will do.
+    fn explain(&self, py: Python<'_>) -> PyResult<Explanation> {
+        enter_store(py, || self.plan.explain()).map(Explanation::new)
+    }
+
+    /// What the plan has seen.
+    #[getter]
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        counters(py, &self.plan.counters())
     }
 
     /// Fetch the features of a key and score them.

@@ -1,8 +1,12 @@
 //! What Python sees of a model in the registry.
 
-use cenote::registry;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cenote::registry::{self, Route};
 use cenote::store::Timestamp;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::keys::datetime;
 
@@ -10,13 +14,31 @@ use super::keys::datetime;
 #[pyclass(frozen, module = "cenote", name = "ModelVersion")]
 #[derive(Debug)]
 pub(crate) struct ModelVersion {
-    version: registry::ModelVersion,
+    version: Arc<registry::ModelVersion>,
 }
 
 impl ModelVersion {
     pub(super) fn new(version: registry::ModelVersion) -> Self {
+        Self { version: Arc::new(version) }
+    }
+
+    pub(super) fn share(&self) -> Arc<registry::ModelVersion> {
+        Arc::clone(&self.version)
+    }
+
+    pub(super) fn shared(version: Arc<registry::ModelVersion>) -> Self {
         Self { version }
     }
+}
+
+/// A route as a dict.
+pub(super) fn route<'py>(py: Python<'py>, route: &Route) -> PyResult<Bound<'py, PyDict>> {
+    let answer = PyDict::new(py);
+    answer.set_item("version", route.version)?;
+    answer.set_item("canary", route.canary.map(|canary| canary.version))?;
+    answer.set_item("share", route.canary.map(|canary| canary.share))?;
+    answer.set_item("shadow", route.shadow)?;
+    Ok(answer)
 }
 
 #[pymethods]
@@ -63,6 +85,48 @@ impl ModelVersion {
         self.version.inputs.iter().map(String::as_str).collect()
     }
 
+    /// What each of them is: ``numeric`` or ``categorical``.
+    #[getter]
+    fn input_types(&self) -> Vec<&str> {
+        self.version.input_types.iter().map(String::as_str).collect()
+    }
+
+    /// The columns of its predictions.
+    #[getter]
+    fn outputs(&self) -> Vec<&str> {
+        self.version.outputs.iter().map(String::as_str).collect()
+    }
+
+    /// The metrics by which it was judged.
+    #[getter]
+    fn metrics(&self) -> BTreeMap<&str, f64> {
+        self.version.metrics.iter().map(|(name, value)| (name.as_str(), *value)).collect()
+    }
+
+    /// Its tags.
+    #[getter]
+    fn tags(&self) -> BTreeMap<&str, &str> {
+        self.version.tags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    /// Where it is in its life.
+    #[getter]
+    fn stage(&self) -> &'static str {
+        self.version.stage.name()
+    }
+
+    /// The ed25519 key that signed it, in hexadecimal.
+    #[getter]
+    fn signed_by(&self) -> Option<String> {
+        self.version.signed_by.as_ref().map(ToString::to_string)
+    }
+
+    /// How many golden rows it has.
+    #[getter]
+    fn golden_rows(&self) -> i32 {
+        self.version.golden_rows
+    }
+
     /// When it was registered, as a ``datetime`` of UTC.
     #[getter]
     fn created_at<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -77,7 +141,7 @@ impl ModelVersion {
     }
 
     fn __repr__(&self) -> String {
-        let registry::ModelVersion { name, version, aliases, .. } = &self.version;
+        let registry::ModelVersion { name, version, aliases, .. } = &*self.version;
         format!("<cenote.ModelVersion {name}:{version} {aliases:?}>")
     }
 }

@@ -5,6 +5,8 @@
 //! connection never leaves the thread and the process that made it. So a call after `fork` in the child connects anew, and what
 //! the parent had is left untouched; a thread that ends closes its connections.
 
+mod served;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -14,10 +16,13 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
+use crate::decisions::{Decision, DecisionId, Replay};
 use crate::input::{Batch, Row};
 use crate::model::Model;
-use crate::registry::{ModelRef, ModelVersion};
-use crate::serve::{self, Counters, Fetched, PlanBuilder, Score, Scores};
+use crate::registry::{ModelRef, ModelVersion, PublicKey, Registration, Route, Stage};
+use crate::serve::{self, Counters, Explanation, Fetched, PlanBuilder, Score, Scores};
+
+pub use served::Served;
 
 use super::{
     Builder, Erased, Error, ErrorKind, FeatureSet, Features, Key, KnownAt, Maintained, Record, Timestamp,
@@ -91,9 +96,16 @@ impl FeatureStore {
     pub fn new(settings: Builder) -> Result<Self, Error> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let settings = settings.pool(1);
+        let template = settings.clone().lazy()?;
+        #[cfg(feature = "cache")]
+        let settings = super::Builder {
+            // One cache for all threads.
+            cache: template.cache().cloned().map_or_else(Default::default, super::config::Caching::By),
+            ..settings
+        };
         let shared = Shared {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            template: settings.clone().lazy()?,
+            template,
             settings,
             closed: AtomicBool::new(false),
         };
@@ -230,6 +242,79 @@ impl FeatureStore {
         self.run(async |store| store.registry().register(name, mojo).await)
     }
 
+    /// Registers a MOJO with metrics, tags, golden rows and a signature.
+    ///
+    /// # Errors
+    /// As [`Registry::register_with`](crate::registry::Registry::register_with).
+    pub fn register_model_with(
+        &self,
+        name: &str,
+        mojo: &[u8],
+        with: &Registration<'_>,
+    ) -> Result<ModelVersion, Error> {
+        self.run(async |store| store.registry().register_with(name, mojo, with).await)
+    }
+
+    /// Says where a version of model `name` is in its life.
+    ///
+    /// # Errors
+    /// As [`Registry::set_stage`](crate::registry::Registry::set_stage).
+    pub fn set_model_stage(&self, name: &str, version: i32, stage: Stage) -> Result<(), Error> {
+        self.run(async |store| store.registry().set_stage(name, version, stage).await)
+    }
+
+    /// Points `alias` of model `name` at the versions of a route.
+    ///
+    /// # Errors
+    /// As [`Registry::route`](crate::registry::Registry::route).
+    pub fn route_model(&self, name: &str, alias: &str, route: &Route) -> Result<(), Error> {
+        self.run(async |store| store.registry().route(name, alias, route).await)
+    }
+
+    /// The versions behind `alias` of model `name`.
+    ///
+    /// # Errors
+    /// As [`Registry::find_route`](crate::registry::Registry::find_route).
+    pub fn find_route(&self, name: &str, alias: &str) -> Result<Route, Error> {
+        self.run(async |store| store.registry().find_route(name, alias).await)
+    }
+
+    /// What the registry knows of a model.
+    ///
+    /// # Errors
+    /// As [`Registry::find`](crate::registry::Registry::find), or if `reference` cannot be read.
+    pub fn find_model(&self, reference: &str) -> Result<ModelVersion, Error> {
+        let reference: ModelRef = reference.parse()?;
+        self.run(async |store| store.registry().find(&reference).await)
+    }
+
+    /// Fetches the bytes of a model; with `trusted`, only if one of these keys signed it.
+    ///
+    /// # Errors
+    /// As [`Registry::fetch`](crate::registry::Registry::fetch), or if `reference` cannot be read.
+    pub fn fetch_model_trusting(
+        &self,
+        reference: &str,
+        trusted: Option<Vec<PublicKey>>,
+    ) -> Result<(ModelVersion, Vec<u8>), Error> {
+        let reference: ModelRef = reference.parse()?;
+        self.run(async |store| registry(store, trusted).fetch(&reference).await)
+    }
+
+    /// Verifies a version whole: signature, digest, that it opens, and its golden rows; with `trusted`, that one of these keys
+    /// signed it.
+    ///
+    /// # Errors
+    /// As [`Registry::verify`](crate::registry::Registry::verify), or if `reference` cannot be read.
+    pub fn verify_model(
+        &self,
+        reference: &str,
+        trusted: Option<Vec<PublicKey>>,
+    ) -> Result<ModelVersion, Error> {
+        let reference: ModelRef = reference.parse()?;
+        self.run(async |store| registry(store, trusted).verify(&reference).await)
+    }
+
     /// Points `alias` of model `name` at a version.
     ///
     /// # Errors
@@ -262,6 +347,61 @@ impl FeatureStore {
     pub fn fetch_model(&self, reference: &str) -> Result<(ModelVersion, Vec<u8>), Error> {
         let reference: ModelRef = reference.parse()?;
         self.run(async |store| store.registry().fetch(&reference).await)
+    }
+
+    /// Makes the online table of `view` tell of its changes, which is what a cache needs to keep its rows.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::notify_changes`](super::FeatureStore::notify_changes).
+    #[cfg(feature = "cache")]
+    pub fn notify_changes(&self, view: &View) -> Result<(), Error> {
+        self.run(async |store| store.notify_changes(view).await)
+    }
+
+    /// What the store's cache has done; all zero where there is none.
+    #[cfg(feature = "cache")]
+    pub fn cache_counters(&self) -> super::CacheCounters {
+        self.shared.template.cache_counters()
+    }
+
+    /// Compares the online rows of about `sample` keys of `view` with the newest of their history as of now.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::parity`](super::FeatureStore::parity).
+    pub fn parity(&self, view: &View, sample: u32) -> Result<super::Parity, Error> {
+        self.run(async |store| store.parity(view, sample).await)
+    }
+
+    /// Makes the decision log's table, if it is not there.
+    ///
+    /// # Errors
+    /// As [`DecisionLog::apply`](crate::decisions::DecisionLog::apply).
+    pub fn apply_decisions(&self) -> Result<(), Error> {
+        self.run(async |store| store.decisions().apply().await)
+    }
+
+    /// Records the decision that a score of `key` is; when this returns, it is committed.
+    ///
+    /// # Errors
+    /// As [`DecisionLog::record`](crate::decisions::DecisionLog::record).
+    pub fn record(&self, view: &View, key: impl Into<Key>, score: &Score) -> Result<DecisionId, Error> {
+        self.run(async |store| store.decisions().record(view, key, score).await)
+    }
+
+    /// A decision.
+    ///
+    /// # Errors
+    /// As [`DecisionLog::find`](crate::decisions::DecisionLog::find).
+    pub fn find_decision(&self, id: DecisionId) -> Result<Decision, Error> {
+        self.run(async |store| store.decisions().find(id).await)
+    }
+
+    /// Makes a decision again.
+    ///
+    /// # Errors
+    /// As [`DecisionLog::replay`](crate::decisions::DecisionLog::replay).
+    pub fn replay(&self, id: DecisionId) -> Result<Replay, Error> {
+        self.run(async |store| store.decisions().replay(id).await)
     }
 
     /// Closes the store for all its clones: this thread's connection at once, each other thread's at its next call on any store,
@@ -321,6 +461,14 @@ impl FeatureStore {
             local.stores.insert(id, (Arc::downgrade(&self.shared), store.clone()));
             Ok((Rc::clone(&local.runtime), store))
         })
+    }
+}
+
+/// The store's registry, from which nothing is loaded but what one of these keys signed, if there are any.
+fn registry(store: &super::FeatureStore, trusted: Option<Vec<PublicKey>>) -> crate::registry::Registry {
+    match trusted {
+        Some(keys) => store.registry().trusting(keys),
+        None => store.registry(),
     }
 }
 
@@ -462,6 +610,14 @@ impl ScorePlan {
     /// What the plan and its clones have seen.
     pub fn counters(&self) -> Counters {
         self.plan.counters()
+    }
+
+    /// Says what the plan will do, and warns where a key's row is not found by an index.
+    ///
+    /// # Errors
+    /// As [`serve::ScorePlan::explain`].
+    pub fn explain(&self) -> Result<Explanation, Error> {
+        self.store.run(async |store| self.plan.on(store).explain().await)
     }
 
     /// Fetches the features of `key` and scores them.

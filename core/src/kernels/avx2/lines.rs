@@ -1,0 +1,53 @@
+//! Bytes to lines: one bit a row for each question of a column.
+
+use std::arch::x86_64::*;
+
+use crate::kernels::heap;
+use crate::layout::{ColumnLines, Line, TILES};
+
+/// See [`crate::kernels::Isa::column_lines`], which checked the shapes.
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn column_lines(
+    made: &ColumnLines,
+    bytes: &[Line; TILES],
+    tiles: usize,
+    lines: &mut [Line],
+) {
+    let bytes = bytes[..tiles].as_ptr().cast::<__m256i>();
+    // SAFETY: a run of 32 bytes of a tile.
+    let run = |run: usize| unsafe { _mm256_load_si256(bytes.add(run)) };
+    if let ColumnLines::Sets { sets, .. } = made {
+        let seven = _mm256_set1_epi8(7);
+        let bit_of = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+        for (set, line) in sets.iter().zip(lines) {
+            let set = _mm256_set1_epi64x(*set as i64);
+            let line: *mut i32 = (&raw mut *line).cast();
+            for at in 0..tiles * 2 {
+                let slot = run(at);
+                let bit = _mm256_shuffle_epi8(bit_of, _mm256_and_si256(slot, seven));
+                let high = _mm256_and_si256(_mm256_srli_epi16::<3>(slot), seven);
+                let found = _mm256_and_si256(_mm256_shuffle_epi8(set, high), bit);
+                // SAFETY: one of the 16 halves of a line's words.
+                unsafe { *line.add(at) = _mm256_movemask_epi8(_mm256_cmpeq_epi8(found, bit)) };
+            }
+        }
+        return;
+    }
+    let mut bits = [Line::ZERO; 8];
+    for at in 0..tiles * 2 {
+        let mut bytes = run(at);
+        for line in bits.iter_mut().rev() {
+            let line: *mut i32 = (&raw mut *line).cast();
+            // SAFETY: one of the 16 halves of a line's words.
+            unsafe { *line.add(at) = _mm256_movemask_epi8(bytes) };
+            bytes = _mm256_add_epi8(bytes, bytes);
+        }
+    }
+    for half in 0..tiles.div_ceil(TILES / 2) {
+        // SAFETY: half a line, and the column's lines.
+        unsafe {
+            let bits = std::array::from_fn(|bit| _mm256_load_si256(bits.as_ptr().add(bit).cast::<__m256i>().add(half)));
+            heap::digit_lines(bits, made, lines.as_mut_ptr().cast::<u64>().add(half * 4));
+        }
+    }
+}

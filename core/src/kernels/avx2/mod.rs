@@ -1,0 +1,11 @@
+//! The kernels for AVX2.
+//!
+//! As the AVX-512 twins, half as wide; a test and a choice are two and three instructions. Leaves are gathered.
+
+mod codes;
+mod lines;
+mod trees;
+
+pub(super) use codes::{look_up, ranks};
+pub(super) use lines::column_lines;
+pub(super) use trees::{add_trees, indices};

@@ -1,0 +1,275 @@
+//! Lines to leaves, and leaves to sums.
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::lines::transpose_words;
+use crate::kernels::{CHUNK, MaskScratch};
+use crate::kernels::heap::{self, Bits};
+use crate::layout::{Line, MAX_DEPTH, MaskForest, MaskTree, Sums, TILE, TILES};
+
+impl Bits for __m512i {
+    const WORDS: usize = 8;
+
+    #[inline(always)]
+    fn none() -> Self {
+        // SAFETY: only used where the processor has the instruction, as for all below.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    fn all() -> Self {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_epi64(-1) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const u64) -> Self {
+        // SAFETY: see above, and the caller's promise.
+        unsafe { _mm512_load_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut u64) {
+        // SAFETY: see above, and the caller's promise.
+        unsafe { _mm512_store_si512(to.cast(), self) }
+    }
+
+    #[inline(always)]
+    fn right(above: Self, at: Self, low: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { _mm512_ternarylogic_epi64::<0xF8>(above, at, low) }
+    }
+
+    #[inline(always)]
+    fn choose(by: Self, right: Self, left: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { _mm512_ternarylogic_epi64::<0xCA>(by, right, left) }
+    }
+}
+
+/// The bits of some rows as the first words of a line; the others may be anything.
+trait Widen: Bits {
+    fn widen(self) -> __m512i;
+}
+
+impl Widen for [u64; 1] {
+    #[inline(always)]
+    fn widen(self) -> __m512i {
+        // SAFETY: only used where the processor has the instructions, as for all here.
+        unsafe { _mm512_castsi128_si512(_mm_cvtsi64_si128(self[0] as i64)) }
+    }
+}
+
+impl Widen for __m256i {
+    #[inline(always)]
+    fn widen(self) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_castsi256_si512(self) }
+    }
+}
+
+impl Widen for __m512i {
+    #[inline(always)]
+    fn widen(self) -> __m512i {
+        self
+    }
+}
+
+/// See [`crate::kernels::Isa::add_trees`], which checked the shapes.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bitalg,gfni")]
+pub(in crate::kernels) fn add_trees(
+    forest: &MaskForest,
+    trees: Range<usize>,
+    lines: &[Line],
+    rows: usize,
+    scratch: &mut MaskScratch,
+    sums: &mut Sums,
+) {
+    let tiles = rows.div_ceil(TILE);
+    for first in trees.clone().step_by(CHUNK) {
+        let chunk = &forest.trees()[first..trees.end.min(first + CHUNK)];
+        for (number, tree) in chunk.iter().enumerate() {
+            match tiles {
+                0..=1 => index_bytes::<[u64; 1]>(forest, tree, lines, number, scratch),
+                2..=4 => index_bytes::<__m256i>(forest, tree, lines, number, scratch),
+                _ => index_bytes::<__m512i>(forest, tree, lines, number, scratch),
+            }
+        }
+        for tile in 0..tiles {
+            add_leaves(forest, chunk, tile, scratch, sums);
+        }
+    }
+}
+
+/// Asks the tests of `tree`, and writes the lowest six bits of the leaf's index of each row as a byte, the others as planes, to
+/// what the scratch has of tree `number` of a chunk.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bitalg,gfni")]
+fn index_bytes<B: Widen>(
+    forest: &MaskForest,
+    tree: &MaskTree,
+    lines: &[Line],
+    number: usize,
+    scratch: &mut MaskScratch,
+) {
+    let depth = tree.depth as usize;
+    let mut planes = [B::none(); MAX_DEPTH];
+    ask(forest, tree, lines, &mut planes);
+    let bytes = &mut scratch.bytes[number];
+    let mut last = [_mm512_setzero_si512(); TILES];
+    // The lowest six bits, the lowest first; those that fewer levels lack are 0, as leaves then stand apart.
+    for (bit, last) in last[..6].iter_mut().enumerate() {
+        *last = planes[depth.max(6) - 1 - bit].widen();
+    }
+    for (upper, plane) in scratch.uppers[number].iter_mut().zip(planes[..depth.saturating_sub(6)].iter().rev()) {
+        // SAFETY: at most as many words as a line has.
+        unsafe { plane.store((&raw mut *upper).cast()) };
+    }
+    transpose_words(&mut last);
+    for (bytes, planes) in bytes.iter_mut().zip(last) {
+        // SAFETY: a line.
+        unsafe { _mm512_store_si512((&raw mut *bytes).cast(), bytes_of_planes(planes)) };
+    }
+}
+
+/// The bits of the leaf's index of the first rows: `planes[level]`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bitalg,gfni")]
+fn ask<B: Bits>(forest: &MaskForest, tree: &MaskTree, lines: &[Line], planes: &mut [B; MAX_DEPTH]) {
+    let tests = forest.tests()[tree.first as usize..].as_ptr();
+    // SAFETY: the maker of the forest checked that it has the tree's tests, and that they name its lines; the caller that
+    // there are as many.
+    unsafe { heap::planes(lines.as_ptr().cast(), tests, tree.depth as usize, planes) };
+}
+
+/// The leaf's index for each row of a group, to the scratch; shapes as of [`add_trees`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bitalg,gfni")]
+pub(in crate::kernels) fn indices(
+    forest: &MaskForest,
+    tree: &MaskTree,
+    lines: &[Line],
+    rows: usize,
+    scratch: &mut MaskScratch,
+) {
+    match rows {
+        0..=TILE => index_bytes::<[u64; 1]>(forest, tree, lines, 0, scratch),
+        _ => index_bytes::<__m512i>(forest, tree, lines, 0, scratch),
+    }
+    let upper = (tree.depth as usize).saturating_sub(6);
+    let MaskScratch { bytes, uppers, index, .. } = scratch;
+    for tile in 0..rows.div_ceil(TILE) {
+        // SAFETY: a line.
+        let low = unsafe { _mm512_load_si512((&raw const bytes[0][tile]).cast()) };
+        let mut words = [0; 8];
+        for (word, plane) in words.iter_mut().zip(&uppers[0][..upper]) {
+            *word = plane[tile] as i64;
+        }
+        // SAFETY: eight words.
+        let high = bytes_of_planes(unsafe { _mm512_loadu_si512(words.as_ptr().cast()) });
+        // Interleaving works within 128-bit lanes: give each half of a lane the rows it is to end with.
+        let order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+        let (low, high) = (_mm512_permutexvar_epi64(order, low), _mm512_permutexvar_epi64(order, high));
+        // Bits 6 and up.
+        let (first, second) = (_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high));
+        let join = |pair: __m512i| {
+            let low = _mm512_and_si512(pair, _mm512_set1_epi16(0xff));
+            _mm512_or_si512(low, _mm512_slli_epi16::<6>(_mm512_srli_epi16::<8>(pair)))
+        };
+        let out = index[tile * TILE..][..TILE].as_mut_ptr().cast::<__m512i>();
+        // SAFETY: 64 indices of 16 bits.
+        unsafe {
+            _mm512_storeu_si512(out, join(first));
+            _mm512_storeu_si512(out.add(1), join(second));
+        }
+    }
+}
+
+/// Bit `b` of byte `r` is bit `r` of word `b`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vbmi,gfni")]
+fn bytes_of_planes(words: __m512i) -> __m512i {
+    // SAFETY: a constant line.
+    let transpose = unsafe { _mm512_load_si512((&raw const TRANSPOSE).cast()) };
+    // Row `i` of the identity is bit `i`: multiplied by a word as a matrix it gives the word's transpose.
+    let identity = _mm512_set1_epi64(0x8040_2010_0804_0201_u64 as i64);
+    _mm512_gf2p8affine_epi64_epi8::<0>(identity, _mm512_permutexvar_epi8(transpose, words))
+}
+
+/// For each of 8 rows, the byte of each of 8 planes, the last plane first, as the bit transposition wants them.
+static TRANSPOSE: Line = {
+    let mut line = [0; 64];
+    let mut at = 0;
+    while at < 64 {
+        line[at] = ((7 - at % 8) * 8 + at / 8) as u8;
+        at += 1;
+    }
+    Line(line)
+};
+
+/// Adds the leaves of the 64 rows of `tile`, in permuted order, as the scratch has their indices for the trees of `chunk`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,gfni")]
+fn add_leaves(
+    forest: &MaskForest,
+    chunk: &[MaskTree],
+    tile: usize,
+    scratch: &mut MaskScratch,
+    sums: &mut Sums,
+) {
+    let MaskScratch { bytes, uppers, values, .. } = scratch;
+    let sums = sums.0[tile * TILE..][..TILE].as_mut_ptr();
+    let mut kept = [_mm512_setzero_pd(); 8];
+    for (index, kept) in kept.iter_mut().enumerate() {
+        // SAFETY: eight of 64 sums, on a line.
+        *kept = unsafe { _mm512_load_pd(sums.add(index * 8)) };
+    }
+    for ((tree, bytes), uppers) in chunk.iter().zip(&*bytes).zip(&*uppers) {
+        // SAFETY: a line.
+        let index = unsafe { _mm512_load_si512((&raw const bytes[tile]).cast()) };
+        let upper = tree.depth.saturating_sub(6) as usize;
+        let tables = &forest.leaf_bytes()[tree.table as usize..][..1 << upper];
+        let mut found = [_mm512_setzero_si512(); 4];
+        for (found, line) in found.iter_mut().zip(&tables[0]) {
+            // SAFETY: a line of a table.
+            *found = _mm512_permutexvar_epi8(index, unsafe { _mm512_load_si512((&raw const *line).cast()) });
+        }
+        for (number, table) in tables.iter().enumerate().skip(1) {
+            let mut rows = u64::MAX;
+            for (bit, plane) in uppers[..upper].iter().enumerate() {
+                rows &= if number >> bit & 1 == 1 { plane[tile] } else { !plane[tile] };
+            }
+            for (found, line) in found.iter_mut().zip(table) {
+                // SAFETY: a line of a table.
+                let line = unsafe { _mm512_load_si512((&raw const *line).cast()) };
+                *found = _mm512_mask_permutexvar_epi8(*found, rows, index, line);
+            }
+        }
+        let [a, b, c, d] = found;
+        let (ab_low, ab_high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
+        let (cd_low, cd_high) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
+        let quarters = [
+            _mm512_unpacklo_epi16(ab_low, cd_low),
+            _mm512_unpackhi_epi16(ab_low, cd_low),
+            _mm512_unpacklo_epi16(ab_high, cd_high),
+            _mm512_unpackhi_epi16(ab_high, cd_high),
+        ];
+        for ((quarter, values), kept) in
+            quarters.into_iter().zip(&mut *values).zip(kept.as_chunks_mut::<2>().0)
+        {
+            // By way of memory, which the compiler must not see through: taking the upper half out of a register would
+            // need the port that shuffles bytes (a tenth of the time of all this).
+            let halves: *mut __m256 = (&raw mut *values).cast();
+            // SAFETY: 16 values, on a line.
+            unsafe {
+                _mm512_store_si512(halves.cast(), quarter);
+                kept[0] = _mm512_add_pd(kept[0], _mm512_cvtps_pd(halves.read_volatile()));
+                kept[1] = _mm512_add_pd(kept[1], _mm512_cvtps_pd(halves.add(1).read_volatile()));
+            }
+        }
+    }
+    for (index, kept) in kept.into_iter().enumerate() {
+        // SAFETY: eight of 64 sums, on a line.
+        unsafe { _mm512_store_pd(sums.add(index * 8), kept) };
+    }
+}
