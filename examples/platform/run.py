@@ -114,6 +114,18 @@ def check_graph(client: Client) -> None:
         raise Failed(f"GraphQL answered {entity}")
 
 
+def register(work: Path, url: str) -> None:
+    """The demo's model as version 1, signed by a release key of this run, with golden rows."""
+    run(sys.executable, ML / "scripts" / "sign_model.py", "--generate-key", work / "release")
+    names = set(cenote.View(VIEW.read_text()).features)
+    rows = [{name: body.get(name) for name in names} for _, body in flights.new_york(20)]
+    with cenote.FeatureStore.connect(url) as store:
+        store.apply_registry()
+        key = (work / "release.private.pem").read_text()
+        version = store.register_model("late", cenote.load(MODEL), golden_rows=rows, signing_key=key)
+        store.promote_model("late", "production", version.version)
+
+
 def train(options: argparse.Namespace, work: Path, url: str) -> int:
     """A second version: training set from the store, H2O AutoML, golden rows, signature, registry. Its version."""
     training_set = work / "training_set.csv"
@@ -121,11 +133,11 @@ def train(options: argparse.Namespace, work: Path, url: str) -> int:
     run(options.train, ML / "assets" / "h2o_training_template.py", "--train", training_set, "--target", "late", "--classification",
         "--time-column", "event_ts", "--max-models", "3", "--max-runtime", "240", "--threads", "2", "--memory", "2G",
         "--output", work / "trained", log=work / "training.log", on=EVERY_CORE)  # fmt: skip
-    run(sys.executable, ML / "scripts" / "sign_model.py", "--generate-key", work / "release")
     run(sys.executable, ML / "scripts" / "sign_model.py", work / "trained" / "model.zip", "--sign", work / "release.private.pem",
         "--name", "late", "--model-version", "2")  # fmt: skip
     out = run(sys.executable, ML / "assets" / "register_model.py", work / "trained", "--name", "late", "--view", VIEW,
-              "--public-key", work / "release.public.pem", REGISTRY_DSN=url)  # fmt: skip
+              "--public-key", work / "release.public.pem",
+              "--signing-key", work / "release.private.pem", REGISTRY_DSN=url)  # fmt: skip
     return int(json.loads(out)["version"])
 
 
@@ -179,16 +191,15 @@ def everything(options: argparse.Namespace) -> int:
             asyncio.run(write_raw(url, options.flights))
         with step("pipeline flight_features: raw -> features, " + ("by Mage" if options.mage else "its blocks without Mage")):
             pipeline("flight_features", options, work, FEATURES_DSN=url)
-        with step("registry: the demo's model as late:1, promoted to production"), cenote.FeatureStore.connect(url) as store:
-            store.apply_registry()
-            store.promote_model("late", "production", store.register_model("late", cenote.load(MODEL)).version)
+        with step("registry: the demo's model as late:1, signed, with golden rows, in production"):
+            register(work, url)
         with step("pipeline score_flights: every flight scored by key"):
             pipeline("score_flights", options, work, FEATURES_DSN=url)
         second = 0
         if options.train:
             with step("training: H2O AutoML on the store's features, signed, registered"):
                 second = train(options, work, url)
-        service = Service(work / "service.log", APP_MODEL="late@production", APP_VIEW_PATH=str(VIEW), APP_DATABASE_URL=url,
+        service = Service(work / "service.log", APP_MODEL="late@production", APP_TRUSTED_KEYS_PATH=str(work / "release.public.pem"), APP_VIEW_PATH=str(VIEW), APP_DATABASE_URL=url,
                           APP_RAW_TABLE="raw_events", APP_REDIS_URL=redis.url, APP_JWT_KEY=key, APP_RATE_LIMIT="100000/second",
                           RAYON_NUM_THREADS="1")  # fmt: skip
         try:

@@ -32,6 +32,8 @@ import servers
 from app.main import create_app
 from app.settings import Settings
 from asgi_lifespan import LifespanManager
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from prometheus_client import REGISTRY
 
 KEY = "k" * 40
@@ -96,6 +98,8 @@ class World:
     store: cenote.FeatureStore
     view: Path
     name: str
+    signing_key: str
+    trusted_keys: Path
     expected: dict[str, list[str]]
 
     @property
@@ -108,8 +112,17 @@ class World:
             "raw_table": "raw_documents",
             "database_timeout": 2.0,
             "redis_timeout": 0.5,
-            "watch_seconds": 0.1,
+            "trusted_keys_path": self.trusted_keys,
         }
+
+    def register(self, mojo: bytes, *, signed: bool = True) -> int:
+        """A version of the model with two golden rows, signed or not."""
+        model = cenote.load(mojo)
+        ones = {name: 1.0 if kind == "numeric" else None for name, kind in model.feature_types.items()}
+        rows = [dict.fromkeys(model.feature_names), ones]
+        return self.store.register_model(
+            self.name, model, golden_rows=rows, signing_key=self.signing_key if signed else None
+        ).version
 
     def agrees(self, key: str, prediction: dict[str, Any]) -> bool:
         """Whether a prediction is H2O's: the label, and each number to within two units in the last place."""
@@ -121,7 +134,7 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def world() -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     if lacking := [name for name in NEEDED if name not in os.environ]:
         pytest.skip(f"{', '.join(lacking)} not set")
     with ExitStack() as stack:
@@ -134,11 +147,20 @@ def world() -> Iterator[World]:
         seed(store, view, Path(os.environ["TEST_ROWS"]))
         documents(postgres.url, view, Path(os.environ["TEST_ROWS"]))
         store.apply_registry()
-        version = store.register_model("tested", cenote.load(os.environ["TEST_MODEL"]))
-        store.promote_model("tested", "production", version.version)
+        private, public = key_pair(tmp_path_factory.mktemp("keys"))
         with Path(os.environ["TEST_EXPECTED"]).open(newline="") as handle:
             expected = {row[0]: row[1:] for row in list(csv.reader(handle))[1:]}
-        yield World(postgres, redis, store, Path(os.environ["TEST_VIEW"]), "tested", expected)
+        made = World(postgres, redis, store, Path(os.environ["TEST_VIEW"]), "tested", private, public, expected)
+        store.promote_model("tested", "production", made.register(Path(os.environ["TEST_MODEL"]).read_bytes()))
+        yield made
+
+
+def key_pair(folder: Path) -> tuple[str, Path]:
+    """An ed25519 key of a release job, as PEM, and the file of its public half."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    (folder / "release.public.pem").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return private, folder / "release.public.pem"
 
 
 def seed(store: cenote.FeatureStore, view: cenote.View, path: Path) -> None:
@@ -177,12 +199,13 @@ def documents(url: str, view: cenote.View, path: Path) -> None:
     asyncio.run(write())
 
 
-def repacked(mojo: bytes) -> bytes:
+def repacked(mojo: bytes, comment: bytes = b"") -> bytes:
     """The same model in other bytes, hence with another digest."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(mojo)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as new:
         for entry in old.infolist():
-            new.writestr(entry.filename, old.read(entry.filename))
+            new.writestr(zipfile.ZipInfo(entry.filename), old.read(entry.filename))
+        new.comment = comment
     return out.getvalue()
 
 

@@ -67,7 +67,7 @@ async def context(request: Request, caller: Reader) -> dict[str, Any]:
         out: list[Any] = [None] * len(texts)
         for model in {id(m): m for m in models}.values():
             places = [i for i, one in enumerate(models) if one is model]
-            found = await store.score_many(model.plan, [keys[i] for i in places])
+            found = await store.score_many(model.by_key, [keys[i] for i in places])
             for i, one in zip(places, found, strict=True):
                 out[i] = None if one is None else finite(one["prediction"])
         return out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -69,7 +68,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def databases(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
     state = app.state
-    state.store = state.raw = state.registry = None
+    state.store = state.raw = None
     if settings.dsn is None:
         return
     timeout = settings.database_timeout
@@ -77,7 +76,6 @@ async def databases(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> 
         cenote.FeatureStore.connect, settings.dsn, schema=settings.store_schema, read_timeout=timeout
     )
     stack.callback(feature_store.close)
-    state.registry = feature_store
     if settings.view_path:
         state.store = await Store.open(
             feature_store,
@@ -87,7 +85,7 @@ async def databases(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> 
             on_stale=settings.on_stale,
             tracer=tracer(state.provider),
         )
-        stack.push_async_callback(state.store.close)
+        stack.callback(state.store.close)
     if settings.raw_table:
         pool = await stack.enter_async_context(
             asyncpg.create_pool(
@@ -99,19 +97,7 @@ async def databases(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> 
 
 async def models(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
     state = app.state
-    if settings.model is None:
-        state.source = Files(settings, state.open_model, state.store)
-    else:
-        state.source = Registry(settings, state.registry, state.store)
-        stack.callback(state.source.close)
-    state.models = Models(await state.source.slots(), tracer=tracer(state.provider))
+    state.source = Registry(settings, state.store) if settings.model else Files(settings, state.open_model, state.store)
+    await state.source.open()
+    state.models = Models(state.source.now, tracer=tracer(state.provider))
     stack.callback(state.models.close)
-    if settings.model is not None:
-        watch = asyncio.create_task(state.source.watch(state.models, settings.watch_seconds))
-        stack.push_async_callback(ended, watch)
-
-
-async def ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

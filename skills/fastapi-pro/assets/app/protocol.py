@@ -59,7 +59,7 @@ async def model_metadata(request: Request, name: str, caller: Reader) -> dict[st
     ]
     return {
         "name": name,
-        "versions": [model.version or model.digest[:12]],
+        "versions": [model.version],
         "platform": "h2o_mojo",
         "inputs": inputs,
         "outputs": outputs,
@@ -82,7 +82,7 @@ async def infer(request: Request, name: str, body: InferRequest, caller: Reader)
     if predictions and (unknown := set(wanted) - set(predictions[0])):
         raise HTTPException(422, f"no output is named {', '.join(sorted(unknown))}")
     outputs = [tensor(column, [p[column] for p in predictions]) for column in wanted]
-    return InferResponse(model_name=name, model_version=model.version or model.digest[:12], id=body.id, outputs=outputs)
+    return InferResponse(model_name=name, model_version=model.version, id=body.id, outputs=outputs)
 
 
 def known(request: Request, name: str) -> None:

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from .auth import Admin, Reader
 from .limits import Limited
 from .schemas import EntitiesRequest, EntitiesResponse, EntityResponse, ModelInfo, ScoreRequest, ScoreResponse, SwapRequest
-from .scoring import Loaded, ModelRefused, Slots
+from .scoring import Loaded, ModelRefused
 from .sources import Files
 from .store import UNAVAILABLE, Key, KeyRefused, Store
 
@@ -63,60 +63,61 @@ async def score_entity(request: Request, key: Annotated[str, Path(max_length=512
     _, model = request.app.state.models.slots.choose(key)
 
     async def load() -> dict[str, Any] | None:
-        found = await store.score(model.plan, wanted)
+        found = await store.score(model.by_key, wanted)
         return None if found is None else {**found, "prediction": finite(found["prediction"])}
 
     try:
-        answer = await request.app.state.cache.get(f"score:{model.digest}:{store.view.name}:{store.view.version}:{key}", load)
+        answer = await request.app.state.cache.get(f"score:{model.answers}:{store.view.name}:{store.view.version}:{key}", load)
+        if answer is not None and answer["version"] not in model.versions:
+            answer = await load()  # the alias moved while that answer was made: it is not this route's
     except cenote.InputError as error:  # the model refuses this row, as H2O does
         raise HTTPException(422, str(error)) from None
     except UNAVAILABLE:
         raise UNAVAILABLE_RESPONSE from None
     if answer is None:
         raise HTTPException(404, "no features of this entity")
-    return EntityResponse(model=model.digest, version=model.version, key=key.split(","), **answer)
+    return EntityResponse(key=key.split(","), **{**answer, "version": model.named(answer["version"])})
 
 
 @scoring.post("/entities/score")
 async def score_entities(request: Request, body: EntitiesRequest, caller: Reader) -> EntitiesResponse:
-    """Fetch and score many entities by one query, with the active model."""
+    """Fetch and score many entities by one query."""
     if len(body.keys) > request.app.state.settings.max_rows:
         raise HTTPException(413, f"at most {request.app.state.settings.max_rows} keys a request")
     store, keys = store_and_keys(request, body.keys)
     model = request.app.state.models.slots.active
     try:
-        found = await store.score_many(model.plan, keys)
+        found = await store.score_many(model.by_key, keys)
     except UNAVAILABLE:
         raise UNAVAILABLE_RESPONSE from None
-    scores = [None if one is None else {**one, "prediction": finite(one["prediction"])} for one in found]
-    return EntitiesResponse(model=model.digest, version=model.version, scores=scores)
+    scores = [
+        None if one is None else {**one, "version": model.named(one["version"]), "prediction": finite(one["prediction"])}
+        for one in found
+    ]
+    return EntitiesResponse(scores=scores)
 
 
 @admin.get("/model")
 async def model(request: Request, caller: Admin) -> ModelInfo:
-    return shown(request.app.state.models.slots)
+    return shown(request)
 
 
 @admin.post("/model")
 async def swap(request: Request, body: SwapRequest, caller: Admin) -> ModelInfo:
     """Load the model's file anew; it must have the digest given. On any failure the old model goes on serving."""
-    state = request.app.state
-    if not isinstance(state.source, Files):
+    source = request.app.state.source
+    if not isinstance(source, Files):
         raise HTTPException(409, "the registry decides what serves: promote there")
-
-    async def make() -> Slots:
-        state.source.expect, state.source.share = body.sha256, body.canary_share
-        return await state.source.slots()
-
     try:
-        return shown(await state.models.swap(make))
+        await source.swap(body.sha256, body.canary_share)
     except (ModelRefused, OSError, ValueError, *UNAVAILABLE) as error:
         raise HTTPException(409, f"the old model goes on serving: {error}") from None
+    return shown(request)
 
 
-def shown(slots: Slots) -> ModelInfo:
-    canary = slots.canary.digest if slots.canary else None
-    return ModelInfo(active=slots.active.digest, canary=canary, canary_share=slots.canary_share, version=slots.active.version)
+def shown(request: Request) -> ModelInfo:
+    active = request.app.state.models.slots.active
+    return ModelInfo(active=active.digest, version=active.version, **request.app.state.source.show())
 
 
 @health.get("/health/live")
@@ -146,5 +147,6 @@ async def readiness(request: Request) -> dict[str, bool]:
 
 
 @health.get("/metrics")
-def metrics() -> Response:  # in a thread: the process's own figures are read from files
+def metrics(request: Request) -> Response:  # in a thread: the process's own figures are read from files
+    request.app.state.source.show()
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -25,9 +25,8 @@ class ScoreResponse(Strict):
 
 
 class EntityResponse(Strict):
-    """`status` is the row's: fresh, or stale if it is older than the view's time to live."""
+    """`status` is the row's: fresh, or stale if it is older than the view's time to live. `version` is of the model that answered."""
 
-    model: str
     version: str
     key: list[str]
     status: Literal["fresh", "stale"]
@@ -39,10 +38,8 @@ class EntitiesRequest(Strict):
 
 
 class EntitiesResponse(Strict):
-    """In the order of the keys; null where the store has no row."""
+    """In the order of the keys, each with status, version and prediction; null where the store has no row."""
 
-    model: str
-    version: str
     scores: list[dict[str, Any] | None]
 
 
@@ -52,10 +49,15 @@ class SwapRequest(Strict):
 
 
 class ModelInfo(Strict):
+    """`refused` says why the registry's newest change is not served; `shadow` in what the shadow differs."""
+
     active: str
+    version: str
     canary: str | None
     canary_share: float
-    version: str
+    swaps: int | None = None
+    refused: str | None = None
+    shadow: dict[str, Any] | None = None
 
 
 class Tensor(Strict):

@@ -1,7 +1,6 @@
-"""The models that serve: opened and proved off the event loop, swapped by one reference, with a canary beside the active one.
+"""The models that serve, as one value that is replaced whole, and the scoring of rows by them.
 
-The invariant: a request sees one model from beginning to end, and a model that fails its digest, its binding to the view or its
-self-test never serves.
+The invariant: a request sees one model from beginning to end.
 """
 
 from __future__ import annotations
@@ -9,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from opentelemetry.trace import NoOpTracer, Tracer
 
-from .telemetry import MODEL, ROWS, SCORE, SWAP
+from .store import ByKey
+from .telemetry import ROWS, SCORE
 
 Row = dict[str, Any]
 
@@ -33,12 +33,21 @@ class ModelRefused(Exception):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that has been proved. `plan` fetches and scores by key, where there is a feature store."""
+    """A model that has been proved. `by_key` fetches and scores, where there is a feature store.
+
+    `answers` names all that an answer by key depends on, for the cache; `versions` are those that may give one.
+    """
 
     scorer: Scorer
     digest: str
-    version: str = ""
-    plan: Any = None
+    version: str
+    by_key: ByKey | None = None
+    answers: str = ""
+    versions: frozenset[int | None] = frozenset([None])
+
+    def named(self, version: int | None) -> str:
+        """What a caller is told of the version that answered."""
+        return self.version if version is None else f"{self.version.partition(':')[0]}:{version}"
 
 
 @dataclass(frozen=True)
@@ -59,35 +68,22 @@ class Slots:
 
 
 class Models:
-    def __init__(self, slots: Slots, *, threads: int = 2, tracer: Tracer | None = None) -> None:
-        self._slots, self._tracer = slots, tracer or NoOpTracer()
+    """Scores rows by what `now()` says serves."""
+
+    def __init__(self, now: Callable[[], Slots], *, threads: int = 2, tracer: Tracer | None = None) -> None:
+        self._now, self._tracer = now, tracer or NoOpTracer()
         # Scoring has threads of its own, so that it never waits behind file or DNS work of the default executor.
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="score")
-        self._swapping = asyncio.Lock()
-        self._show()
 
     @property
     def slots(self) -> Slots:
-        return self._slots
-
-    async def swap(self, make: Callable[[], Awaitable[Slots]]) -> Slots:
-        """Make new slots, then let them serve. If making fails, the old ones stay. Requests in flight keep theirs."""
-        async with self._swapping:
-            try:
-                new = await make()
-            except BaseException:
-                SWAP.labels("refused").inc()
-                raise
-            self._slots = new
-            SWAP.labels("done").inc()
-            self._show()
-            return new
+        return self._now()
 
     async def score(self, rows: list[Row], entity: str = "") -> tuple[list[Row], Loaded]:
         """Predictions in the order of `rows`, and the model that made them."""
-        role, model = self._slots.choose(entity)
+        role, model = self.slots.choose(entity)
         ROWS.observe(len(rows))
-        with self._tracer.start_as_current_span("score", attributes={"rows": len(rows), "model": model.digest[:12]}):
+        with self._tracer.start_as_current_span("score", attributes={"rows": len(rows), "model": model.version}):
             start = time.perf_counter()
             if len(rows) == 1:
                 # One row takes microseconds: less than handing it to a thread.
@@ -99,9 +95,3 @@ class Models:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _show(self) -> None:
-        MODEL.clear()
-        for role, model in (("active", self._slots.active), ("canary", self._slots.canary)):
-            if model is not None:
-                MODEL.labels(role, model.digest, model.version).set(1)

@@ -18,8 +18,7 @@ class Settings(BaseSettings):
 
     # The model: a reference into the registry such as late@production, which is watched; or a file.
     model: str | None = None
-    canary: str | None = None
-    watch_seconds: Seconds = 1.0
+    trusted_keys_path: Path | None = None  # PEM: no registered model serves that this key has not signed
     model_path: Path | None = None
     model_sha256: Digest | None = None
     canary_path: Path | None = None
@@ -56,6 +55,8 @@ class Settings(BaseSettings):
             raise ValueError("give either model (a reference into the registry) or model_path (a file)")
         if (self.model or self.view_path or self.raw_table) and self.database_url is None:
             raise ValueError("model, view_path and raw_table need database_url")
+        if self.model and self.view_path is None:
+            raise ValueError("a registered model is bound to a view: give view_path")
         if (self.jwt_key is None) == (self.jwks_url is None):
             raise ValueError("give either jwt_key or jwks_url")
         return self

@@ -17,7 +17,7 @@ async def test_every_entity_scores_as_h2o_scored_it(start: Callable[..., Any], w
     assert got.status_code == 200, got.text
     assert all(s["status"] == "fresh" for s in got.json()["scores"])
     assert [k for k, s in zip(world.expected, got.json()["scores"], strict=True) if not world.agrees(k, s["prediction"])] == []
-    assert got.json()["version"] == "tested:1"
+    assert {s["version"] for s in got.json()["scores"]} == {"tested:1"}
     for key in list(world.expected)[:20]:
         one = await client.get(f"/v1/entities/{key}/score", headers=headers)
         assert one.status_code == 200 and world.agrees(key, one.json()["prediction"]), key

@@ -25,6 +25,7 @@ def export(frame, *args, **kwargs):
         run(scripts / "scripts/sign_model.py", output / "model.zip", "--sign", kwargs["private_key"], "--name", kwargs["name"])
     if kwargs.get("public_key"):
         words = ["--name", kwargs["name"], "--view", kwargs["view"], "--public-key", kwargs["public_key"]]
+        words += ["--signing-key", kwargs["private_key"]] if kwargs.get("private_key") else []
         run(scripts / "assets/register_model.py", output, *words)
     return str(output / "model.zip")
 
