@@ -46,7 +46,8 @@ def store_and_keys(request: Request, texts: list[str]) -> tuple[Store, list[Key]
         raise HTTPException(422, str(error)) from None
 
 
-UNAVAILABLE_RESPONSE = HTTPException(503, "the feature store does not answer", {"Retry-After": "1"})
+def unavailable() -> HTTPException:
+    return HTTPException(503, "the feature store does not answer", {"Retry-After": "1"})
 
 
 @scoring.post("/score")
@@ -73,7 +74,7 @@ async def score_entity(request: Request, key: Annotated[str, Path(max_length=512
     except cenote.InputError as error:  # the model refuses this row, as H2O does
         raise HTTPException(422, str(error)) from None
     except UNAVAILABLE:
-        raise UNAVAILABLE_RESPONSE from None
+        raise unavailable() from None
     if answer is None:
         raise HTTPException(404, "no features of this entity")
     return EntityResponse(key=key.split(","), **{**answer, "version": model.named(answer["version"])})
@@ -89,7 +90,7 @@ async def score_entities(request: Request, body: EntitiesRequest, caller: Reader
     try:
         found = await store.score_many(model.by_key, keys)
     except UNAVAILABLE:
-        raise UNAVAILABLE_RESPONSE from None
+        raise unavailable() from None
     scores = [
         None if one is None else {**one, "version": model.named(one["version"]), "prediction": finite(one["prediction"])}
         for one in found

@@ -229,9 +229,17 @@ async def test_traces_name_the_route_and_the_score_and_hold_no_value(tmp_path: P
 
 
 class Provider(http.server.BaseHTTPRequestHandler):
-    """An OIDC provider's key set."""
+    """An OIDC provider's key set, and a collector of traces."""
 
     keys: dict[str, Any] = {}
+    traces: list[tuple[str, int]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.traces.append((self.path, len(body)))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
 
     def do_GET(self) -> None:
         body = json.dumps(self.keys).encode()
@@ -254,6 +262,19 @@ def provider() -> Iterator[tuple[str, rsa.RSAPrivateKey]]:
     yield f"http://127.0.0.1:{server.server_port}/jwks", private
     server.shutdown()
     server.server_close()
+
+
+async def test_traces_arrive_at_an_otlp_endpoint(provider: tuple[str, rsa.RSAPrivateKey], tmp_path: Path) -> None:
+    (tmp_path / "model.zip").write_bytes(b"2")
+    endpoint = provider[0].removesuffix("/jwks")
+    settings = Settings(model_path=tmp_path / "model.zip", jwt_key=KEY, otlp_endpoint=endpoint)
+    app = await asyncio.to_thread(create_app, settings, Doubling)
+    async with (
+        LifespanManager(app) as manager,
+        httpx.AsyncClient(transport=httpx.ASGITransport(manager.app), base_url="http://t") as c,
+    ):
+        assert (await c.post("/v1/score", json={"rows": [{"x": 1}]}, headers=token())).status_code == 200
+    assert [path for path, size in Provider.traces if size > 100] == ["/v1/traces"]
 
 
 async def test_tokens_of_an_oidc_provider(provider: tuple[str, rsa.RSAPrivateKey], tmp_path: Path) -> None:
