@@ -30,27 +30,35 @@ async def until(
         await asyncio.sleep(0.05)
 
 
-async def during_load(client: Any, world: World, headers: dict[str, str], work: Awaitable[None]) -> set[str]:
-    """Run `work` while entities are scored, each answer compared with H2O's; the versions that answered."""
-    stop, seen, keys = asyncio.Event(), set(), list(world.expected)
+More = Callable[[], Awaitable[None]]
 
-    async def load() -> int:
-        count = 0
-        while not stop.is_set():
+
+async def during_load(client: Any, world: World, headers: dict[str, str], work: Callable[[More], Awaitable[None]]) -> set[str]:
+    """Run `work` while entities are scored, each answer compared with H2O's; the versions that answered. `await more()` lets nine more
+    answers come.
+    """
+    seen, keys, count, stop = set(), list(world.expected), 0, False
+
+    async def load() -> None:
+        nonlocal count
+        while not stop:
             key = keys[count % len(keys)]
             got = await client.get(f"/v1/entities/{key}/score", headers=headers)
             assert got.status_code == 200 and world.agrees(key, got.json()["prediction"]), got.text
             seen.add(got.json()["version"])
             count += 1
-        return count
+
+    async def more() -> None:
+        until = count + 9
+        while count < until and not any(caller.done() for caller in callers):
+            await asyncio.sleep(0.01)
 
     callers = [asyncio.create_task(load()) for _ in range(3)]
     try:
-        await work
+        await work(more)
     finally:
-        stop.set()
-        counts = await asyncio.gather(*callers)
-    assert sum(counts) > 50
+        stop = True
+        await asyncio.gather(*callers)
     return seen
 
 
@@ -63,21 +71,23 @@ async def test_promotions_swap_and_what_cannot_serve_does_not(
     misfit = world.register(Path(os.environ["TEST_MISFIT"]).read_bytes())
     unsigned = world.register(repacked(mojo, b"nobody signed this"), signed=False)
 
-    async def work() -> None:
+    async def work(more: More) -> None:
         for version in (second, 1, second):
             world.store.promote_model("tested", "production", version)
             await until(client, headers, lambda told, wanted=f"tested:{version}": told["version"] == wanted)
+            await more()
         for wrong in (misfit, unsigned):
             world.store.promote_model("tested", "production", wrong)
             told = await until(client, headers, lambda told: told["refused"] is not None)
             assert told["version"] == f"tested:{second}", "the old model goes on serving"
             assert "app_registry_refused 1.0" in (await client.get("/metrics")).text
+            await more()
         world.store.promote_model("tested", "production", 1)
         told = await until(client, headers, lambda told: told["version"] == "tested:1")
         assert told["refused"] is None
 
     try:
-        assert await during_load(client, world, headers, work()) == {"tested:1", f"tested:{second}"}
+        assert await during_load(client, world, headers, work) == {"tested:1", f"tested:{second}"}
     finally:
         world.store.promote_model("tested", "production", 1)
 
