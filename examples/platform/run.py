@@ -131,7 +131,7 @@ def train(options: argparse.Namespace, work: Path, url: str) -> int:
     training_set = work / "training_set.csv"
     pipeline("training_set", options, work, FEATURES_DSN=url, TRAINING_SET=str(training_set))
     run(options.train, ML / "assets" / "h2o_training_template.py", "--train", training_set, "--target", "late", "--classification",
-        "--time-column", "event_ts", "--max-models", "3", "--max-runtime", "240", "--threads", "2", "--memory", "2G",
+        "--time-column", "event_ts", "--max-models", "3", "--max-runtime", "120", "--threads", "2", "--memory", "2G",
         "--output", work / "trained", log=work / "training.log", on=EVERY_CORE)  # fmt: skip
     run(sys.executable, ML / "scripts" / "sign_model.py", work / "trained" / "model.zip", "--sign", work / "release.private.pem",
         "--name", "late", "--model-version", "2")  # fmt: skip
