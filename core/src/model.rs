@@ -1,9 +1,10 @@
 //! The front door: open a model, predict, explain.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use cenote_mojo::{Artifact, Category, Domain, Limits, Manifest, MojoVersion, Schema};
+use cenote_mojo::{Archive, Artifact, Category, Domain, Limits, Manifest, MojoVersion, Schema};
 
 use crate::compile::{EngineOptions, EngineReport, FlatForest, report};
 use crate::error::{Error, ErrorKind};
@@ -92,7 +93,13 @@ impl WeakModel {
 
 #[derive(Debug)]
 struct Inner {
-    artifact: Artifact,
+    manifest: Manifest,
+    schema: Schema,
+    n_trees: usize,
+    /// The model as plain data: kept if there is no zip to read it from again, or somebody asked for it.
+    plain: OnceLock<Artifact>,
+    /// The file, and the limits within which it was read.
+    zip: Option<(Vec<u8>, Limits)>,
     encoder: Encoder,
     scorer: Scorer,
     outputs: Outputs,
@@ -116,6 +123,18 @@ struct Trees {
     finish: Finish,
 }
 
+impl Inner {
+    /// The model as plain data, if it is not kept only for as long as it is needed.
+    fn plain(&self) -> Cow<'_, Artifact> {
+        self.plain.get().map_or_else(|| Cow::Owned(self.read_again()), Cow::Borrowed)
+    }
+
+    fn read_again(&self) -> Artifact {
+        let (zip, limits) = self.zip.as_ref().expect("what is not kept came from a zip");
+        Artifact::from_bytes_with(zip, limits).expect("the same bytes were read before")
+    }
+}
+
 impl Model {
     /// Opens a MOJO zip, or the folder of an unzipped one.
     ///
@@ -123,7 +142,7 @@ impl Model {
     /// If the file is not a MOJO, is damaged, asks for more than the default [`Limits`], or holds an algorithm or a
     /// version that is not supported.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::from_artifact(Artifact::open(path)?)
+        Self::open_with(path, &Limits::default())
     }
 
     /// [`open`](Self::open) within limits of the caller's.
@@ -131,7 +150,7 @@ impl Model {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
-        Self::from_artifact(Artifact::open_with(path, limits)?)
+        Self::from_archive(Archive::open_with(path, limits)?, limits)
     }
 
     /// Opens a MOJO from the bytes of its zip.
@@ -139,7 +158,7 @@ impl Model {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        Self::from_artifact(Artifact::from_bytes(bytes)?)
+        Self::from_bytes_with(bytes, &Limits::default())
     }
 
     /// [`from_bytes`](Self::from_bytes) within limits of the caller's.
@@ -147,7 +166,7 @@ impl Model {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes_with(bytes: &[u8], limits: &Limits) -> Result<Self, Error> {
-        Self::from_artifact(Artifact::from_bytes_with(bytes, limits)?)
+        Self::from_archive(Archive::from_bytes_with(bytes, limits)?, limits)
     }
 
     /// A model of an artifact already read.
@@ -164,25 +183,48 @@ impl Model {
     /// # Errors
     /// As [`from_artifact`](Self::from_artifact).
     pub fn from_artifact_with(artifact: Artifact, engines: &EngineOptions) -> Result<Self, Error> {
-        let scorer = Scorer::new(&artifact, engines)?;
-        let encoder = Encoder::new(&artifact.schema);
-        let outputs = Outputs::new(&artifact);
-        Ok(Self { inner: Arc::new(Inner { artifact, encoder, scorer, outputs, trees: OnceLock::new() }) })
+        Self::compile(artifact, engines, None)
     }
 
-    /// The model as plain data.
+    fn from_archive(mut archive: Archive<'_>, limits: &Limits) -> Result<Self, Error> {
+        let artifact = archive.artifact()?;
+        // The nodes of trees as plain data take several times their bytes in the file.
+        let zip = if forest(&artifact).is_ok() { archive.into_bytes()? } else { None };
+        Self::compile(artifact, &EngineOptions::from_env(), zip.map(|zip| (zip, limits.clone())))
+    }
+
+    fn compile(
+        artifact: Artifact,
+        engines: &EngineOptions,
+        zip: Option<(Vec<u8>, Limits)>,
+    ) -> Result<Self, Error> {
+        let inner = Inner {
+            encoder: Encoder::new(&artifact.schema),
+            scorer: Scorer::new(&artifact, engines)?,
+            outputs: Outputs::new(&artifact),
+            manifest: artifact.manifest.clone(),
+            schema: artifact.schema.clone(),
+            n_trees: forest(&artifact).map_or(0, |forest| forest.trees.iter().flatten().count()),
+            plain: if zip.is_some() { OnceLock::new() } else { OnceLock::from(artifact) },
+            zip,
+            trees: OnceLock::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The model as plain data. A forest that came as a zip is read again when this is first asked, and then kept.
     pub fn artifact(&self) -> &Artifact {
-        &self.inner.artifact
+        self.inner.plain.get_or_init(|| self.inner.read_again())
     }
 
     /// Who made the model, and what it answers.
     pub fn manifest(&self) -> &Manifest {
-        &self.artifact().manifest
+        &self.inner.manifest
     }
 
     /// What the model expects of a row.
     pub fn schema(&self) -> &Schema {
-        &self.artifact().schema
+        &self.inner.schema
     }
 
     /// What kind of answer the model gives.
@@ -213,7 +255,7 @@ impl Model {
 
     /// How many trees the model has, absent ones not counted; 0 for a model without trees.
     pub fn n_trees(&self) -> usize {
-        forest(self.artifact()).map_or(0, |forest| forest.trees.iter().flatten().count())
+        self.inner.n_trees
     }
 
     /// The name of the engine that scores batches, as benchmarks report it.
@@ -224,7 +266,8 @@ impl Model {
     /// Every engine for forests, whether it fits the model, and which one scores its batches; empty for a model without
     /// trees. Compiles the model once more for each engine.
     pub fn engines(&self) -> Vec<EngineReport> {
-        let forest = forest(self.artifact());
+        let artifact = self.inner.plain();
+        let forest = forest(&artifact);
         let report = |forest| report(forest, self.schema(), &EngineOptions::from_env(), self.engine());
         forest.map_or_else(|_| Vec::new(), report)
     }
@@ -322,6 +365,23 @@ impl Model {
         Ok(BoundRow { model: self.clone(), policy: options.policy, places })
     }
 
+    /// What each class's trees sum to, in H2O's order and Java's bits, with nothing added and no link taken:
+    /// `[rows x trees a group]`, columns `C1`, `C2` ...
+    ///
+    /// # Errors
+    /// As [`predict_with`](Self::predict_with); also if the model has no trees.
+    pub fn tree_sums(&self, batch: &Batch<'_>, options: &PredictOptions) -> Result<Predictions, Error> {
+        let scorer = self.inner.scorer.forest().ok_or_else(|| self.unsupported("summing trees"))?;
+        let column = |class: usize| OutputColumn {
+            name: format!("C{}", class + 1),
+            values: OutputValues::Number(vec![f64::NAN; batch.rows()]),
+        };
+        let columns = (0..scorer.n_sums()).map(column).collect();
+        self.run(batch, options, self.inner.scorer.block_rows(), columns, |block, _, out, refuse| {
+            scorer.sums(block, out, refuse);
+        })
+    }
+
     /// The leaf of every tree that each row falls into: `[rows x trees]`, columns `T1.C1` ... for the trees that there
     /// are, class by class.
     ///
@@ -409,14 +469,14 @@ impl Model {
     }
 
     fn trees(&self, operation: &'static str) -> Result<&Trees, Error> {
-        let artifact = self.artifact();
         if let Some(trees) = self.inner.trees.get() {
             return Ok(trees);
         }
-        let forest = forest(artifact).map_err(|_| self.unsupported(operation))?;
+        let artifact = self.inner.plain();
+        let forest = forest(&artifact).map_err(|_| self.unsupported(operation))?;
         let flat = FlatForest::new(forest, &artifact.schema);
         let leaves = Leaves::new(forest, &flat)?;
-        let finish = Finish::new(artifact)?;
+        let finish = Finish::new(&artifact, &EngineOptions::default())?;
         Ok(self.inner.trees.get_or_init(|| Trees { flat, leaves, finish }))
     }
 
@@ -453,7 +513,9 @@ impl Outputs {
                 (Domain::from(["0".to_owned(), "1".to_owned()]), names.map(str::to_owned).to_vec())
             }
         };
-        if Finish::new(artifact).is_ok_and(|finish| finish.numbers() > numbers.len()) {
+        if Finish::new(artifact, &EngineOptions::default())
+            .is_ok_and(|finish| finish.numbers() > numbers.len())
+        {
             numbers.extend_from_within(..);
             numbers[2..].iter_mut().for_each(|name| name.insert_str(0, "cal_"));
         }
@@ -464,12 +526,12 @@ impl Outputs {
     fn columns(&self, rows: usize) -> Vec<OutputColumn> {
         let label = self.labels.iter().map(|domain| OutputColumn {
             name: PREDICT.to_owned(),
-            values: OutputValues::Label { codes: vec![OutputValues::NO_LABEL; rows], domain: domain.clone() },
+            values: OutputValues::Label { codes: vec![0; rows], domain: domain.clone() },
         });
-        let numbers = self.numbers.iter().map(|name| OutputColumn {
-            name: name.clone(),
-            values: OutputValues::Number(vec![f64::NAN; rows]),
-        });
+        let numbers = self
+            .numbers
+            .iter()
+            .map(|name| OutputColumn { name: name.clone(), values: OutputValues::Number(vec![0.0; rows]) });
         label.chain(numbers).collect()
     }
 }

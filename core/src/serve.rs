@@ -23,7 +23,7 @@ use crate::input::{Batch, Cell, Row, Values};
 use crate::model::{BoundRow, Model, PredictOptions};
 use crate::predictions::{OutputColumn, OutputValues, Predictions};
 use crate::registry::ModelVersion;
-use crate::store::telemetry::{Timed, timed};
+use crate::store::telemetry::{Timed, scored, timed};
 use crate::store::{
     Error, ErrorKind, FeatureSet, FeatureStore, FoundRows, Key, Reader, Status, StoredRow, Timestamp, Type,
     Value, View,
@@ -232,7 +232,7 @@ impl PlanBuilder {
 
     /// Binds the inputs to the columns that are fetched; those that are not yet are added.
     fn bind_to(&self, fetched: &mut Vec<String>) -> Result<Plan, Error> {
-        let schema = &self.model.artifact().schema;
+        let schema = self.model.schema();
         let offset = schema.offset_column.iter().map(|name| Column { name: name.clone(), domain: None });
         let offset: Vec<_> = offset.collect();
         let (mut inputs, mut problems) = (Vec::new(), Vec::new());
@@ -377,7 +377,7 @@ impl ScorePlan {
         };
         let tally = &self.inner.tally;
         tally.key(status);
-        metrics::counter!("cenote_scored_keys_total", "status" => status.name()).increment(1);
+        scored(status, 1);
         let usable = self.usable(0, status)?;
         let mut failed = None;
         let cells = self.inner.inputs.iter().enumerate().map(|(place, input)| {
@@ -457,10 +457,7 @@ impl ScorePlan {
             }
             status.push(known);
         }
-        for name in ["fresh", "stale", "missing"] {
-            let count = status.iter().enumerate().filter(|(row, status)| mine(*row) && status.name() == name);
-            metrics::counter!("cenote_scored_keys_total", "status" => name).increment(count.count() as u64);
-        }
+        status.iter().enumerate().filter(|(row, _)| mine(*row)).for_each(|(_, status)| scored(*status, 1));
         let features = self.reader.feature_set(found, status, |row| usable[row])?;
         for (place, input) in self.inner.inputs.iter().enumerate() {
             for (row, key) in keys.iter().enumerate().filter(|(row, _)| mine(*row)) {

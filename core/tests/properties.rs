@@ -88,6 +88,26 @@ proptest! {
     }
 
     #[test]
+    fn sums_of_trees_are_the_references(artifact in forest(), rows in rows()) {
+        let model = Model::from_artifact(artifact.clone()).expect("a supported model");
+        let (columns, offsets) = columns(&artifact, &rows);
+        let found = model.tree_sums(&batch(&artifact, &columns, &offsets), &PredictOptions::default()).expect("sums");
+        for row in 0..rows.len() {
+            let features: Vec<f64> = columns.iter().map(|column| column[row]).collect();
+            match reference::tree_sums(&artifact, &features) {
+                Ok(expected) => {
+                    let expected: Vec<u64> = expected.iter().map(|value| canonical(*value)).collect();
+                    prop_assert_eq!(row_of(&found, row), expected);
+                }
+                Err(error) => {
+                    let own = found.errors.iter().find(|own| own.row == row).map(|own| own.class);
+                    prop_assert_eq!(own, Some(error.class));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn leaves_and_stages_are_the_references(artifact in forest(), rows in rows()) {
         let model = Model::from_artifact(artifact.clone()).expect("a supported model");
         let (columns, offsets) = columns(&artifact, &rows);

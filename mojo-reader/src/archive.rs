@@ -141,6 +141,22 @@ impl<'a> Archive<'a> {
         Metadata::read(self)
     }
 
+    /// The bytes of the zip, to open it again; `None` if it is a folder.
+    ///
+    /// # Errors
+    ///
+    /// If the reader that was opened fails.
+    pub fn into_bytes(self) -> Result<Option<Vec<u8>>, Error> {
+        let Source::Zip(zip, _) = self.source else { return Ok(None) };
+        let mut reader = zip.into_inner();
+        // Within `Limits::archive_bytes`, as was checked when it was opened.
+        let length = reader.seek(io::SeekFrom::End(0))?;
+        let mut bytes = Vec::with_capacity(length as usize);
+        reader.rewind()?;
+        reader.take(length).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }

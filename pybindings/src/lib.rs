@@ -23,6 +23,8 @@ mod _cenote {
     #[pymodule_export]
     use crate::model::Model;
     #[pymodule_export]
+    use crate::store::{AsyncReads, Call, Cancellation, Mailbox};
+    #[pymodule_export]
     use crate::store::{
         Decision, Explanation, FeatureSet, FeatureStore, Features, ModelVersion, Replay, Score, ScorePlan,
         Scores, ServedModel, Upserted, View, WatchState,

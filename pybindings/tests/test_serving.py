@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import multiprocessing
 import subprocess
@@ -200,6 +201,23 @@ def test_parity_and_explain(store: cenote.FeatureStore, view: cenote.View, model
     assert '"flight" = $1' in explained.sql
     assert ("carrier", 'feature "carrier"') in explained.inputs
     assert not [warning for warning in explained.warnings if "index" in warning]
+
+
+def test_asyncio(dsn: str, view: cenote.View, store: cenote.FeatureStore, models: list[cenote.Model]) -> None:
+    store.promote_model("late", "async", 1)
+    store.apply_decisions()
+
+    async def main() -> None:
+        async with await cenote.AsyncFeatureStore.connect(dsn, connections=2) as async_store:
+            served = await async_store.watch_model("late@async", view, absent=ABSENT)
+            assert served.version.version == 1
+            score = await served.score(8)
+            assert score.prediction == alone(models[0], 8)
+            assert (await served.score_many([8])).versions == [1]
+            replay = await async_store.replay(await async_store.record(view, 8, score))
+            assert replay.identical
+
+    asyncio.run(main())
 
 
 def test_cache(dsn: str, store: cenote.FeatureStore, view: cenote.View) -> None:

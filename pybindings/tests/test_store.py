@@ -7,6 +7,7 @@ import concurrent.futures
 import csv
 import multiprocessing
 import pickle
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import psycopg
 import pyarrow as pa
 import pytest
 from golden import same
@@ -390,3 +392,53 @@ def test_asyncio(dsn: str, model: cenote.Model, view: cenote.View) -> None:
             await plan.score(keys[0])
 
     asyncio.run(main())
+
+
+def test_a_cancelled_await_cancels_its_query(dsn: str) -> None:
+    async def main() -> None:
+        named = f"{dsn} application_name=cancelled_awaits"
+        async with await cenote.AsyncFeatureStore.connect(named, connections=2) as store:
+            with cenote.FeatureStore.connect(dsn) as other:
+                view = make(other, "cancelled_awaits")
+                other.upsert(view, rows(1, 2))
+            lock = await asyncio.to_thread(psycopg.connect, dsn)
+            lock.execute('LOCK TABLE cenote.cancelled_awaits_v1 IN ACCESS EXCLUSIVE MODE')
+
+            def at_work() -> int:
+                row = lock.execute("SELECT count(*) FROM pg_stat_activity "
+                                   "WHERE application_name = 'cancelled_awaits' AND state <> 'idle'").fetchone()
+                assert row is not None
+                return int(row[0])
+
+            for call in (lambda: store.get(view, 1), lambda: store.get_many(view, [1, 2]), lambda: store.upsert(view, rows(1))):
+                task = asyncio.ensure_future(call())
+                while not at_work():
+                    await asyncio.sleep(0.002)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                start = time.monotonic()
+                while at_work():
+                    await asyncio.sleep(0.001)
+                    assert time.monotonic() - start < 1
+            lock.close()
+            assert (await store.get(view, 1)).status == "fresh"
+            with pytest.raises(cenote.InputError):
+                await store.get(view, "no number")
+    asyncio.run(main())
+
+
+def test_an_async_store_serves_one_event_loop_after_another(dsn: str) -> None:
+    store = asyncio.run(cenote.AsyncFeatureStore.connect(dsn, connections=2))
+    with cenote.FeatureStore.connect(dsn) as other:
+        view = make(other, "loops")
+        other.upsert(view, rows(1))
+
+    async def many() -> list[str]:
+        return [features.status for features in await asyncio.gather(*(store.get(view, key % 2) for key in range(100)))]
+
+    for _ in range(2):
+        assert asyncio.run(many()) == ["missing", "fresh"] * 50
+    asyncio.run(store.close())
+    with pytest.raises(cenote.StoreError):
+        asyncio.run(many())

@@ -72,6 +72,7 @@ def run(name: str, *argv: str | Path, form: str = "json") -> Run:
             code = module.main(module.TOOL, module.arguments, module.check, line)
         except SystemExit as end:
             code = int(end.code or 0)
+    assert "a fault of this script" not in err.getvalue(), err.getvalue()
     return Run(code, out.getvalue(), err.getvalue())
 
 

@@ -37,6 +37,17 @@ def test_each_kind_is_found_and_its_value_never_shown(tmp_path: Path) -> None:
         assert secret not in run("check_secrets_exposure", folder, form="sarif").out
 
 
+def test_a_secret_in_a_manifest_has_a_rule_of_its_own_and_a_reference_none(tmp_path: Path) -> None:
+    folder = tmp_path.parent / "deploy"
+    folder.mkdir()
+    body = "services:\n  api:\n    environment:\n      API_SECRET: "
+    (folder / "compose.yaml").write_text(body + "k7Gq2" + "Zp9LwVx41\n")
+    result = run("check_secrets_exposure", folder, "--fail-on", "info")
+    assert {(f["rule_id"], f["line"]) for f in result.json["findings"]} == {("KEY010", 4)}
+    (folder / "compose.yaml").write_text(body + "${API_SECRET}\n")
+    assert run("check_secrets_exposure", folder, "--fail-on", "info").code == 0
+
+
 def test_environment_files_and_credential_files(tmp_path: Path) -> None:
     folder = tmp_path.parent / "repository"
     folder.mkdir()

@@ -145,6 +145,40 @@ def test_an_unreadable_file_among_good_ones_is_no_pass(tmp_path: Path) -> None:
     assert result.code == 2 and result.json["skipped"][0]["path"].endswith("bad.py")
 
 
+def test_a_fault_of_a_script_is_said_as_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    module = load(script("detect_blocking_calls"))
+
+    def broken(*_: object) -> None:
+        raise KeyError("x")
+
+    assert module.main(module.TOOL, module.arguments, broken, [str(FIXTURES), "--format", "json"]) == 3
+    said = capsys.readouterr()
+    document = json.loads(said.out)
+    jsonschema.validate(document, SCHEMA)
+    assert document["status"] == "not-checked" and "a fault of this script" in document["error"] and "Traceback" not in said.err
+
+
+def test_a_second_engine_that_is_missing_is_said_aloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import _engines
+
+    monkeypatch.setattr(_engines, "program", lambda name: None)
+    (tmp_path / "Dockerfile").write_text('FROM python:3.11-slim\nUSER 10001\nCMD ["a"]\n')
+    (tmp_path / "a.py").write_text("x = 1\n")
+    (tmp_path / "a.sql").write_text("SELECT 1;\n")
+    for name, engine in {
+        "scan_dockerfile": "hadolint",
+        "detect_blocking_calls": "ruff",
+        "validate_schema_migration": "squawk",
+    }.items():
+        target = tmp_path / "a.sql" if engine == "squawk" else tmp_path
+        result = run(name, target)
+        assert result.code == 0 and engine in result.json["partial"][0] and "pip install" in result.json["partial"][0]
+        assert run(name, target, "--all-engines").code == 3
+        assert "partly skipped" in run(name, target, form="text").out
+        notes = json.loads(run(name, target, form="sarif").out)["runs"][0]["invocations"][0]["toolExecutionNotifications"]
+        assert any(engine in note["message"]["text"] for note in notes)
+
+
 def test_runs_without_network_and_without_installed_packages(tmp_path: Path) -> None:
     """The script of an installed skill runs from another folder, by the bare interpreter, with the network cut where that is allowed."""
     source = tmp_path / "a.py"

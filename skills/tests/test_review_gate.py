@@ -42,6 +42,18 @@ def test_only_a_pass_that_agrees_with_itself_approves(tmp_path: Path, body: str,
         assert result.rules() <= {"GTE004", "GTE005"}
 
 
+def test_a_second_engine_that_a_gate_lacks_is_told_on(tmp_path: Path) -> None:
+    body = "import json; print(json.dumps(dict(tool='lie', status='pass', exit_code=0, scanned=3, findings=[], partial=['ruff did not look'])))"
+    home = skill(tmp_path, body)
+    result = run("review_gate", tmp_path, "--skills", home, "--report", tmp_path / "r.md")
+    assert (result.code, result.json["data"]["verdict"]) == (0, "approve")
+    assert (
+        result.json["partial"] == ["gate 'one': ruff did not look"] and "partly skipped: ruff" in (tmp_path / "r.md").read_text()
+    )
+    result = run("review_gate", tmp_path, "--skills", home, "--all-engines")
+    assert (result.code, result.json["data"]["verdict"]) == (3, "not checked")
+
+
 def test_a_gate_that_hangs_is_not_checked(tmp_path: Path) -> None:
     home = skill(tmp_path, "import time; time.sleep(60)")
     (tmp_path / "gates.yaml").write_text(GATE.replace("args", "timeout: 0.5, args"))

@@ -68,3 +68,42 @@ def test_no_data_or_old_data_is_not_checked(tmp_path: Path, advisories: Path) ->
     result = scan(tmp_path, "a==1\n", advisories)
     assert result.code == 3 and "DEP003" in result.json["error"]
     assert scan(tmp_path, "a==1\n", advisories, "--max-age", "100000").code == 0
+
+
+def test_lock_files_of_uv_and_poetry(tmp_path: Path, advisories: Path) -> None:
+    lock = (
+        '[[package]]\nname = "own"\nversion = "1"\nsource = { editable = "." }\n\n[[package]]\nname = "listed"\nversion = "0.3"\n'
+    )
+    assert scan(tmp_path, lock + 'source = { registry = "https://pypi.org/simple" }\n', advisories, name="uv.lock").rules() == {
+        "DEP001"
+    }
+    assert scan(tmp_path, lock, advisories, name="uv.lock").code == 2, "nothing from a registry"
+    assert scan(tmp_path, '[[package]]\nname = "listed"\nversion = "0.3"\n', advisories, name="poetry.lock").rules() == {"DEP001"}
+
+
+def test_licences_are_read_where_the_packages_are(tmp_path: Path, advisories: Path) -> None:
+    site = tmp_path / "site"
+    for name, head in {
+        "good": "License-Expression: GPL-3.0-only OR MIT",
+        "old": "Classifier: License :: OSI Approved :: Apache Software License",
+        "both": "License-Expression: MIT AND AGPL-3.0-only",
+        "silent": "Summary: x",
+    }.items():
+        folder = site / f"{name}-1.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: 1\n{head}\n")
+    allow = ["--environment", str(site), "--licence", "MIT", "--licence", "Apache-2.0"]
+    result = scan(tmp_path, "good==1\nold==1\nboth==1\nsilent==1\n", advisories, *allow)
+    assert {(f["rule_id"], f["line"]) for f in result.json["findings"]} == {("DEP005", 3), ("DEP005", 4)}
+    assert scan(tmp_path, "good==1\nelsewhere==1\n", advisories, *allow).code == 2, "a licence that could not be read is no pass"
+    assert scan(tmp_path, "good==1\n", advisories, "--licence", "MIT").code == 2
+    assert scan(tmp_path, "good==1\n", advisories, "--licence", "MIT", "--environment", str(tmp_path / "none")).code == 3
+
+
+def test_the_bill_of_materials_names_each_package_once(tmp_path: Path, advisories: Path) -> None:
+    out = tmp_path / "sbom.json"
+    assert scan(tmp_path, "B_b==2\na==1\na==1\n", advisories, "--sbom", str(out)).code == 0
+    bill = json.loads(out.read_text())
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    assert [c["purl"] for c in bill["components"]] == ["pkg:pypi/a@1", "pkg:pypi/b-b@2"]
+    assert scan(tmp_path, "a==1\n", advisories, "--sbom", str(tmp_path / "no" / "x.json")).code == 2

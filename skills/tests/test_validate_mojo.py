@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support import SKILLS, run
+from support import SKILLS, load, run, script
 
 cenote = pytest.importorskip("cenote", reason="the cenote wheel is not installed")
 ZOO = SKILLS.parent / "fixtures/zoo"
@@ -25,6 +25,15 @@ def rewritten(path: Path, change) -> Path:
             data = source.read(info)
             out.writestr(info.filename, change(data.decode()).encode() if info.filename == "model.ini" else data)
     return path
+
+
+def test_a_large_model_is_mentioned_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load(script("validate_mojo")), "LARGE_BYTES", 100)
+    result = run("validate_mojo", GBM / "model.zip", "--fail-on", "info")
+    assert "MOJO019" in result.rules() and result.code == 1
+    assert result.json["data"]["model.zip"]["unpacked_bytes"] > 100
+    monkeypatch.undo()
+    assert "MOJO019" not in run("validate_mojo", GBM / "model.zip").rules()
 
 
 @pytest.mark.parametrize("case", sorted(p.parent.name for p in ZOO.glob("*/model.zip")))

@@ -12,13 +12,14 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import method, report, train, works
+from . import method, plots, tables, train, works
 from .contestants import QUICK, CannotHold, Contestant, PeerError, Process, build, compile_java, difference, takes_part
 from .contestants import rust_binary as rust
 from .engines import ENGINES
 from .works import Ready, Work
 
 RESULTS = train.PEERS.parent / "results"
+PAGE = train.ROOT / "docs" / "performance.md"
 COLUMNS = ("work", "who", "threads", "batch", "ns_per_row_tree", "us_per_row", "rows_per_s")
 SETTLE = 0.02  # seconds of quiet before each turn
 
@@ -30,7 +31,8 @@ class Plan:
     rounds: int = 3
     sample_seconds: float = 0.1
     cell_seconds: float = 3.0  # a cell is not begun again once it has taken so long
-    longest: float = 20.0  # a batch that takes one thread longer is not given to more threads
+    longest: float = 60.0  # a batch that would take longer is not begun
+    longest_shared: float = 20.0  # a batch that takes one thread longer is not given to more threads
     warm_seconds: float = 1.0
     rows: int = 100_000
     check_rows: int = 2000
@@ -46,6 +48,13 @@ class Outcome:
     notes: list[dict[str, object]] = field(default_factory=list)
     trees: dict[str, int] = field(default_factory=dict)
     shapes: dict[str, dict[str, float]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def fail(self, work: str, who: str, text: str) -> None:
+        """Notes what should not have happened: the run goes on, and its exit code tells."""
+        self.note(work, who, text)
+        self.failures.append(f"{work}, {who}: {text}")
+        print(f"    {who} {text}", file=sys.stderr)
 
     def note(self, work: str, who: str, text: str, diff: float | None = None, tolerance: float | None = None) -> None:
         """Says, once, what became of a contestant in a work."""
@@ -56,6 +65,10 @@ class Outcome:
         }  # fmt: skip
         if line not in self.notes:
             self.notes.append(line)
+
+    def results(self) -> tables.Results:
+        """The lines of `peers.csv` as the tables and the pictures take them."""
+        return tables.Results({name: str(value) for name, value in line.items()} for line in self.rows())
 
     def rows(self, pick: str = "min") -> list[dict[str, object]]:
         """The lines of `peers.csv`, of the least (`min`) or the middle (`median`) of the samples."""
@@ -109,6 +122,19 @@ def _seconds_each(answer: str) -> float:
     return nanoseconds / 1e9 / rows
 
 
+def _too_long(outcome: Outcome, work: str, who: str, threads: int, batch: int, plan: Plan) -> str:
+    """Why a batch is not begun, judged by what the runtime took for it alone or for a smaller one; "" if it is."""
+    alone = outcome.samples.get((work, who, 1, batch))
+    if threads > 1 and alone and min(alone) * batch > plan.longest_shared:
+        return f"batch {batch}, {threads} threads: not run, one thread took {min(alone) * batch:.0f} s"
+    sizes = sorted(b for w, c, t, b in outcome.samples if (w, c, t) == (work, who, threads) and b < batch)
+    if len(sizes) > 1:  # what a row more costs, so that a start of Java is not counted for each
+        small, large = (min(outcome.samples[work, who, threads, b]) * b for b in sizes[-2:])
+        if (long := large + (large - small) / (sizes[-1] - sizes[-2]) * (batch - sizes[-1])) > plan.longest:
+            return f"batch {batch}, {threads} threads: not run, it would take {long:.0f} s"
+    return ""
+
+
 def _time_work(ready: Ready, stage: Stage, batches: list[int], only: list[str], plan: Plan, outcome: Outcome) -> None:
     work, threads = ready.work, stage.threads
     able: list[tuple[Contestant, Process]] = []
@@ -127,17 +153,19 @@ def _time_work(ready: Ready, stage: Stage, batches: list[int], only: list[str], 
             if work.group != "load" and contestant.who != "mojo_predict_pandas":
                 process.ask("time", min(1000, max(batches)), plan.warm_seconds if "java" in contestant.engine else 0.1)
             able.append((contestant, process))
-        except (CannotHold, PeerError) as reason:
-            if threads == 1 or isinstance(reason, PeerError):
-                outcome.note(work.name, contestant.who, f"left out: {reason}")
-                print(f"    {contestant.who} left out: {reason}", file=sys.stderr)
+        except CannotHold as reason:
+            outcome.note(work.name, contestant.who, f"left out: {reason}")
+        except PeerError as reason:
+            outcome.fail(work.name, contestant.who, f"left out: {reason}")
     spent: dict[tuple[str, int], float] = defaultdict(float)
     for _ in range(plan.rounds):
         for batch in batches:
             for contestant, process in able:
                 cell = (contestant.who, batch)
-                alone = outcome.samples.get((work.name, contestant.who, 1, batch), [0.0])
-                if spent[cell] > plan.cell_seconds or (threads > 1 and min(alone) * batch > plan.longest):
+                if batch < contestant.least_batch or spent[cell] > plan.cell_seconds:
+                    continue
+                if reason := _too_long(outcome, work.name, contestant.who, threads, batch, plan):
+                    outcome.note(work.name, contestant.who, reason)
                     continue
                 time.sleep(SETTLE)
                 began = time.perf_counter()
@@ -147,33 +175,37 @@ def _time_work(ready: Ready, stage: Stage, batches: list[int], only: list[str], 
                     else:
                         answer = process.ask("time", batch, plan.sample_seconds)
                 except PeerError as reason:
-                    outcome.note(work.name, contestant.who, f"batch {batch}, {threads} threads: {reason}")
+                    outcome.fail(work.name, contestant.who, f"batch {batch}, {threads} threads: {reason}")
                     spent[cell] = float("inf")
                     continue
                 spent[cell] += time.perf_counter() - began
                 outcome.samples[work.name, contestant.who, threads, batch].append(_seconds_each(answer))
 
 
-def run(chosen: list[Work], only: list[str], plan: Plan, folder: Path) -> None:
-    """Measures the works, all contestants of a work in turn, and writes to `folder` after each."""
+def run(chosen: list[Work], only: list[str], plan: Plan, folder: Path) -> Outcome:
+    """Measures the works, all contestants of a work in turn, first on one thread; writes to `folder` after each."""
     outcome = Outcome()
-    stages = [Stage(1), Stage(plan.all_threads)]
-    try:
-        for work in chosen:
-            start = time.perf_counter()
-            print(f"{work.name}", file=sys.stderr)
-            ready = works.make_ready(work, plan.rows, plan.check_rows)
-            outcome.trees[work.name], outcome.shapes[work.name] = ready.n_trees, ready.shape
-            for stage, batches in zip(stages, (work.one_thread, work.all_threads), strict=True):
-                wanted = sorted({min(batch, plan.largest_batch) for batch in batches})
-                if wanted and (stage.threads > 1 or stage is stages[0]):
-                    _time_work(ready, stage, wanted, only, plan, outcome)
-            print(report.table(outcome.rows(), work.name), flush=True)
-            print(f"    {time.perf_counter() - start:.0f} s", file=sys.stderr)
-            save(outcome, plan, folder)
-    finally:
-        for stage in stages:
+    ready: dict[Work, Ready] = {}
+    for threads in sorted({1, plan.all_threads}):
+        stage = Stage(threads)
+        try:
+            for work in chosen:
+                sizes = work.one_thread if threads == 1 else work.all_threads
+                batches = sorted({min(size, plan.largest_batch) for size in sizes})
+                if not batches:
+                    continue
+                start = time.perf_counter()
+                print(f"{work.name}, {threads} thread{'s' * (threads > 1)}", file=sys.stderr)
+                if work not in ready:
+                    ready[work] = works.make_ready(work, plan.rows, plan.check_rows)
+                    outcome.trees[work.name], outcome.shapes[work.name] = ready[work].n_trees, ready[work].shape
+                _time_work(ready[work], stage, batches, only, plan, outcome)
+                print(tables.in_terminal(outcome.results(), work.name), flush=True)
+                print(f"    {time.perf_counter() - start:.0f} s", file=sys.stderr)
+                save(outcome, plan, folder)
+        finally:
             stage.close()
+    return outcome
 
 
 def _write_csv(path: Path, columns: tuple[str, ...], lines: list[dict[str, object]]) -> None:
@@ -192,6 +224,14 @@ def save(outcome: Outcome, plan: Plan, folder: Path) -> None:
     (folder / "peers_method.md").write_text(method.describe(outcome, plan))
 
 
+def show(results: tables.Results, folder: Path) -> None:
+    """Draws the pictures and writes `peers_table.md`; the documentation's page takes over what goes to its folder."""
+    plots.draw(results, folder)
+    (folder / "peers_table.md").write_text(tables.table(results))
+    if folder.resolve() == RESULTS:
+        tables.fill(PAGE, results)
+
+
 def main() -> None:
     """Reads the command line, trains what is missing, runs, saves."""
     parser = argparse.ArgumentParser(prog="run.py", description="Runs cenote beside other runtimes of H2O's models.")
@@ -201,6 +241,7 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=Plan.all_threads, help="beside one thread (default %(default)s; 1: no others)"
     )
+    parser.add_argument("--rows", type=int, default=Plan.rows, help="and the largest batch (default %(default)s)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the files go (default benches/results)")
     parser.add_argument(
         "--quick", action="store_true", help="one round, few peers, small batches: does it work at all?"
@@ -208,9 +249,10 @@ def main() -> None:
     parser.add_argument("--plots-only", action="store_true", help="draw the plots of --out/peers.csv again")
     arguments = parser.parse_args()
     if arguments.plots_only:
-        report.plots(arguments.out / "peers.csv", arguments.out)
+        show(tables.Results.read(arguments.out / "peers.csv"), arguments.out)
         return
-    plan = Plan(rounds=arguments.rounds, all_threads=arguments.threads)
+    rows = arguments.rows
+    plan = Plan(rounds=arguments.rounds, rows=rows, largest_batch=rows, all_threads=arguments.threads)
     only, names = arguments.who, arguments.work
     if arguments.quick:
         plan = Plan(1, 0.01, 1.0, 20.0, 0.1, 1000, 200, 1000)
@@ -225,9 +267,12 @@ def main() -> None:
     compile_java()
     if not rust().exists():
         print(f"{rust()} is not built: cenote's Rust figures are left out", file=sys.stderr)
-    run(chosen, only, plan, arguments.out)
-    report.plots(arguments.out / "peers.csv", arguments.out)
+    outcome = run(chosen, only, plan, arguments.out)
+    show(outcome.results(), arguments.out)
     print(f"written to {arguments.out}", file=sys.stderr)
+    if outcome.failures:
+        print("not all took part:", *outcome.failures, sep="\n  ", file=sys.stderr)
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

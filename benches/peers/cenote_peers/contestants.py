@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
+import multiprocessing
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .engines import ENGINES, ON_ARRAYS, ON_FRAMES, CannotHold, NumpyGlm
+from .engines import ENGINES, ON_ARRAYS, ON_FRAMES, CannotHold, Engine, NumpyGlm
 from .train import CACHE, PEERS, ROOT
 from .works import Ready
 
@@ -27,10 +30,12 @@ class PeerError(Exception):
 
 @dataclass(frozen=True)
 class Contestant:
-    """`who` of the table; `engine` is a key of `ENGINES`, or `java:API`, or `rust`."""
+    """`who` of the table; `engine` is a key of `ENGINES`, or `java:API`, or `rust:MODE`; `isa` is cenote's."""
 
     who: str
     engine: str
+    isa: str = ""
+    least_batch: int = 1
 
     @property
     def reads_mojo(self) -> bool:
@@ -40,10 +45,17 @@ class Contestant:
     @property
     def note(self) -> str:
         """What a reader of the table should know of it."""
-        return ENGINES[self.engine].note if self.engine in ENGINES else ""
+        return ENGINES[self.engine].note if self.engine in ENGINES else RUST_NOTES.get(self.who, "")
 
 
-RUST = Contestant("cenote", "rust")
+RUST = Contestant("cenote", "rust:predictions")
+RUST_SUMS = Contestant("cenote_sums", "rust:sums", least_batch=8)
+RUST_AVX2 = Contestant("cenote_avx2", "rust:predictions", isa="avx2")
+OURS = (RUST, RUST_SUMS, RUST_AVX2)
+RUST_NOTES = {
+    "cenote_sums": "what the trees sum to, as the other runtimes are asked for: no link, no label",
+    "cenote_avx2": "as cenote, by AVX2 instructions alone",
+}
 SCORE0 = Contestant("genmodel", "java:score0")
 EASY = Contestant("genmodel_easy", "java:easy")
 ARRAYS = tuple(Contestant(engine.name, engine.name) for engine in ON_ARRAYS)
@@ -52,14 +64,14 @@ WHEEL = next(c for c in ARRAYS if c.who == "cenote_python")
 
 # In `load`, oneDAL is not there: daal4py has no file of its own and converts XGBoost's, which takes seconds.
 GROUPS: dict[str, tuple[Contestant, ...]] = {
-    "trees": (RUST, *ARRAYS, SCORE0),
-    "depth": (RUST, *(c for c in ARRAYS if c.who not in ("catboost_oblivious", "tl2cgen")), SCORE0),
-    "row": (RUST, *ARRAYS, SCORE0, EASY),
-    "glm": (RUST, WHEEL, Contestant("numpy", NumpyGlm.name), SCORE0, EASY),
+    "trees": (*OURS, *ARRAYS, SCORE0),
+    "depth": (RUST, RUST_AVX2, *(c for c in ARRAYS if c.who not in ("catboost_oblivious", "tl2cgen")), SCORE0),
+    "row": (RUST, RUST_AVX2, *ARRAYS, SCORE0, EASY),
+    "glm": (RUST, RUST_AVX2, WHEEL, Contestant("numpy", NumpyGlm.name), SCORE0, EASY),
     "frame": (*FRAMES, SCORE0, EASY),
     "load": (RUST, *(c for c in ARRAYS if c.who not in ("catboost_oblivious", "onedal", "ydf_engine")), SCORE0),
 }
-QUICK = ("cenote", "cenote_python", "genmodel", "xgboost", "lightgbm", "onnxruntime")
+QUICK = ("cenote", "cenote_sums", "cenote_avx2", "cenote_python", "genmodel", "xgboost", "lightgbm", "onnxruntime")
 
 
 def h2o_jar() -> Path:
@@ -83,8 +95,9 @@ def rust_binary() -> Path:
 
 
 def _command(engine: str, threads: int) -> list[str]:
-    if engine == "rust":
-        return [str(rust_binary()), str(threads)]
+    if engine.startswith("rust:"):
+        mode = engine.removeprefix("rust:")
+        return [str(rust_binary()), str(threads), *(["sums"] if mode == "sums" else [])]
     if engine.startswith("java:"):
         collector = "-XX:+UseSerialGC" if threads == 1 else "-XX:+UseParallelGC"
         path = f"{CACHE / 'java'}{os.pathsep}{h2o_jar()}"
@@ -92,35 +105,49 @@ def _command(engine: str, threads: int) -> list[str]:
     return [sys.executable, "-W", "ignore", "-m", "cenote_peers.worker", engine, str(threads)]
 
 
+# A runtime chooses its instructions, threads and heap by itself: what the caller's shell says of them is not handed on.
+HANDICAPS = (
+    "OPENBLAS_", "MKL_", "OMP_", "KMP_", "GOMP_", "DAAL", "ONEDAL", "TBB_", "BLIS_", "NPY_", "ORT_", "XGBOOST_",
+    "RAYON_", "GLIBC_TUNABLES", "MALLOC_", "LD_PRELOAD", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS",
+    "CENOTE_ISA", "CENOTE_ENGINE",
+)  # fmt: skip
+
+
+def _environment(contestant: Contestant, threads: int) -> dict[str, str]:
+    """The caller's environment, less what slows a runtime down, with the number of threads."""
+    count = str(threads)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(HANDICAPS)}
+    return kept | {
+        "PYTHONPATH": str(PEERS),
+        "OMP_NUM_THREADS": count,
+        "OMP_WAIT_POLICY": "PASSIVE",  # an idle team must not spin into the next runtime's turn
+        "OPENBLAS_NUM_THREADS": count,
+        "RAYON_NUM_THREADS": count,
+        **({"CENOTE_ISA": contestant.isa} if contestant.isa else {}),
+    }
+
+
 class Process:
     """A worker and the two ends of its pipe."""
 
     def __init__(self, contestant: Contestant, threads: int) -> None:
         self.contestant = contestant
-        if contestant.engine == "rust" and not rust_binary().exists():
+        if contestant.engine.startswith("rust:") and not rust_binary().exists():
             raise PeerError("its worker is not built (cargo build --release -p cenote-bench --bin peers-worker)")
-        count = str(threads)
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(PEERS),
-            "OMP_NUM_THREADS": count,
-            "OMP_WAIT_POLICY": "PASSIVE",  # an idle team must not spin into the next runtime's turn
-            "OPENBLAS_NUM_THREADS": count,
-            "RAYON_NUM_THREADS": count,
-        }
         log = CACHE / "logs" / f"{contestant.who}-{threads}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w") as sink:
             self._process = subprocess.Popen(
                 _command(contestant.engine, threads),
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink, text=True, env=environment,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink, text=True,
+                env=_environment(contestant, threads),
             )  # fmt: skip
         self._said_ready = False
 
     def ask(self, *words: object, patience: float = 300.0) -> str:
         """Sends a line and gives the answer.
 
-        Raises `PeerError` if the worker says so, ends, or takes longer than `patience` seconds.
+        Raises `CannotHold` if the worker says so, `PeerError` if it fails, ends, or takes over `patience` seconds.
         """
         process = self._process
         assert process.stdin is not None and process.stdout is not None
@@ -135,6 +162,8 @@ class Process:
         answer = self._line(patience)
         if answer.startswith("error "):
             raise PeerError(answer.removeprefix("error "))
+        if answer.startswith("cannot "):
+            raise CannotHold(answer.removeprefix("cannot "))
         return answer
 
     def _line(self, patience: float) -> str:
@@ -160,6 +189,39 @@ class Process:
         self._process.stdout.close()
 
 
+def _build_apart(engine: Engine, ready: Ready, path: Path) -> None:
+    """Has a child of this process build, and ends it and its own children (compilers) when the time is over."""
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+
+    def work() -> None:
+        os.setsid()
+        try:
+            engine.build(ready.forest, ready.nan_rows, path)
+            theirs.send(None)
+        except CannotHold as reason:
+            theirs.send(CannotHold(str(reason)))
+        except Exception as error:  # a runtime's failure is told, whatever it is
+            theirs.send(PeerError(f"{type(error).__name__}: {error}"))
+
+    child = fork.Process(target=work)
+    child.start()
+    theirs.close()
+    try:
+        if not ours.poll(engine.build_seconds):
+            raise PeerError(f"not handed over in {engine.build_seconds:.0f} s")
+        if failure := ours.recv():
+            raise failure
+    except EOFError:
+        raise PeerError("the process that hands the forest over died") from None
+    finally:
+        child.join(1)  # it ends by itself once it has answered
+        if child.is_alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+        child.join()
+
+
 def build(contestant: Contestant, ready: Ready) -> Path:
     """The file that the contestant opens; kept until the MOJO or the conversion changes.
 
@@ -178,7 +240,7 @@ def build(contestant: Contestant, ready: Ready) -> Path:
     if not (path.exists() and stamp.exists() and stamp.read_text() == wanted):
         start = time.perf_counter()
         shutil.rmtree(path, ignore_errors=True)  # YDF's is a folder, and it adds to one that is there
-        engine.build(ready.forest, ready.nan_rows, path)
+        _build_apart(engine, ready, path)
         stamp.write_text(wanted)
         print(f"    {contestant.who}: forest handed over in {time.perf_counter() - start:.1f} s", file=sys.stderr)
     return path

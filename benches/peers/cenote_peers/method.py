@@ -20,11 +20,14 @@ METHOD = """## Method
 Each runtime lives in a process of its own, opens the model and {plan.rows:,} rows, and is then called in turn with the
 others: each times one cell (runtime, batch size, threads) for {plan.sample_seconds} s, at least one whole batch, before
 any has its next turn. There are {plan.rounds} rounds; a cell that has taken {plan.cell_seconds:.0f} s in all has no
-further one. `peers.csv` holds the least of the rounds, `peers_median.csv` the middle. A batch that took
-one thread over {plan.longest:.0f} s is not given to two. Java is warmed before. Threads are fixed by each runtime's own
-setting and by OMP_NUM_THREADS and RAYON_NUM_THREADS. With one thread the time is the less of the clock's and the
-processor's (children's included), so that a busy machine does not count against whoever had the turn; with more it is
-the clock's, and means little unless the machine was quiet.
+further one. `peers.csv` holds the least of the rounds, `peers_median.csv` the middle. All works go first by one
+thread, then by {plan.all_threads}. A batch that would take over {plan.longest:.0f} s is not begun, and one that took
+one thread over {plan.longest_shared:.0f} s is not given to more. Java is warmed before.
+
+Threads are fixed by each runtime's own setting and by OMP_NUM_THREADS and RAYON_NUM_THREADS; whatever else the shell
+says of instructions, heaps and threads (OPENBLAS_CORETYPE and its like) is taken from everybody's environment. With one
+thread the time is the less of the clock's and the processor's (children's included), so that a busy machine does not
+count against whoever had the turn; with more it is the clock's, and means little unless the machine was quiet.
 
 The trees are those of the MOJO, handed over split by split by `cenote_peers/engines`; every number in the rows is a
 float32, so that nobody sees another value. Before the clock starts the outputs on {plan.check_rows:,} rows are compared
@@ -35,8 +38,9 @@ Inside the clock is, for everyone, the call from the language it is made for, wi
 cut into batches beforehand:
 
 - `cenote`: the Rust library from float64 columns in memory to predictions, link and label too; a batch of one by
-  `Model::predict_raw`, from a slice to probabilities; the wheel in `pandas_100k`. `cenote_python`: the wheel, from a
-  float64 NumPy array to predictions.
+  `Model::predict_raw`, from a slice to probabilities; the wheel in `pandas_100k`. `cenote_sums`: the same columns to
+  what the trees sum to (`Model::tree_sums`), which is what most others are asked for. `cenote_avx2`: `cenote` with
+  CENOTE_ISA=avx2. `cenote_python`: the wheel, from a float64 NumPy array to predictions.
 - `genmodel`: Java's `score0(double[], double[])`; `genmodel_easy`: its `EasyPredictModelWrapper` on prepared `RowData`.
 - The Python runtimes: from float32 arrays to sums without the link. `ydf_engine` is YDF's own benchmark of its C++
   engine, without the copy that its Python call makes. `catboost_oblivious` has a forest of its own whose trees ask one

@@ -6,7 +6,9 @@ Those small enough to commit lie in `benches/models`; the others are trained whe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -108,11 +110,22 @@ def _estimator(recipe: Recipe) -> Any:
     return classes[recipe.algo](**recipe.parameters)
 
 
+def _free_port() -> int:
+    """A port that nobody listens on, nor on the one after it: H2O takes both, and would join a server that is there."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 1))
+                return port
+
+
 def train(names: list[str], folder: Path) -> None:
     """Trains `names` in one H2O server of this process's own and writes `folder/NAME.zip`."""
     import h2o
 
-    h2o.init(port=54_731, nthreads=-1, max_mem_size="4g", log_level="WARN", bind_to_localhost=True)
+    h2o.init(port=_free_port(), nthreads=-1, max_mem_size="4g", log_level="WARN", bind_to_localhost=True)
     h2o.no_progress()
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -11,7 +11,8 @@ A line holds words parted by tabs:
 `ROWS` is a file of float32, row by row. `time` scores batch after batch, round and round the rows, until so many
 seconds have gone (at least one batch), and says how long that took; the batches are cut beforehand. With one thread
 that is the less of the clock's time and the process's processor time, so that a busy machine does not count against
-whoever had the turn; with more it is the clock's. A failure is answered with `error` and its text.
+whoever had the turn; with more it is the clock's. A failure is answered with `error` and its text, a forest that the
+runtime can't represent with `cannot` and why.
 """
 
 from __future__ import annotations
@@ -136,8 +137,9 @@ def serve(engine: Engine) -> None:
         try:
             answer = verbs[verb](*words)
         except Exception as error:  # the parent decides; one runtime's failure must not end the run
-            text = str(error) if isinstance(error, CannotHold) else f"{type(error).__name__}: {error}"
-            answer = "error " + " ".join(text.split())
+            known = isinstance(error, CannotHold)
+            text = str(error) if known else f"{type(error).__name__}: {error}"
+            answer = ("cannot " if known else "error ") + " ".join(text.split())
         answers.write(answer + "\n")
 
 

@@ -1,14 +1,16 @@
 //! cenote under the line protocol of `benches/peers/cenote_peers/worker.py`, beside the runtimes it is compared with.
 //!
 //! Lines come in, answers go out. A batch is borrowed columns: `f64` numbers, and level codes as they stand in a raw row;
-//! out come predictions, link and label included. A batch of one row goes by [`Model::predict_raw`].
+//! out come predictions, link and label included. A batch of one row goes by [`Model::predict_raw`]. As `peers-worker
+//! THREADS sums` it gives what the trees sum to instead, by [`Model::tree_sums`]: what most other runtimes are asked for.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use cenote::input::Values;
-use cenote::{Batch, Model, OutputValues};
+use cenote::mojo::Body;
+use cenote::{Batch, Model, OutputValues, PredictOptions, Predictions};
 use rustix::time::{ClockId, clock_gettime};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -41,17 +43,31 @@ impl Stopwatch {
     }
 }
 
+/// What is asked of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Predictions,
+    Sums,
+}
+
+/// How the process was started.
+#[derive(Debug, Clone, Copy)]
+struct Task {
+    threads: usize,
+    asked: Asked,
+}
+
 /// A model with its rows, by row and by column.
 struct Opened {
     path: String,
-    threads: usize,
+    task: Task,
     model: Model,
     rows: Vec<f64>,
     columns: Vec<Vec<f64>>,
 }
 
 impl Opened {
-    fn new(path: &str, rows: &str, threads: usize) -> Result<Self> {
+    fn new(path: &str, rows: &str, task: Task) -> Result<Self> {
         let model = Model::open(path)?;
         let width = model.n_features();
         let rows: Vec<f64> = std::fs::read(rows)?
@@ -59,7 +75,7 @@ impl Opened {
             .map(|bytes| f64::from(f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])))
             .collect();
         let columns = (0..width).map(|j| rows.iter().skip(j).step_by(width).copied().collect()).collect();
-        Ok(Self { path: path.to_owned(), threads, model, rows, columns })
+        Ok(Self { path: path.to_owned(), task, model, rows, columns })
     }
 
     fn n_rows(&self) -> usize {
@@ -77,9 +93,21 @@ impl Opened {
         Ok(batch)
     }
 
-    /// Writes the numbers of the first rows' predictions, row by row.
+    fn score(&self, batch: &Batch<'_>) -> Result<Predictions> {
+        Ok(match self.task.asked {
+            Asked::Predictions => self.model.predict(batch)?,
+            Asked::Sums => self.model.tree_sums(batch, &PredictOptions::default())?,
+        })
+    }
+
+    /// Writes the numbers that the first rows are given, row by row; sums with the model's initial value, as others' are.
     fn check(&self, rows: usize, out: &str) -> Result<String> {
-        let predictions = self.model.predict(&self.batch(0, rows)?)?;
+        let predictions = self.score(&self.batch(0, rows)?)?;
+        let (what, initial) = match (self.task.asked, &self.model.artifact().body) {
+            (Asked::Predictions, _) => ("predictions", 0.0),
+            (Asked::Sums, Body::Gbm(gbm)) => ("sums", gbm.init_f),
+            (Asked::Sums, _) => ("sums", 0.0),
+        };
         let numbers: Vec<&Vec<f64>> = predictions
             .columns
             .iter()
@@ -88,22 +116,22 @@ impl Opened {
                 _ => None,
             })
             .collect();
-        let by_row = (0..rows).flat_map(|row| numbers.iter().map(move |values| values[row]));
+        let by_row = (0..rows).flat_map(|row| numbers.iter().map(move |values| values[row] + initial));
         std::fs::write(out, by_row.flat_map(f64::to_le_bytes).collect::<Vec<u8>>())?;
-        Ok(format!("ok {} predictions", numbers.len()))
+        Ok(format!("ok {} {what}", numbers.len()))
     }
 
     /// Scores batch after batch until `limit` has gone, at least one.
     fn time(&self, size: usize, limit: Duration) -> Result<String> {
-        if size == 1 {
+        if size == 1 && self.task.asked == Asked::Predictions {
             return self.time_rows(limit);
         }
         let starts = (0..=self.n_rows().saturating_sub(size)).step_by(size).take(4096);
         let batches = starts.map(|from| self.batch(from, size)).collect::<Result<Vec<_>>>()?;
-        let watch = Stopwatch::start(self.threads);
+        let watch = Stopwatch::start(self.task.threads);
         let mut done = 0;
         for batch in batches.iter().cycle() {
-            std::hint::black_box(self.model.predict(batch)?);
+            std::hint::black_box(self.score(batch)?);
             done += size;
             if watch.clock() >= limit {
                 break;
@@ -114,7 +142,7 @@ impl Opened {
 
     fn time_rows(&self, limit: Duration) -> Result<String> {
         let mut numbers = vec![0.0; self.model.n_numbers()];
-        let watch = Stopwatch::start(self.threads);
+        let watch = Stopwatch::start(self.task.threads);
         let mut done = 0;
         for row in self.rows.chunks_exact(self.model.n_features()).cycle() {
             std::hint::black_box(self.model.predict_raw(row, 0.0, &mut numbers)?);
@@ -129,7 +157,7 @@ impl Opened {
 
     /// Opens the model again and again.
     fn load(&self, limit: Duration) -> Result<String> {
-        let watch = Stopwatch::start(self.threads);
+        let watch = Stopwatch::start(self.task.threads);
         let mut done = 0;
         while done == 0 || watch.clock() < limit {
             std::hint::black_box(Model::open(&self.path)?);
@@ -139,11 +167,11 @@ impl Opened {
     }
 }
 
-fn answer(line: &str, threads: usize, opened: &mut Option<Opened>) -> Result<String> {
+fn answer(line: &str, task: Task, opened: &mut Option<Opened>) -> Result<String> {
     let words: Vec<&str> = line.split('\t').collect();
     if let ["open", model, rows, ..] = words[..] {
         *opened = None;
-        *opened = Some(Opened::new(model, rows, threads)?);
+        *opened = Some(Opened::new(model, rows, task)?);
         return Ok("ok".to_owned());
     }
     let opened = opened.as_ref().ok_or("no model is open")?;
@@ -156,13 +184,19 @@ fn answer(line: &str, threads: usize, opened: &mut Option<Opened>) -> Result<Str
 }
 
 fn main() -> Result<()> {
-    let threads = std::env::args().nth(1).ok_or("usage: peers-worker THREADS")?.parse()?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (threads, asked) = match &*arguments {
+        [threads] => (threads, Asked::Predictions),
+        [threads, sums] if sums == "sums" => (threads, Asked::Sums),
+        _ => return Err("usage: peers-worker THREADS [sums]".into()),
+    };
+    let task = Task { threads: threads.parse()?, asked };
     let mut out = std::io::stdout().lock();
     let mut opened = None;
     writeln!(out, "ready")?;
     out.flush()?;
     for line in std::io::stdin().lock().lines() {
-        match answer(&line?, threads, &mut opened) {
+        match answer(&line?, task, &mut opened) {
             Ok(answer) => writeln!(out, "{answer}")?,
             Err(error) => writeln!(out, "error {error}")?,
         }

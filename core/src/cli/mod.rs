@@ -8,9 +8,14 @@ mod csv_out;
 mod inspect;
 mod names;
 mod print;
+mod registry;
 mod score;
 mod sink;
 mod source;
+mod store {
+    pub(crate) mod connect;
+    pub(crate) mod text;
+}
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -46,6 +51,9 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Prints what a model learned: its trees as Graphviz text, JSON or SVG, a GLM's coefficients as JSON
     Print(print::PrintArgs),
+    /// Models in PostgreSQL: registers, lists, promotes, verifies and fetches versions
+    #[command(subcommand)]
+    Registry(registry::RegistryCommand),
 }
 
 /// What a file holds.
@@ -102,6 +110,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Score(args) => score::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Print(args) => print::run(args),
+        Command::Registry(command) => registry::run(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

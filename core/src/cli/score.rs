@@ -190,7 +190,7 @@ impl Question {
 
     /// Whether the model reads the column `name`.
     fn reads(&self, name: &str) -> bool {
-        let schema = &self.model.artifact().schema;
+        let schema = self.model.schema();
         let mut columns = schema.input_columns().iter().chain(&schema.features);
         columns.any(|column| column.name == name) || schema.offset_column.as_deref() == Some(name)
     }

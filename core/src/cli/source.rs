@@ -66,7 +66,7 @@ impl Input {
         Ok(match self.kind {
             Kind::Csv(blocks) => {
                 let block = (csv_in::BLOCK * 16 / outputs.max(16)).max(4 << 10);
-                let layout = Arc::new(Layout::new(&self.names, &model.artifact().schema, wanted));
+                let layout = Arc::new(Layout::new(&self.names, model.schema(), wanted));
                 Pieces::Csv(blocks.with_block_size(block), layout)
             }
             Kind::Parquet(file, progress) => {

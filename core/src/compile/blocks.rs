@@ -12,8 +12,8 @@ use cenote_mojo::algo::{Node, Split, Tree};
 use super::codes::{Asks, Sources, Unfit};
 use crate::kernels::{Isa, RowData};
 use crate::layout::{
-    Ask, BitRows, ColumnLines, GROUP, Heap, Line, MAX_BYTE, MAX_DEPTH, MAX_LINES, MaskForest, RowForest, TILES,
-    mask_forest,
+    Ask, BitRows, ByteTable, ColumnLines, GROUP, Heap, Line, MAX_BYTE, MAX_DEPTH, MAX_LINES, MaskForest,
+    RowForest, TILES, mask_forest,
 };
 
 /// The most bounds of a byte column: rank 0, these, and one more for missing values.
@@ -33,8 +33,7 @@ enum Bytes {
 #[derive(Debug)]
 struct ByteColumn {
     source: u16,
-    /// One byte a code.
-    table: Box<[u8]>,
+    table: ByteTable,
 }
 
 /// What blocks may take beside [`NODE_BYTES`] for each node: a small file must not make large tables.
@@ -83,8 +82,7 @@ impl GroupData {
         let groups = self.lines.chunks_exact_mut(block.forest.lines());
         for (group, lines) in groups.enumerate().take(rows.div_ceil(GROUP)) {
             let rows = GROUP.min(rows - group * GROUP);
-            let codes =
-                |source: u16| &codes[usize::from(source) * stride + from + group * GROUP..][..rows];
+            let codes = |source: u16| &codes[usize::from(source) * stride + from + group * GROUP..][..rows];
             block.forest.constant_lines(lines);
             for (column, made) in block.columns.iter().zip(block.forest.columns()) {
                 isa.look_up(codes(column.source), &column.table, &mut bytes);
@@ -106,22 +104,16 @@ impl GroupData {
 impl TreeBlock {
     /// The bytes and answers of one row, from the code of each source.
     #[inline]
-    pub(super) fn row(&self, codes: &[u16], row: &mut RowData) {
+    pub(super) fn row(&self, rows: &RowForest, codes: &[u16], row: &mut RowData) {
         for (byte, column) in row.bytes.iter_mut().zip(&self.columns) {
-            *byte = column.table[usize::from(codes[usize::from(column.source)])];
+            *byte = column.table.bytes()[usize::from(codes[usize::from(column.source)])];
         }
-        if !self.sets.is_empty() {
-            row.answers[..self.forest.planes().len().div_ceil(64)].fill(0);
-        }
+        row.clear(rows.planes());
         for (source, first, answers) in &self.sets {
-            let words = answers.words();
-            let bits = &answers.bits()[usize::from(codes[usize::from(*source)]) * words..][..words];
-            for (word, bits) in (first / 64..).zip(bits) {
-                row.answers[word] |= bits << (first % 64);
-                if let Some(next) = row.answers.get_mut(word + 1) {
-                    *next |= bits.checked_shr(64 - (*first % 64) as u32).unwrap_or(0);
-                }
-            }
+            row.answer(*first, answers, usize::from(codes[usize::from(*source)]));
+        }
+        for (column, first, answers) in rows.sets() {
+            row.answer(*first, answers, usize::from(row.bytes[usize::from(*column)]));
         }
     }
 }
@@ -241,7 +233,7 @@ impl<'a> Plan<'a> {
             column_of.insert(*key, columns.len() as u16);
             let mut column = |source: u16, top: Option<u8>, byte: &dyn Fn(usize) -> u8| {
                 let missing = sources.list()[usize::from(source)].missing();
-                columns.push(ByteColumn { source, table: (0..=missing).map(byte).collect() });
+                columns.push(ByteColumn { source, table: ByteTable::new((0..=missing).map(byte).collect()) });
                 tops.push(top);
             };
             match *key {
@@ -260,12 +252,19 @@ impl<'a> Plan<'a> {
         let mut planes = 0;
         let mut sets = Vec::new();
         for (source, tests) in &self.sets {
-            sets.push((*source, planes, BitRows::new(sources.list()[usize::from(*source)].missing() + 1, *tests), 0));
+            sets.push((
+                *source,
+                planes,
+                BitRows::new(sources.list()[usize::from(*source)].missing() + 1, *tests),
+                0,
+            ));
             planes += tests;
         }
         let mut heaps = Vec::with_capacity(self.trees.len());
         for (_, tree, depth) in &self.trees {
             let mut heap = Heap { depth: *depth, asks: Vec::new(), leaves: vec![0.0; 1 << depth] };
+            // Large sets, which become planes in the order of slots.
+            let mut large = Vec::new();
             let mut open = vec![(0usize, 0usize, 0usize)];
             while let Some((node, slot, level)) = open.pop() {
                 let split = match &tree.nodes[node] {
@@ -291,21 +290,31 @@ impl<'a> Plan<'a> {
                         Ask::Set { column: column_of[&Bytes::Slot { source: index }], bits }
                     }
                     Asks::Set => {
-                        let (_, first, answers, next) =
-                            sets.iter_mut().find(|(of, ..)| *of == index).expect("counted before");
-                        for (code, right) in source.answers(tree, split).enumerate() {
-                            if right {
-                                answers.set(code, *next);
-                            }
-                        }
-                        let plane = (*first + *next) as u32;
-                        *next += 1;
-                        Ask::Plane { plane }
+                        large.push((slot, split));
+                        Ask::Plane { plane: 0 }
                     }
                 };
                 heap.asks.push((slot as u16, ask));
                 open.push((split.right as usize, 2 * slot + 2, level + 1));
                 open.push((split.left as usize, 2 * slot + 1, level + 1));
+            }
+            heap.asks.sort_unstable_by_key(|(slot, _)| *slot);
+            large.sort_unstable_by_key(|(slot, _)| *slot);
+            let planes = heap.asks.iter_mut().filter_map(|(_, ask)| match ask {
+                Ask::Plane { plane } => Some(plane),
+                _ => None,
+            });
+            for (plane, (_, split)) in planes.zip(large) {
+                let index = sources.index(split.column);
+                let (_, first, answers, next) =
+                    sets.iter_mut().find(|(of, ..)| *of == index).expect("counted before");
+                for (code, right) in sources.list()[usize::from(index)].answers(tree, split).enumerate() {
+                    if right {
+                        answers.set(code, *next);
+                    }
+                }
+                *plane = (*first + *next) as u32;
+                *next += 1;
             }
             heaps.push(heap);
         }
@@ -318,7 +327,7 @@ impl<'a> Plan<'a> {
             }
         }
         let sets = sets.into_iter().map(|(source, first, answers, _)| (source, first, answers)).collect();
-        let rows = RowForest::new(&heaps, columns.len()).filter(|_| planes <= RowData::MAX_PLANES);
+        let rows = RowForest::new(&heaps, columns.len(), planes);
         TreeBlock { columns, sets, forest, classes, rows }
     }
 }

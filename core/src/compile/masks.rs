@@ -17,8 +17,6 @@ const RUN: usize = 8 * GROUP;
 
 /// The most sources whose codes a row has room for.
 const MAX_ROW_SOURCES: usize = 512;
-/// Trees whose leaves are found before they are added.
-const BATCH: usize = 32;
 
 /// See the module.
 #[derive(Debug)]
@@ -92,20 +90,11 @@ impl Quantised for Masks {
         }
         out.fill(0.0);
         let mut data = RowData::new();
-        let mut leaves = [0.0; BATCH];
         for block in &self.blocks {
             let Some(rows) = &block.rows else { return false };
-            block.row(&codes, &mut data);
-            for (class, range) in &block.classes {
-                let mut sum = out[*class];
-                for first in range.clone().step_by(BATCH) {
-                    let leaves = &mut leaves[..BATCH.min(range.end - first)];
-                    self.isa.row_leaves(&block.forest, rows, first, &data, leaves);
-                    for leaf in leaves {
-                        sum += f64::from(*leaf);
-                    }
-                }
-                out[*class] = sum;
+            block.row(rows, &codes, &mut data);
+            for (class, trees) in &block.classes {
+                out[*class] = self.isa.row_sum(&block.forest, rows, trees.clone(), &data, out[*class]);
             }
         }
         true

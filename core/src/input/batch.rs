@@ -1,6 +1,7 @@
 //! A batch of borrowed columns.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::row::Cell;
 use crate::error::Error;
@@ -22,6 +23,22 @@ impl<'a> Validity<'a> {
     pub fn is_valid(&self, index: usize) -> bool {
         let bit = self.offset + index;
         self.bits.get(bit >> 3).is_some_and(|byte| byte >> (bit & 7) & 1 == 1)
+    }
+
+    /// Calls `each` with every missing cell of `rows`, ascending: a byte of present cells costs one look.
+    pub(crate) fn for_missing(&self, rows: Range<usize>, mut each: impl FnMut(usize)) {
+        let mut row = rows.start;
+        while row < rows.end {
+            let (byte, bit) = ((self.offset + row) >> 3, (self.offset + row) & 7);
+            let count = (8 - bit).min(rows.end - row);
+            let present = u32::from(self.bits.get(byte).copied().unwrap_or_default()) >> bit;
+            let mut missing = !present & ((1 << count) - 1);
+            while missing != 0 {
+                each(row + missing.trailing_zeros() as usize);
+                missing &= missing - 1;
+            }
+            row += count;
+        }
     }
 }
 
@@ -59,6 +76,13 @@ impl<'a, T: Copy> Strided<'a, T> {
     #[inline]
     pub fn get(&self, index: usize) -> T {
         self.values[index * self.step]
+    }
+
+    /// Copies the elements from `first` on.
+    pub(crate) fn copy_to(&self, first: usize, out: &mut [T]) {
+        for (out, value) in out.iter_mut().zip(self.values[first * self.step..].iter().step_by(self.step)) {
+            *out = *value;
+        }
     }
 
     /// The elements as one slice, if they are contiguous.

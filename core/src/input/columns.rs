@@ -2,16 +2,17 @@
 //!
 //! In flow a [`Batch`] and the model's [`Encoder`]; out flow, block by block, one `f64` slice a feature. A numeric
 //! column that is contiguous and has no nulls is lent, not copied; a dictionary's levels are looked up once a batch,
-//! not once a row. What H2O refuses, or the strict policy, is gathered with its row.
+//! not once a row; of a row-major matrix some rows are taken at a time. What H2O refuses, or the strict policy, is gathered
+//! with its row.
 
 use std::ops::Range;
 
-use super::batch::{Batch, Codes, Primitive, Text, Validity, Values};
+use super::batch::{Batch, Codes, Offsets, Primitive, Strided, Text, Validity, Values};
 use super::encoder::{
     ABSENT, Code, Encoder, Form, Input, Kind, Misfit, NOT_A_NUMBER, NOT_AVAILABLE, Place, REFUSED, Stop,
     UNSEEN, as_offset, code, number, offset_of,
 };
-use super::levels::Levels;
+use super::levels::{Levels, Short};
 use super::row::Cell;
 use crate::error::{Error, ErrorKind};
 use crate::model::{MissingColumns, Policy, PredictOptions};
@@ -23,8 +24,12 @@ enum Source<'b, 'a> {
     Absent,
     /// The very numbers that the scorer reads.
     Lent(&'b [f64]),
+    /// The very numbers, some elements apart.
+    Strided(Strided<'b, f64>),
     /// Values to convert a cell at a time.
     Converted(&'b Values<'a>),
+    /// Dictionary codes into the feature itself, where no cell can be refused; the last entry is what is missing.
+    FeatureTable(Dictionary<'b>, Vec<f64>),
     /// Dictionary codes into numbers already converted; a text that is none is `None`.
     NumberTable(Dictionary<'b>, Vec<Option<f64>>),
     /// Dictionary codes into level codes already looked up.
@@ -42,6 +47,10 @@ pub(crate) struct BoundBatch<'b, 'a> {
     encoder: &'b Encoder,
     policy: Policy,
     sources: Vec<Source<'b, 'a>>,
+    /// For each source that is neither lent nor absent, which of the runs of scratch space is its first.
+    runs: Vec<Option<usize>>,
+    /// How many runs there are. The first is `NaN`, for all that is absent.
+    n_runs: usize,
     offset: Option<&'b Values<'a>>,
 }
 
@@ -133,9 +142,20 @@ impl<'b, 'a> BoundBatch<'b, 'a> {
             .inputs()
             .iter()
             .zip(found)
-            .map(|(input, values)| values.map_or(Source::Absent, |values| source(&input.kind, values, rows)))
-            .collect();
-        Ok(Self { encoder, policy: options.policy, sources, offset })
+            .map(|(input, values)| {
+                values.map_or(Source::Absent, |values| source(input, options.policy, values, rows))
+            })
+            .collect::<Vec<_>>();
+        let mut n_runs = 1;
+        let runs = encoder.inputs().iter().zip(&sources).map(|(input, source)| match source {
+            Source::Absent | Source::Lent(_) => None,
+            _ => {
+                n_runs += input.width;
+                Some(n_runs - input.width)
+            }
+        });
+        let runs = runs.collect();
+        Ok(Self { encoder, policy: options.policy, sources, runs, n_runs, offset })
     }
 
     /// Gives `score` the features of a block of rows, one slice a feature, and their offsets if the model has any.
@@ -148,15 +168,27 @@ impl<'b, 'a> BoundBatch<'b, 'a> {
     ) -> R {
         let count = rows.len();
         let Scratch { features, codes, offset } = scratch;
-        features.resize(self.encoder.features() * count, f64::NAN);
+        features.resize(self.n_runs * count, f64::NAN);
+        features[..count].fill(f64::NAN);
         let inputs = self.encoder.inputs();
+        let sources = || inputs.iter().zip(&self.sources).zip(&self.runs).enumerate();
+        // The cells of some rows of a matrix lie together, column after column.
+        for from in (0..count).step_by(STRIDED_ROWS) {
+            for (_, ((_, source), run)) in sources() {
+                if let (Source::Strided(values), Some(run)) = (source, run) {
+                    let targets = &mut features[run * count..][from..count.min(from + STRIDED_ROWS)];
+                    values.copy_to(rows.start + from, targets);
+                }
+            }
+        }
         // First every cell is converted, then the slices are lent: `features` may not move in between.
-        for (at, (input, source)) in inputs.iter().zip(&self.sources).enumerate() {
-            let targets = &mut features[input.target * count..(input.target + input.width) * count];
+        for (at, ((input, source), run)) in sources() {
+            let Some(run) = run else { continue };
+            let targets = &mut features[run * count..(run + input.width) * count];
             let mut job = Job { rows: rows.clone(), policy: self.policy, input: at, findings };
             match (&input.kind, source) {
-                (_, Source::Lent(_)) => {}
-                (_, Source::Absent) => targets.fill(f64::NAN),
+                (_, Source::Strided(_)) => {}
+                (_, Source::FeatureTable(dictionary, table)) => job.features(*dictionary, table, targets),
                 (Kind::Number, source) => job.numbers(source, targets),
                 (Kind::Levels { levels, count, form }, source) => {
                     if let (Form::Code, Source::Converted(Values::Raw(_))) = (form, source) {
@@ -183,37 +215,52 @@ impl<'b, 'a> BoundBatch<'b, 'a> {
             }
             &**offset
         });
-        let mut slices: Vec<&[f64]> = if count == 0 {
-            vec![&[]; self.encoder.features()]
-        } else {
-            features.chunks_exact(count).take(self.encoder.features()).collect()
-        };
-        for (input, source) in inputs.iter().zip(&self.sources) {
-            if let Source::Lent(values) = source {
-                slices[input.target] = &values[rows.clone()];
+        let run = |run: usize| &features[run * count..(run + 1) * count];
+        let mut slices: Vec<&[f64]> = vec![run(0); self.encoder.features()];
+        for (_, ((input, source), first)) in sources() {
+            for (at, slice) in slices[input.target..input.target + input.width].iter_mut().enumerate() {
+                *slice = match (source, first) {
+                    (Source::Lent(values), _) => &values[rows.clone()],
+                    (_, Some(first)) => run(first + at),
+                    (_, None) => run(0),
+                };
             }
         }
         score(&slices, offset)
     }
 }
 
-fn source<'b, 'a>(kind: &Kind, values: &'b Values<'a>, rows: usize) -> Source<'b, 'a> {
-    match (kind, values) {
+/// Rows of a matrix that are taken at a time: with many columns they still fit the first cache.
+const STRIDED_ROWS: usize = 64;
+
+fn source<'b, 'a>(input: &Input, policy: Policy, values: &'b Values<'a>, rows: usize) -> Source<'b, 'a> {
+    match (&input.kind, values) {
         (_, Values::Missing) => Source::Absent,
         (Kind::Number, Values::F64(column) | Values::Raw(column))
         | (Kind::Levels { form: Form::Code, .. }, Values::Raw(column)) => match column {
             Primitive { values: numbers, validity: None } if numbers.as_slice().is_some() => {
                 Source::Lent(numbers.as_slice().unwrap_or_default())
             }
+            Primitive { values, validity: None } => Source::Strided(*values),
             _ => Source::Converted(values),
         },
         // A dictionary that is far longer than the batch is not worth a table.
-        (kind, Values::Dictionary { codes, validity, levels })
+        (_, Values::Dictionary { codes, validity, levels })
             if levels.len() <= rows.saturating_mul(2) + 64 =>
         {
             let dictionary = Dictionary { codes: *codes, validity: *validity };
             let cells = (0..levels.len()).map(|at| levels.get(at).map_or(Cell::Missing, Cell::Text));
-            match kind {
+            // A text is never refused, but where the policy is strict.
+            let unchecked = policy == Policy::Convert && !input.overflows;
+            match &input.kind {
+                Kind::Number if unchecked => {
+                    let numbers = cells.map(|cell| number(cell, Policy::Strict).unwrap_or(f64::NAN));
+                    Source::FeatureTable(dictionary, numbers.chain([f64::NAN]).collect())
+                }
+                Kind::Levels { levels, form: form @ (Form::Code | Form::Value(_)), .. } if unchecked => {
+                    let features = cells.map(|cell| form.feature(code(levels, cell), 0));
+                    Source::FeatureTable(dictionary, features.chain([f64::NAN]).collect())
+                }
                 Kind::Number => Source::NumberTable(
                     dictionary,
                     cells.map(|cell| number(cell, Policy::Strict).ok()).collect(),
@@ -264,14 +311,14 @@ impl Job<'_> {
     /// Converts the cells of a numeric column.
     fn numbers(&mut self, source: &Source<'_, '_>, out: &mut [f64]) {
         let values = match source {
-            Source::Absent | Source::CodeTable(..) => return,
-            Source::Lent(values) => return out.copy_from_slice(&values[self.rows.clone()]),
+            Source::Converted(values) => *values,
             Source::NumberTable(dictionary, table) => {
                 return self.dictionary(*dictionary, table.len(), out, f64::NAN, |job, row, at| {
                     table[at].unwrap_or_else(|| job.not_a_number(row))
                 });
             }
-            Source::Converted(values) => *values,
+            // Done before, or not of numbers.
+            _ => return,
         };
         match values {
             Values::F64(column) | Values::Raw(column) => self.primitive(column, out, f64::NAN, |value| value),
@@ -317,6 +364,10 @@ impl Job<'_> {
         out.clear();
         out.resize(self.rows.len(), ABSENT);
         self.look_up(source, levels, count, out);
+        // Only a number stops a row then.
+        if self.policy == Policy::Convert && !input.overflows && !out.contains(&REFUSED) {
+            return;
+        }
         for (row, code) in self.rows.clone().zip(out.iter()) {
             if matches!(*code, UNSEEN | REFUSED) || input.overflows {
                 match input.check(*code, self.policy) {
@@ -332,11 +383,12 @@ impl Job<'_> {
 
     fn look_up(&mut self, source: &Source<'_, '_>, levels: &Levels, count: u32, out: &mut [Code]) {
         let values = match source {
-            Source::Absent | Source::Lent(_) | Source::NumberTable(..) => return,
             Source::CodeTable(dictionary, table) => {
                 return self.dictionary(*dictionary, table.len(), out, ABSENT, |_, _, at| table[at]);
             }
             Source::Converted(values) => *values,
+            // Done before, or not of codes.
+            _ => return,
         };
         let float = |value: f64| if value.is_nan() { NOT_AVAILABLE } else { REFUSED };
         let integer = |value: i64| levels.integer(value).unwrap_or(UNSEEN);
@@ -378,16 +430,68 @@ impl Job<'_> {
         }
     }
 
-    /// Looks up strings. Sorted and grouped data repeat a string, which is then compared and not looked up.
+    /// Looks up strings.
     fn texts(&self, texts: &Text<'_>, levels: &Levels, out: &mut [Code]) {
-        let mut last: Option<(&str, Code)> = None;
-        for (row, out) in self.rows.clone().zip(out) {
-            let Some(text) = texts.get(row) else { continue };
-            *out = match last {
-                Some((same, code)) if same == text => code,
-                _ => levels.text(text).unwrap_or(UNSEEN),
+        match texts {
+            Text::Packed { offsets: Offsets::I32(offsets), data, .. } => {
+                self.packed(texts, data.as_bytes(), offsets, levels, out);
+            }
+            Text::Packed { offsets: Offsets::I64(offsets), data, .. } => {
+                self.packed(texts, data.as_bytes(), offsets, levels, out);
+            }
+            Text::Slices(slices) => {
+                for (out, text) in out.iter_mut().zip(&slices[self.rows.clone()]) {
+                    *out = text.map_or(ABSENT, |text| levels.text(text).unwrap_or(UNSEEN));
+                }
+            }
+        }
+    }
+
+    /// Looks up strings that lie one after another.
+    fn packed<O: Copy + Into<i64>>(
+        &self,
+        texts: &Text<'_>,
+        data: &[u8],
+        offsets: &[O],
+        levels: &Levels,
+        out: &mut [Code],
+    ) {
+        let bounds = offsets[self.rows.start..=self.rows.end].windows(2);
+        for ((out, bounds), row) in out.iter_mut().zip(bounds).zip(self.rows.clone()) {
+            let found = Short::within(data, bounds[0].into(), bounds[1].into());
+            *out = match found.and_then(|short| levels.short(short)) {
+                Some(code) => code,
+                // Missing, or no text at all.
+                None if texts.get(row).is_none() => ABSENT,
+                None if found.is_some() => UNSEEN,
+                None => texts.get(row).and_then(|text| levels.text(text)).unwrap_or(UNSEEN),
             };
-            last = Some((text, *out));
+        }
+        // What stands at a missing cell may read as a level.
+        if let Text::Packed { validity: Some(validity), .. } = texts {
+            validity.for_missing(self.rows.clone(), |row| out[row - self.rows.start] = ABSENT);
+        }
+    }
+
+    /// Looks up the features of dictionary codes.
+    #[expect(clippy::unnecessary_cast, reason = "codes are of several types, of which one is u64")]
+    fn features(&mut self, dictionary: Dictionary<'_>, table: &[f64], out: &mut [f64]) {
+        let last = table.len() - 1;
+        let mut outside = false;
+        with_codes!(dictionary.codes, codes => {
+            for (out, code) in out.iter_mut().zip(&codes[self.rows.clone()]) {
+                // A negative code becomes a large one.
+                let at = (*code as u64).min(last as u64) as usize;
+                outside |= at == last;
+                *out = table[at];
+            }
+        });
+        if let Some(validity) = dictionary.validity {
+            validity.for_missing(self.rows.clone(), |row| out[row - self.rows.start] = table[last]);
+        }
+        // Of a cell that is present, or else it does not matter.
+        if outside {
+            self.dictionary(dictionary, last, &mut vec![(); out.len()], (), |_, _, _| ());
         }
     }
 
@@ -398,22 +502,20 @@ impl Job<'_> {
         missing: U,
         convert: impl Fn(T) -> U,
     ) {
-        match (column.validity, column.values.as_slice()) {
-            (None, Some(values)) => {
+        match column.values.as_slice() {
+            Some(values) => {
                 for (out, value) in out.iter_mut().zip(&values[self.rows.clone()]) {
                     *out = convert(*value);
                 }
             }
-            (None, None) => {
+            None => {
                 for (out, row) in out.iter_mut().zip(self.rows.clone()) {
                     *out = convert(column.values.get(row));
                 }
             }
-            (Some(validity), _) => {
-                for (out, row) in out.iter_mut().zip(self.rows.clone()) {
-                    *out = if validity.is_valid(row) { convert(column.values.get(row)) } else { missing };
-                }
-            }
+        }
+        if let Some(validity) = column.validity {
+            validity.for_missing(self.rows.clone(), |row| out[row - self.rows.start] = missing);
         }
     }
 

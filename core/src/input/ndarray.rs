@@ -24,7 +24,7 @@ impl<'a> From<ArrayView2<'a, f64>> for Matrix<'a> {
 
 impl Matrix<'_> {
     /// Calls the columns by `names`, from the first; for a model's own order these are the names of
-    /// `model.artifact().schema.input_columns()`.
+    /// `model.schema().input_columns()`.
     ///
     /// # Errors
     /// If there are more names than columns or fewer, or a name comes twice.

@@ -3,7 +3,7 @@
 //! A kernel for an instruction set is a safe `#[target_feature]` function. Calling one from ordinary code is unsafe,
 //! unless the processor has the instructions; holding [`Avx512`] or [`Avx2`] is the proof.
 
-/// Proof that the processor has AVX-512 F, BW, DQ, VL, VBMI and BITALG, and GFNI (Ice Lake, Zen 4 and later).
+/// Proof that the processor has AVX-512 F, BW, DQ, VL, VBMI and BITALG, GFNI and BMI2 (Ice Lake, Zen 4 and later).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Avx512(());
 
@@ -22,6 +22,7 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512vbmi")
             && is_x86_feature_detected!("avx512bitalg")
             && is_x86_feature_detected!("gfni")
+            && is_x86_feature_detected!("bmi2")
         {
             return Some(Self(()));
         }

@@ -13,6 +13,8 @@ use crate::layout::{ColumnLines, LineTest, MAX_DEPTH};
 pub(super) trait Bits: Copy {
     /// How many words of 64 rows.
     const WORDS: usize;
+    /// Whether there are registers for 16 answers beside the planes above them.
+    const MANY: bool;
 
     /// No row.
     fn none() -> Self;
@@ -41,6 +43,7 @@ pub(super) trait Bits: Copy {
 
 impl<const N: usize> Bits for [u64; N] {
     const WORDS: usize = N;
+    const MANY: bool = false;
 
     #[inline(always)]
     fn none() -> Self {
@@ -66,12 +69,20 @@ impl<const N: usize> Bits for [u64; N] {
 
     #[inline(always)]
     fn right(above: Self, at: Self, low: Self) -> Self {
-        std::array::from_fn(|word| above[word] | at[word] & low[word])
+        let mut found = above;
+        for (found, (at, low)) in found.iter_mut().zip(at.iter().zip(low)) {
+            *found |= at & low;
+        }
+        found
     }
 
     #[inline(always)]
     fn choose(by: Self, right: Self, left: Self) -> Self {
-        std::array::from_fn(|word| left[word] ^ by[word] & (left[word] ^ right[word]))
+        let mut found = left;
+        for (found, (by, right)) in found.iter_mut().zip(by.iter().zip(right)) {
+            *found ^= by & (*found ^ right);
+        }
+        found
     }
 }
 
@@ -109,7 +120,7 @@ pub(super) unsafe fn planes<B: Bits>(
         let mut chunks = [B::none(); 1 << (MAX_DEPTH - 6)];
         for (index, chunk) in chunks[..1 << first].iter_mut().enumerate() {
             // SAFETY: see above.
-            *chunk = unsafe { fold::<B, 5>(lines, tests.add((1 << level) - 1 + index * 32), planes, first) };
+            *chunk = unsafe { fold_32(lines, tests.add((1 << level) - 1 + index * 32), planes, first) };
         }
         for by in (0..first).rev() {
             for index in 0..1 << by {
@@ -131,7 +142,7 @@ unsafe fn upper<B: Bits, const D: usize>(
     planes: &mut [B; MAX_DEPTH],
 ) {
     let mut above = [B::none(); MAX_DEPTH];
-    // SAFETY (of all): the caller's promise.
+    // SAFETY: the caller's promise.
     unsafe {
         above[0] = fold::<B, 0>(lines, tests, &above, 0);
         if D > 1 {
@@ -147,10 +158,33 @@ unsafe fn upper<B: Bits, const D: usize>(
             above[4] = fold::<B, 4>(lines, tests.add(15), &above, 0);
         }
         if D > 5 {
-            above[5] = fold::<B, 5>(lines, tests.add(31), &above, 0);
+            above[5] = fold_32(lines, tests.add(31), &above, 0);
         }
     }
     planes[..D].copy_from_slice(&above[..D]);
+}
+
+/// The answers to 32 neighbouring tests, folded into one by the planes `above[from..from + 5]`.
+///
+/// # Safety
+/// See [`planes`].
+#[inline(always)]
+unsafe fn fold_32<B: Bits>(
+    lines: *const u64,
+    tests: *const LineTest,
+    above: &[B; MAX_DEPTH],
+    from: usize,
+) -> B {
+    if B::MANY {
+        // SAFETY: the caller's promise.
+        return unsafe { fold::<B, 5>(lines, tests, above, from) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        let left = fold::<B, 4>(lines, tests, above, from + 1);
+        let right = fold::<B, 4>(lines, tests.add(16), above, from + 1);
+        B::choose(above[from], right, left)
+    }
 }
 
 /// The answers to `2^L` neighbouring tests, folded into one by the planes `above[from..from + L]`, the last of which chooses
@@ -177,11 +211,10 @@ unsafe fn fold<B: Bits, const L: usize>(
         let places = opaque(unsafe { tests.add(2 * index).cast::<u64>().read_unaligned() });
         // Whichever half comes first in memory: the pair's order is that of its words.
         let [a, b, c, d] = if cfg!(target_endian = "little") {
-            [places, places >> 16, places >> 32, places >> 48]
+            [places & 0xffff, places >> 16 & 0xffff, places >> 32 & 0xffff, places >> 48]
         } else {
-            [places >> 48, places >> 32, places >> 16, places]
-        }
-        .map(|place| place & 0xffff);
+            [places >> 48, places >> 32 & 0xffff, places >> 16 & 0xffff, places & 0xffff]
+        };
         // SAFETY: the caller's promise.
         let (left, right) = unsafe { (ask(lines, a, b), ask(lines, c, d)) };
         *kept = B::choose(above[from + L - 1], right, left);
@@ -215,7 +248,9 @@ fn opaque(word: u64) -> u64 {
     {
         let mut word = word;
         // SAFETY: no instruction.
-        unsafe { std::arch::asm!("/* {0} */", inout(reg) word, options(pure, nomem, nostack, preserves_flags)) };
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) word, options(pure, nomem, nostack, preserves_flags))
+        };
         word
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -230,18 +265,20 @@ fn opaque(word: u64) -> u64 {
 pub(super) unsafe fn digit_lines<B: Bits>(bits: [B; 8], made: &ColumnLines, out: *mut u64) {
     let [a, b, c, d, e, f, g, h] = bits;
     let (low, high) = (digits([a, b, c, d]), digits([e, f, g, h]));
-    // SAFETY (of all): the caller's promise.
-    let write = |line: usize, bits: B| unsafe { bits.store(out.add(line * 8)) };
     match made {
         ColumnLines::Direct { top, .. } => {
             for bound in 1..=usize::from(*top) {
-                write(bound - 1, B::right(high[bound / 16 + 1], high[bound / 16], low[bound % 16]));
+                let line = B::right(high[bound / 16 + 1], high[bound / 16], low[bound % 16]);
+                // SAFETY: the caller's promise.
+                unsafe { line.store(out.add((bound - 1) * 8)) };
             }
         }
         ColumnLines::Digits { top, .. } => {
             let highs = usize::from(top / 16) + 2;
-            (0..highs).for_each(|digit| write(digit, high[digit]));
-            (1..16).for_each(|digit| write(highs + digit - 1, low[digit]));
+            for (line, digit) in high[..highs].iter().chain(&low[1..16]).enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { digit.store(out.add(line * 8)) };
+            }
         }
         ColumnLines::Sets { .. } => {}
     }
@@ -251,12 +288,13 @@ pub(super) unsafe fn digit_lines<B: Bits>(bits: [B; 8], made: &ColumnLines, out:
 #[inline(always)]
 fn digits<B: Bits>(bits: [B; 4]) -> [B; 17] {
     let [a, b, c, d] = bits;
-    let or = |a: B, b: B| B::right(a, B::all(), b);
-    let and = |a: B, b: B| B::right(B::none(), a, b);
-    let low = [B::all(), or(a, b), b, and(a, b)];
-    let high = [B::all(), or(c, d), d, and(c, d), B::none()];
-    std::array::from_fn(|digit| match digit {
-        16 => B::none(),
-        _ => B::right(high[digit / 4 + 1], high[digit / 4], low[digit % 4]),
-    })
+    let (none, all) = (B::none(), B::all());
+    let low = [all, B::right(a, all, b), b, B::right(none, a, b)];
+    let high = [all, B::right(c, all, d), d, B::right(none, c, d), none];
+    // Not by a closure: the compiler would not make it part of a function with more instructions.
+    let mut digits = [none; 17];
+    for (digit, rows) in digits[..16].iter_mut().enumerate() {
+        *rows = B::right(high[digit / 4 + 1], high[digit / 4], low[digit % 4]);
+    }
+    digits
 }

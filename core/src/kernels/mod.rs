@@ -13,6 +13,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod cpu;
+pub(crate) mod exp;
+mod exps;
 mod heap;
 mod linear;
 mod portable;
@@ -26,13 +28,13 @@ mod waves_avx512;
 use std::ops::Range;
 
 pub(crate) use cpu::Isa;
-pub(crate) use linear::{Products, Slots, TERMS};
+pub(crate) use linear::{Slots, Terms};
 pub(crate) use rows::RowData;
 pub(crate) use waves::WaveScratch;
 
 use crate::layout::{
-    BitRows, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, RankTable, RowForest, Sums, TILE, TILES, WAVE,
-    WaveForest,
+    BitRows, ByteTable, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, RankTable, RowForest, Sums, TILE,
+    TILES, WAVE, WaveForest,
 };
 
 impl Isa {
@@ -53,20 +55,26 @@ impl Isa {
         }
     }
 
-    /// The byte of each code: row `i`'s is `table[codes[i]]`. Other rows keep what they have.
+    /// The byte of each code: row `i`'s is `table[codes[i]]`. Other rows may get anything.
     ///
     /// # Panics
     /// If there are more codes than rows of a group, or a code has no byte.
-    pub(crate) fn look_up(self, codes: &[u16], table: &[u8], bytes: &mut [Line; TILES]) {
-        assert!(codes.len() <= GROUP && !table.is_empty());
-        match self {
+    pub(crate) fn look_up(self, codes: &[u16], table: &ByteTable, bytes: &mut [Line; TILES]) {
+        assert!(codes.len() <= GROUP);
+        let values = table.bytes();
+        match (self, table.runs()) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx512(_) if table.len() > 3 => unsafe { avx512::look_up(codes, table, bytes) },
+            (Isa::Avx512(_), Some(runs)) if codes.len() >= TILE => unsafe {
+                avx512::look_up_runs(codes, runs, values, bytes)
+            },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            Isa::Avx2(_) if table.len() > 3 => unsafe { avx2::look_up(codes, table, bytes) },
-            _ => portable::look_up(codes, table, bytes),
+            (Isa::Avx512(_), _) if values.len() > 3 => unsafe { avx512::look_up(codes, values, bytes) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            (Isa::Avx2(_), _) if values.len() > 3 => unsafe { avx2::look_up(codes, values, bytes) },
+            _ => portable::look_up(codes, values, bytes),
         }
     }
 
@@ -212,27 +220,37 @@ impl Isa {
         }
     }
 
-    /// The leaf that one row falls into, in each tree from `first` on.
+    /// `sum` and, in order, the leaves that one row falls into in `trees`.
     ///
     /// # Panics
-    /// If there are not so many trees.
+    /// If there are no such trees.
     #[inline]
-    pub(crate) fn row_leaves(
+    pub(crate) fn row_sum(
         self,
         forest: &MaskForest,
         rows: &RowForest,
-        first: usize,
+        trees: Range<usize>,
         row: &RowData,
-        out: &mut [f32],
-    ) {
-        assert!(first + out.len() <= forest.trees().len().min(rows.trees()));
+        sum: f64,
+    ) -> f64 {
+        assert!(trees.end <= forest.trees().len().min(rows.trees()));
         match (self, rows.shallow()) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.
             (Isa::Avx512(_), Some(slots)) if rows.columns() <= 128 => unsafe {
-                avx512::row_leaves(forest, rows, slots, first, row, out)
+                avx512::row_sum(forest, rows, slots, trees, row, sum)
             },
-            _ => rows::leaves(forest, rows, first, row, out),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the trees are checked above.
+            (Isa::Avx512(_), None) if rows.columns() <= 128 => unsafe {
+                avx512::row_sum_deep(forest, rows, trees, row, sum)
+            },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the trees are checked above.
+            (Isa::Avx2(_), Some(slots)) if rows.columns() <= avx2::MAX_ROW_COLUMNS => unsafe {
+                avx2::row_sum(forest, rows, slots, trees, row, sum)
+            },
+            _ => rows::sum(forest, rows, trees, row, sum),
         }
     }
 

@@ -15,7 +15,12 @@ pub(super) fn ranks(table: &RankTable, values: &[f64], codes: &mut [u16]) {
 }
 
 pub(super) fn look_up(codes: &[u16], table: &[u8], bytes: &mut [Line; TILES]) {
-    for (codes, bytes) in codes.chunks(TILE).zip(bytes) {
+    look_up_from(0, codes, table, bytes);
+}
+
+/// The same from tile `first` on.
+pub(super) fn look_up_from(first: usize, codes: &[u16], table: &[u8], bytes: &mut [Line; TILES]) {
+    for (codes, bytes) in codes.chunks(TILE).zip(&mut bytes[first..]) {
         for (code, byte) in codes.iter().zip(&mut bytes.0) {
             *byte = table[usize::from(*code)];
         }
@@ -48,7 +53,9 @@ pub(super) fn column_lines(made: &ColumnLines, bytes: &[Line; TILES], tiles: usi
 /// Bit `r` of byte `b` is bit `b` of row `r`.
 fn transpose8(rows: [u8; 8]) -> [u8; 8] {
     let mut x = u64::from_le_bytes(rows);
-    for (shift, mask) in [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0x0000_0000_f0f0_f0f0)] {
+    for (shift, mask) in
+        [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0x0000_0000_f0f0_f0f0)]
+    {
         let swapped = (x ^ x >> shift) & mask;
         x ^= swapped ^ swapped << shift;
     }
@@ -141,6 +148,6 @@ pub(super) fn indices(
 /// The bits of `byte`, the lowest first.
 fn spread(byte: u8) -> [u8; 8] {
     let ones = 0x0101_0101_0101_0101;
-    let bits = u64::from(byte) * ones & 0x8040_2010_0804_0201;
+    let bits = (u64::from(byte) * ones) & 0x8040_2010_0804_0201;
     ((bits + 0x7f * ones) >> 7 & ones).to_le_bytes()
 }

@@ -2,7 +2,8 @@
 
 use super::{Isa, MaskScratch, RowData};
 use crate::layout::{
-    Ask, BitRows, GROUP, Heap, Line, MAX_BYTE, MaskForest, RankTable, RowForest, Sums, TILES, mask_forest,
+    Ask, BitRows, ByteTable, GROUP, Heap, Line, MAX_BYTE, MaskForest, RankTable, RowForest, Sums, TILES,
+    mask_forest,
 };
 
 /// Numbers that look random and are the same each time.
@@ -72,15 +73,32 @@ fn ranks_are_the_portable_ranks() {
 #[test]
 fn looked_up_bytes_are_the_portable_bytes() {
     let mut numbers = Numbers(5);
-    for size in [1, 2, 3, 4, 5, 64, 300, 5000] {
-        let table: Vec<u8> = (0..size).map(|_| numbers.next() as u8).collect();
+    for (size, goes_up) in [1, 2, 3, 4, 5, 64, 300, 1023, 1024, 1025, 2048, 2049, 5000]
+        .into_iter()
+        .flat_map(|size| [(size, false), (size, true)])
+    {
+        let mut next = 0u8;
+        let mut byte = || {
+            next = if goes_up {
+                next.saturating_add(u8::from(numbers.below(7) == 0))
+            } else {
+                numbers.next() as u8
+            };
+            next
+        };
+        let mut table: Vec<u8> = (0..size).map(|_| byte()).collect();
+        table[size - 1] = numbers.next() as u8;
+        let table = ByteTable::new(table.into());
+        assert!(table.runs().is_some() == (goes_up && size <= 2048) || size < 4);
         for length in LENGTHS {
             let codes: Vec<u16> = (0..length).map(|_| numbers.below(size) as u16).collect();
             for isa in Isa::available() {
-                let (mut found, mut wanted) = ([Line::ZERO; TILES], [Line::ZERO; TILES]);
+                let mut found = [Line::ZERO; TILES];
                 isa.look_up(&codes, &table, &mut found);
-                Isa::Portable.look_up(&codes, &table, &mut wanted);
-                assert!(found == wanted, "{} {size} {length}", isa.name());
+                for (row, code) in codes.iter().enumerate() {
+                    let byte = found[row / 64].0[row % 64];
+                    assert_eq!(byte, table.bytes()[usize::from(*code)], "{} {size} {length}", isa.name());
+                }
             }
         }
     }
@@ -126,14 +144,17 @@ fn heaps(numbers: &mut Numbers, tops: &[Option<u8>], planes: usize, depths: &[us
         let mut asks = Vec::new();
         for slot in 0..(1u16 << depth) - 1 {
             let column = numbers.below(tops.len());
-            asks.push((slot, match (numbers.below(9), tops[column]) {
-                (0, _) => continue,
-                (1, _) => Ask::Plane { plane: numbers.below(planes) as u32 },
-                (_, None) => Ask::Set { column: column as u16, bits: numbers.next() },
-                (_, Some(top)) => {
-                    Ask::From { column: column as u16, bound: numbers.below(top.into()) as u8 + 1 }
-                }
-            }));
+            asks.push((
+                slot,
+                match (numbers.below(9), tops[column]) {
+                    (0, _) => continue,
+                    (1, _) => Ask::Plane { plane: numbers.below(planes) as u32 },
+                    (_, None) => Ask::Set { column: column as u16, bits: numbers.next() },
+                    (_, Some(top)) => {
+                        Ask::From { column: column as u16, bound: numbers.below(top.into()) as u8 + 1 }
+                    }
+                },
+            ));
         }
         let mut leaves: Vec<f32> = (0..1 << depth).map(|_| numbers.next() as i32 as f32 / 1e9).collect();
         if *depth == 4 {
@@ -151,7 +172,9 @@ fn random_rows(numbers: &mut Numbers, tops: &[Option<u8>], rows: usize) -> Vec<R
         for (byte, top) in row.bytes.iter_mut().zip(tops) {
             *byte = numbers.below(top.map_or(64, |top| usize::from(top) + 1)) as u8;
         }
-        row.answers.fill_with(|| numbers.next());
+        let mut answers = BitRows::new(1, 70);
+        (0..70).filter(|_| numbers.below(2) == 0).for_each(|plane| answers.set(0, plane));
+        row.answer(0, &answers, 0);
         row
     };
     std::iter::repeat_with(&mut row).take(rows).collect()
@@ -170,7 +193,7 @@ fn lines(isa: Isa, forest: &MaskForest, rows: &[RowData]) -> Vec<Line> {
     }
     for (plane, line) in lines[forest.planes()].iter_mut().enumerate() {
         for (tile, rows) in rows.chunks(64).enumerate() {
-            let bit = |row: &RowData| row.answers[plane / 64] >> (plane % 64) & 1;
+            let bit = |row: &RowData| u64::from(row.has(plane));
             let word = rows.iter().enumerate().fold(0, |word, (row, data)| word | bit(data) << row);
             line.0.as_chunks_mut::<8>().0[tile] = u64::to_ne_bytes(word);
         }
@@ -182,11 +205,12 @@ fn lines(isa: Isa, forest: &MaskForest, rows: &[RowData]) -> Vec<Line> {
 fn walk(heap: &Heap, row: &RowData) -> f32 {
     let mut slot = 0;
     for _ in 0..heap.depth {
-        let right = heap.asks.iter().find(|(at, _)| usize::from(*at) == slot).is_some_and(|(_, ask)| match *ask {
-            Ask::From { column, bound } => row.bytes[usize::from(column)] >= bound,
-            Ask::Set { column, bits } => bits >> row.bytes[usize::from(column)] & 1 == 1,
-            Ask::Plane { plane } => row.answers[plane as usize / 64] >> (plane % 64) & 1 == 1,
-        });
+        let right =
+            heap.asks.iter().find(|(at, _)| usize::from(*at) == slot).is_some_and(|(_, ask)| match *ask {
+                Ask::From { column, bound } => row.bytes[usize::from(column)] >= bound,
+                Ask::Set { column, bits } => bits >> row.bytes[usize::from(column)] & 1 == 1,
+                Ask::Plane { plane } => row.has(plane as usize),
+            });
         slot = 2 * slot + 1 + usize::from(right);
     }
     heap.leaves[slot + 1 - (1 << heap.depth)]
@@ -231,14 +255,19 @@ fn one_row_gives_the_leaves_of_a_walk() {
         let depths: Vec<usize> = (0..=deepest).chain([6, 6, 2, 5, 6, 6, 6]).collect();
         let heaps = heaps(&mut numbers, &tops, planes, &depths);
         let forest = mask_forest(&heaps, &tops, planes);
-        let rows = RowForest::new(&heaps, columns).expect("few columns");
-        for row in random_rows(&mut numbers, &tops, 20) {
+        let rows = RowForest::new(&heaps, columns, planes).expect("few columns");
+        for mut row in random_rows(&mut numbers, &tops, 20) {
+            for (column, first, answers) in rows.sets() {
+                row.answer(*first, answers, row.bytes[usize::from(*column)].into());
+            }
             for isa in Isa::available() {
                 for first in 0..heaps.len() {
-                    let mut found = vec![0.0; heaps.len() - first];
-                    isa.row_leaves(&forest, &rows, first, &row, &mut found);
-                    let wanted: Vec<f32> = heaps[first..].iter().map(|heap| walk(heap, &row)).collect();
-                    assert_eq!(found, wanted, "{} {first} {columns}", isa.name());
+                    for last in [heaps.len(), heaps.len().min(first + 3)] {
+                        let found = isa.row_sum(&forest, &rows, first..last, &row, -1.5);
+                        let leaves = heaps[first..last].iter().map(|heap| f64::from(walk(heap, &row)));
+                        let wanted = leaves.fold(-1.5, |sum, leaf| sum + leaf);
+                        assert_eq!(found.to_bits(), wanted.to_bits(), "{} {first} {columns}", isa.name());
+                    }
                 }
             }
         }

@@ -92,10 +92,7 @@ impl ColumnLines {
             ColumnLines::Digits { first, top } if (1..=*top).contains(&bound) => {
                 let (high, low) = (usize::from(bound / 16), usize::from(bound % 16));
                 let lows = first + usize::from(top / 16) + 2;
-                LineTest {
-                    high: word(first + high),
-                    low: word(if low == 0 { ALL } else { lows + low - 1 }),
-                }
+                LineTest { high: word(first + high), low: word(if low == 0 { ALL } else { lows + low - 1 }) }
             }
             _ => panic!("bound {bound} of {self:?}"),
         }

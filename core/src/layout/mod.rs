@@ -1,16 +1,18 @@
 //! Packed arrays that kernels read. Their invariants are checked here, once, when they are made.
 
+mod byte_table;
 mod lines;
 mod masks;
 mod ranks;
 mod rows;
 mod waves;
 
+pub(crate) use byte_table::{ByteTable, Runs};
 pub(crate) use lines::{GROUP, Line, Sums, TILE, TILES};
 pub(crate) use masks::{
     Ask, BitRows, ColumnLines, Heap, LineTest, MAX_BYTE, MAX_DEPTH, MAX_LINES, MaskForest, MaskTree,
     mask_forest,
 };
 pub(crate) use ranks::RankTable;
-pub(crate) use rows::{MAX_ROW_COLUMNS, RowForest};
+pub(crate) use rows::{Deposit, MAX_ROW_COLUMNS, MAX_ROW_PLANES, RowForest};
 pub(crate) use waves::{Step, WAVE, WaveForest, WaveForestBuilder, WaveNode};

@@ -47,7 +47,7 @@ impl RankTable {
         }
         let finite = || thresholds.iter().copied().filter(|threshold| threshold.is_finite());
         let (origin, last) = (finite().next().unwrap_or(0.0), finite().next_back().unwrap_or(0.0));
-        let mut buckets = count.next_power_of_two().clamp(16, 1 << 14);
+        let mut buckets = (2 * count.next_power_of_two()).clamp(16, 1 << 14);
         let mut scale = buckets as f32 / (last - origin);
         if !(scale.is_finite() && scale > 0.0) {
             (buckets, scale) = (1, 0.0);

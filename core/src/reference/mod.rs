@@ -67,6 +67,21 @@ pub fn score(artifact: &Artifact, row: &[f64], offset: f64) -> Result<Answer, Ro
     Ok(Answer { label: Some(label as u32), numbers })
 }
 
+/// What each class's trees sum to, with nothing added.
+///
+/// # Errors
+/// Where h2o-genmodel throws.
+///
+/// # Panics
+/// If the model has no trees.
+pub fn tree_sums(artifact: &Artifact, row: &[f64]) -> Result<Vec<f64>, RowError> {
+    let forest = forest::of(artifact);
+    let first = usize::from(artifact.manifest.n_classes != 1);
+    let mut preds = vec![0.0; first + forest.trees_per_group];
+    forest::sums(artifact, forest, row, forest.groups, &mut preds)?;
+    Ok(preds.split_off(first))
+}
+
 /// The path and the node id of each tree's leaf, class by class; absent trees are left out. Neither is there for a leaf
 /// deeper than 63.
 ///

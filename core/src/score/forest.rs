@@ -8,10 +8,10 @@ use cenote_mojo::algo::{Calibration, Distribution, Forest, Link, TreeRules};
 use cenote_mojo::{Artifact, Body, Category};
 
 use super::blocks::Slice;
-use super::exp::exp;
 use super::{Refusal, add_offsets, calibrate, label, link, write};
 use crate::compile::{self, Block, Engine, EngineOptions, FlatForest};
 use crate::error::{Error, ErrorKind};
+use crate::kernels::Isa;
 
 /// A forest ready to score.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct ForestScorer {
 #[derive(Debug)]
 pub(crate) struct Finish {
     rule: Rule,
+    /// What exponentials are taken by.
+    isa: Isa,
     /// How many classes there are; 0 for regression.
     classes: usize,
     threshold: f64,
@@ -60,7 +62,7 @@ impl ForestScorer {
         Ok(Self {
             engine: compile::engine(forest, &artifact.schema, options),
             guard,
-            finish: Finish::new(artifact)?,
+            finish: Finish::new(artifact, options)?,
             sums: forest.trees_per_group,
         })
     }
@@ -83,18 +85,29 @@ impl ForestScorer {
         let Block { columns, rows } = *block;
         let mut numbers = vec![0.0; self.finish.numbers() * rows];
         let mut labels = vec![0; if self.finish.has_labels() { rows } else { 0 }];
-        if self.guard.is_some() {
-            let feature = |row: usize| move |column: usize| columns[column][row];
-            for row in 0..rows {
-                if let Err(refusal) = self.guard(feature(row)) {
-                    refuse(row, refusal);
-                }
-            }
-        }
+        self.guard_block(block, refuse);
         self.engine.sums(block, &mut numbers[..self.sums * rows]);
         let hash = |row: usize| columns.iter().fold(0, |hash, column| hash ^ label::hash_of(column[row]));
         self.finish.numbers_and_labels(&mut numbers, rows, offset, &mut labels, hash, refuse);
         write(out, 0, rows, &labels, &numbers);
+    }
+
+    /// How many sums a row has: the trees of a group.
+    pub(crate) fn n_sums(&self) -> usize {
+        self.sums
+    }
+
+    /// The sums alone: nothing is added, no link taken.
+    pub(crate) fn sums(
+        &self,
+        block: &Block<'_>,
+        out: &mut [Slice<'_>],
+        refuse: &mut dyn FnMut(usize, Refusal),
+    ) {
+        let mut sums = vec![0.0; self.sums * block.rows];
+        self.guard_block(block, refuse);
+        self.engine.sums(block, &mut sums);
+        write(out, 0, block.rows, &[], &sums);
     }
 
     pub(crate) fn score_row(
@@ -114,6 +127,17 @@ impl ForestScorer {
             refused.get_or_insert(refusal);
         });
         refused.map_or(Ok(label.first().copied()), Err)
+    }
+
+    fn guard_block(&self, block: &Block<'_>, refuse: &mut dyn FnMut(usize, Refusal)) {
+        if self.guard.is_none() {
+            return;
+        }
+        for row in 0..block.rows {
+            if let Err(refusal) = self.guard(|column| block.columns[column][row]) {
+                refuse(row, refusal);
+            }
+        }
     }
 
     fn guard(&self, feature: impl Fn(usize) -> f64 + Copy) -> Result<(), Refusal> {
@@ -145,7 +169,7 @@ pub(crate) fn forest(artifact: &Artifact) -> Result<&Forest, Error> {
 }
 
 impl Finish {
-    pub(crate) fn new(artifact: &Artifact) -> Result<Self, Error> {
+    pub(crate) fn new(artifact: &Artifact, options: &EngineOptions) -> Result<Self, Error> {
         let manifest = &artifact.manifest;
         let classes = if manifest.category == Category::Regression { 0 } else { manifest.n_classes };
         let (rule, calibration) = match &artifact.body {
@@ -178,6 +202,7 @@ impl Finish {
             .filter(|_| manifest.balance_classes);
         Ok(Self {
             rule,
+            isa: options.isa(),
             classes,
             threshold: manifest.default_threshold,
             balance: distributions
@@ -241,7 +266,7 @@ impl Finish {
         let through = |link: Link, init_f: f64, sums: &mut [f64]| {
             sums.iter_mut().for_each(|sum| *sum += init_f);
             add_offsets(sums, offsets);
-            link::gbm_inverses(link, sums);
+            link::gbm_inverses(link, self.isa, sums);
         };
         match self.rule {
             Rule::GbmBinary { link, init_f } => {
@@ -256,7 +281,10 @@ impl Finish {
                         *second = -*first;
                     }
                 }
-                rescale(values, rows);
+                match rows {
+                    1 => rescale_row(self.isa, values),
+                    _ => rescale(self.isa, values, rows),
+                }
             }
             Rule::GbmSingle { link, init_f } if self.classes == 0 => return through(link, init_f, first),
             // A custom distribution of two classes: H2O's scorer takes the response for the label's index.
@@ -299,10 +327,10 @@ impl Finish {
 }
 
 /// Rows that are taken at once where a row's classes are summed.
-const LANES: usize = 8;
+const LANES: usize = 256;
 
 /// Exponentials that sum to 1, each of the distance to the greatest.
-fn rescale(values: &mut [f64], rows: usize) {
+fn rescale(isa: Isa, values: &mut [f64], rows: usize) {
     for from in (0..rows).step_by(LANES) {
         let lanes = from..rows.min(from + LANES);
         let (mut greatest, mut sums) = ([f64::NEG_INFINITY; LANES], [0.0; LANES]);
@@ -313,15 +341,26 @@ fn rescale(values: &mut [f64], rows: usize) {
             }
         }
         for class in values.chunks_exact_mut(rows) {
-            for ((value, greatest), sum) in class[lanes.clone()].iter_mut().zip(greatest).zip(&mut sums) {
-                *value = exp(*value - greatest);
-                *sum += *value;
-            }
+            let class = &mut class[lanes.clone()];
+            class.iter_mut().zip(greatest).for_each(|(value, greatest)| *value -= greatest);
+            isa.exps(class);
+            sums.iter_mut().zip(class).for_each(|(sum, value)| *sum += *value);
         }
         for class in values.chunks_exact_mut(rows) {
             class[lanes.clone()].iter_mut().zip(sums).for_each(|(value, sum)| *value /= sum);
         }
     }
+}
+
+/// The same for one row, whose classes lie side by side.
+fn rescale_row(isa: Isa, values: &mut [f64]) {
+    let greatest = values.iter().fold(f64::NEG_INFINITY, |greatest, value| {
+        if *value > greatest || value.is_nan() { *value } else { greatest }
+    });
+    values.iter_mut().for_each(|value| *value -= greatest);
+    isa.exps(values);
+    let sum = values.iter().fold(0.0, |sum, value| sum + value);
+    values.iter_mut().for_each(|value| *value /= sum);
 }
 
 /// Divides each row's values by their sum, where that is above 0, after the balancing of classes is undone if it was done.

@@ -4,7 +4,9 @@
 //! linear predictor is summed in `f64` in H2O's order: categories ascending, numbers ascending, intercept, offset; a
 //! product is rounded before it is added. Mirrors `GlmMojoModel`, `GlmMultinomialMojoModel`, `GlmOrdinalMojoModel`.
 
-use cenote_mojo::algo::{Glm, GlmKind};
+use std::ops::Range;
+
+use cenote_mojo::algo::{Glm, GlmKind, Link};
 use cenote_mojo::{Artifact, Category};
 
 use super::blocks::Slice;
@@ -12,10 +14,12 @@ use super::exp::exp;
 use super::link::glm_inverses;
 use super::{Refusal, add_offsets, write};
 use crate::compile::Block;
-use crate::kernels::{Isa, Products, Slots, TERMS};
+use crate::kernels::{Isa, Slots, Terms};
 
 /// Sums that are held at once, over all predictors: with the columns they are added from they stay in the first cache.
 const SUMS: usize = 2048;
+/// The fewest rows that are taken at once.
+const FEWEST_ROWS: usize = 64;
 /// The most rows that are taken at once.
 const MOST_ROWS: usize = 1024;
 
@@ -33,7 +37,12 @@ pub(crate) struct GlmScorer {
     run: usize,
     beta: Vec<f64>,
     factors: Vec<Factor>,
-    terms: Vec<Term>,
+    /// The numeric columns, which follow the categorical ones in rows and coefficients.
+    terms: usize,
+    /// Where their coefficients begin.
+    first: usize,
+    /// What a missing value of each is taken for; `NaN` if it stays missing.
+    means: Vec<f64>,
 }
 
 /// A categorical column.
@@ -57,15 +66,6 @@ struct Table {
     /// How many slots a predictor has.
     width: usize,
     values: Box<[f64]>,
-}
-
-/// A numeric column.
-#[derive(Debug)]
-struct Term {
-    column: usize,
-    coefficient: usize,
-    /// What a missing value is taken for; `NaN` if it stays missing.
-    missing: f64,
 }
 
 impl GlmScorer {
@@ -99,13 +99,7 @@ impl GlmScorer {
             }
             _ => glm.nums,
         };
-        let terms = (0..nums)
-            .map(|at| Term {
-                column: glm.cats + at,
-                coefficient: first + at,
-                missing: impute(glm.num_means.get(at).copied()),
-            })
-            .collect();
+        let means = (0..nums).map(|at| impute(glm.num_means.get(at).copied())).collect();
         debug_assert!(artifact.manifest.category != Category::Regression || numbers == 1);
         Self {
             isa,
@@ -116,7 +110,9 @@ impl GlmScorer {
             run,
             beta: glm.beta.clone(),
             factors,
-            terms,
+            terms: nums,
+            first,
+            means,
         }
     }
 
@@ -127,25 +123,29 @@ impl GlmScorer {
         out: &mut [Slice<'_>],
         refuse: &mut dyn FnMut(usize, Refusal),
     ) {
-        let most = (SUMS / self.predictors).clamp(64, MOST_ROWS).min(block.rows);
+        let most = (SUMS / self.predictors / 8 * 8).clamp(FEWEST_ROWS, MOST_ROWS).min(block.rows);
         let mut numbers = vec![0.0; self.numbers * most];
         let mut labels = vec![0; if self.has_labels() { most } else { 0 }];
-        let mut found = vec![0; most];
-        let mut odd = vec![0; most];
+        let mut odd = vec![0; most.div_ceil(8)];
+        let coefficients = self.coefficients();
         for from in (0..block.rows).step_by(most.max(1)) {
             let rows = most.min(block.rows - from);
             let numbers = &mut numbers[..self.numbers * rows];
             let labels = &mut labels[..if self.has_labels() { rows } else { 0 }];
-            let odd = &mut odd[..rows];
-            self.predictors(block, from, numbers, &mut found[..rows], odd);
+            odd.fill(0);
+            self.predictors(block, from..from + rows, &coefficients, numbers, &mut odd);
             let offsets = offset.map(|offset| &offset[from..from + rows]);
+            let is_odd = |row: usize| odd[row / 8] >> (row % 8) & 1 == 1;
             self.finish(numbers, rows, offsets, labels, &mut |row, refusal| {
-                if odd[row] == 0 {
+                if !is_odd(row) {
                     refuse(from + row, refusal);
                 }
             });
             write(out, from, rows, labels, numbers);
-            for row in (0..rows).filter(|row| odd[*row] != 0).map(|row| from + row) {
+            if odd.iter().all(|odd| *odd == 0) {
+                continue;
+            }
+            for row in (0..rows).filter(|row| is_odd(*row)).map(|row| from + row) {
                 let features: Vec<f64> = block.columns.iter().map(|column| column[row]).collect();
                 let mut numbers = vec![0.0; self.numbers];
                 match self.score_row(&features, offset.map_or(0.0, |offset| offset[row]), &mut numbers) {
@@ -156,41 +156,35 @@ impl GlmScorer {
         }
     }
 
-    /// Writes the linear predictors of the rows from `from` on, as many as `odd`, one predictor after the other. The rows
-    /// that are marked odd have values that are no code, or stop the row.
+    /// The coefficients of the numeric columns, a predictor after the other.
+    fn coefficients(&self) -> Vec<&[f64]> {
+        let run = |predictor: usize| &self.beta[predictor * self.run + self.first..][..self.terms];
+        (0..self.predictors).map(run).collect()
+    }
+
+    /// Writes the linear predictors of the rows, one predictor after the other. The rows that are marked odd, by a bit, have
+    /// values that are no code, or stop the row.
     fn predictors(
         &self,
         block: &Block<'_>,
-        from: usize,
+        rows: Range<usize>,
+        coefficients: &[&[f64]],
         sums: &mut [f64],
-        found: &mut [u32],
         odd: &mut [u8],
     ) {
-        let rows = odd.len();
         sums.fill(0.0);
-        odd.fill(0);
-        for (factor, column) in self.factors.iter().zip(block.columns) {
-            let Some(table) = &factor.table else {
-                odd.fill(1);
-                continue;
-            };
-            self.isa.slots(table.slots, &column[from..from + rows], found, odd);
-            for (sums, values) in sums.chunks_exact_mut(rows).zip(table.values.chunks_exact(table.width)) {
-                for (sum, slot) in sums.iter_mut().zip(&*found) {
-                    *sum += values[*slot as usize];
-                }
+        let mut columns = block.columns.iter().map(|column| &column[rows.clone()]);
+        for (factor, column) in self.factors.iter().zip(&mut columns) {
+            match &factor.table {
+                Some(table) => self.isa.add_levels(table.slots, &table.by_predictor(), column, sums, odd),
+                None => odd.fill(0xff),
             }
         }
-        let (fours, rest) = self.terms.as_chunks::<TERMS>();
-        for (predictor, sums) in sums.chunks_exact_mut(rows).enumerate().take(self.predictors) {
-            let beta = &self.beta[predictor * self.run..][..self.run];
-            for terms in fours {
-                self.isa.add_products(&products(terms, beta, block, from), sums);
-            }
-            for term in rest.as_chunks::<1>().0 {
-                self.isa.add_products(&products(term, beta, block, from), sums);
-            }
-            let intercept = beta[self.run - 1];
+        let columns: Vec<&[f64]> = columns.take(self.terms).collect();
+        let terms = Terms { columns: &columns, missing: &self.means, coefficients };
+        self.isa.add_terms(&terms, rows.len(), sums);
+        for (predictor, sums) in sums.chunks_exact_mut(rows.len()).enumerate().take(self.predictors) {
+            let intercept = self.beta[(predictor + 1) * self.run - 1];
             sums.iter_mut().for_each(|sum| *sum += intercept);
         }
     }
@@ -213,8 +207,11 @@ impl GlmScorer {
                     *sum += coefficient;
                 }
             }
-            for term in &self.terms {
-                *sum += self.beta[beta + term.coefficient] * term.imputed(row[term.column]);
+            let numbers = &row[self.factors.len()..];
+            for ((value, mean), coefficient) in
+                numbers.iter().zip(&self.means).zip(&self.beta[beta + self.first..])
+            {
+                *sum += coefficient * if value.is_nan() { *mean } else { *value };
             }
             *sum += self.beta[beta + self.run - 1];
         }
@@ -239,17 +236,18 @@ impl GlmScorer {
             GlmKind::Single { link, binomial, tweedie_link_power } => {
                 let (first, second) = numbers.split_at_mut(rows);
                 add_offsets(first, offsets);
-                glm_inverses(link, tweedie_link_power, first);
+                match link {
+                    Link::Logit | Link::Ologit => self.isa.logistics(first, f64::INFINITY),
+                    Link::Log => self.isa.exps(first),
+                    link => glm_inverses(link, tweedie_link_power, first),
+                }
                 if binomial {
                     second.copy_from_slice(first);
-                    for ((first, mean), label) in first.iter_mut().zip(second).zip(labels) {
-                        *first = 1.0 - *mean;
-                        *label = u32::from(*mean >= self.threshold);
-                    }
+                    self.isa.two_classes(second, self.threshold, first, labels);
                 }
             }
             // H2O's multinomial scorer takes no offset.
-            GlmKind::Multinomial => softmax(numbers, rows, labels),
+            GlmKind::Multinomial => self.softmax(numbers, rows, labels),
             GlmKind::Ordinal => {
                 let predictors = numbers.len() - rows;
                 for values in numbers[..predictors].chunks_exact_mut(rows) {
@@ -259,19 +257,43 @@ impl GlmScorer {
             }
         }
     }
-}
 
-/// The products that `terms` stand for, from the row `from` on.
-fn products<'b, const N: usize>(
-    terms: &[Term; N],
-    beta: &[f64],
-    block: &Block<'b>,
-    from: usize,
-) -> Products<'b, N> {
-    Products {
-        columns: terms.each_ref().map(|term| &block.columns[term.column][from..]),
-        coefficients: terms.each_ref().map(|term| beta[term.coefficient]),
-        missing: terms.each_ref().map(|term| term.missing),
+    /// Exponentials that sum to 1, each of the distance to the greatest or to 0; the label is the first of the greatest.
+    fn softmax(&self, values: &mut [f64], rows: usize, labels: &mut [u32]) {
+        const LANES: usize = 8;
+        for from in (0..rows).step_by(LANES) {
+            let lanes = from..rows.min(from + LANES);
+            let mut greatest = [0.0; LANES];
+            for class in values.chunks_exact(rows) {
+                for (greatest, value) in greatest.iter_mut().zip(&class[lanes.clone()]) {
+                    *greatest = if *value > *greatest { *value } else { *greatest };
+                }
+            }
+            for class in values.chunks_exact_mut(rows) {
+                class[lanes.clone()]
+                    .iter_mut()
+                    .zip(greatest)
+                    .for_each(|(value, greatest)| *value -= greatest);
+            }
+        }
+        self.isa.exps(values);
+        labels.fill(0);
+        for (from, labels) in (0..rows).step_by(LANES).zip(labels.chunks_mut(LANES)) {
+            let lanes = from..from + labels.len();
+            let (mut sums, mut most) = ([0.0; LANES], [0.0; LANES]);
+            for class in values.chunks_exact(rows) {
+                sums.iter_mut().zip(&class[lanes.clone()]).for_each(|(sum, value)| *sum += *value);
+            }
+            let scales = sums.map(|sum| 1.0 / sum);
+            for (number, class) in values.chunks_exact_mut(rows).enumerate() {
+                let lanes = class[lanes.clone()].iter_mut().zip(scales);
+                for ((value, scale), (most, label)) in lanes.zip(most.iter_mut().zip(&mut *labels)) {
+                    *value *= scale;
+                    *label = if *value > *most { number as u32 } else { *label };
+                    *most = if *value > *most { *value } else { *most };
+                }
+            }
+        }
     }
 }
 
@@ -298,6 +320,11 @@ impl Table {
             }
         }
         Some(Self { slots: Slots { beyond, missing }, width, values: values.into() })
+    }
+
+    /// The values of each predictor.
+    fn by_predictor(&self) -> Vec<&[f64]> {
+        self.values.chunks_exact(self.width).collect()
     }
 }
 
@@ -328,43 +355,6 @@ impl Factor {
 #[cold]
 fn out_of_range() -> Refusal {
     Refusal::illegal_argument("categorical value out of range")
-}
-
-impl Term {
-    #[inline]
-    fn imputed(&self, value: f64) -> f64 {
-        if value.is_nan() { self.missing } else { value }
-    }
-}
-
-/// Exponentials that sum to 1, each of the distance to the greatest or to 0; the label is the first of the greatest.
-fn softmax(values: &mut [f64], rows: usize, labels: &mut [u32]) {
-    const LANES: usize = 8;
-    for (from, labels) in (0..rows).step_by(LANES).zip(labels.chunks_mut(LANES)) {
-        let lanes = from..from + labels.len();
-        let (mut greatest, mut sums, mut most) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        for class in values.chunks_exact(rows) {
-            for (greatest, value) in greatest.iter_mut().zip(&class[lanes.clone()]) {
-                *greatest = if *value > *greatest { *value } else { *greatest };
-            }
-        }
-        for class in values.chunks_exact_mut(rows) {
-            for ((value, greatest), sum) in class[lanes.clone()].iter_mut().zip(greatest).zip(&mut sums) {
-                *value = exp(*value - greatest);
-                *sum += *value;
-            }
-        }
-        let scales = sums.map(|sum| 1.0 / sum);
-        labels.fill(0);
-        for (number, class) in values.chunks_exact_mut(rows).enumerate() {
-            let lanes = class[lanes.clone()].iter_mut().zip(scales);
-            for ((value, scale), (most, label)) in lanes.zip(most.iter_mut().zip(&mut *labels)) {
-                *value *= scale;
-                *label = if *value > *most { number as u32 } else { *label };
-                *most = if *value > *most { *value } else { *most };
-            }
-        }
-    }
 }
 
 /// Differences of cumulative logits; the label is the first of the greatest that is above 0, and without one H2O throws.

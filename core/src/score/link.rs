@@ -6,13 +6,15 @@ use cenote_mojo::algo::Link;
 
 use super::exp::exp;
 use super::java;
+use crate::kernels::Isa;
+
+/// Where the exponential of a GBM's link stops.
+const GBM_MOST: f64 = 1e19;
 
 /// [`gbm_inverse`] of each.
-pub(crate) fn gbm_inverses(link: Link, values: &mut [f64]) {
-    // The frequent ones by loops of their own.
+pub(crate) fn gbm_inverses(link: Link, isa: Isa, values: &mut [f64]) {
     match link {
-        Link::Logit => values.iter_mut().for_each(|value| *value = gbm_inverse(Link::Logit, *value)),
-        Link::Log => values.iter_mut().for_each(|value| *value = gbm_inverse(Link::Log, *value)),
+        Link::Logit => isa.logistics(values, GBM_MOST),
         link => values.iter_mut().for_each(|value| *value = gbm_inverse(link, *value)),
     }
 }
@@ -63,5 +65,5 @@ pub(crate) fn logistic(x: f64) -> f64 {
 #[inline]
 fn capped_exp(x: f64) -> f64 {
     let power = exp(x);
-    if power > 1e19 { 1e19 } else { power }
+    if power > GBM_MOST { GBM_MOST } else { power }
 }

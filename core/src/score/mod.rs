@@ -5,7 +5,6 @@
 
 pub(crate) mod blocks;
 pub(crate) mod calibrate;
-pub(crate) mod exp;
 pub(crate) mod forest;
 mod glm;
 pub(crate) mod java;
@@ -16,6 +15,7 @@ use cenote_mojo::{Artifact, Body};
 
 use crate::compile::{Block, EngineOptions};
 use crate::error::{Error, ErrorKind};
+pub(crate) use crate::kernels::exp;
 use blocks::Slice;
 use forest::ForestScorer;
 use glm::GlmScorer;
@@ -61,6 +61,14 @@ impl Scorer {
         }
     }
 
+    /// The scorer of a forest, if the model is one.
+    pub(crate) fn forest(&self) -> Option<&ForestScorer> {
+        match self {
+            Scorer::Forest(forest) => Some(forest),
+            Scorer::Glm(_) => None,
+        }
+    }
+
     /// The engine's name.
     pub(crate) fn engine(&self) -> &'static str {
         match self {
@@ -73,7 +81,7 @@ impl Scorer {
     pub(crate) fn block_rows(&self) -> usize {
         match self {
             Scorer::Forest(forest) => forest.block_rows(),
-            Scorer::Glm(_) => 1024,
+            Scorer::Glm(_) => 4096,
         }
     }
 

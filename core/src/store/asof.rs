@@ -4,8 +4,7 @@
 //! time, no older than the view's ttl, among the rows that were known by then. The invariant: nothing that was written after the
 //! time it is asked for can be seen, unless the caller says so; so a training set has what serving would have had.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::SinkExt;
+use bytes::BytesMut;
 use tokio_postgres::types::{ToSql, Type as PgType};
 
 use crate::input::Batch;
@@ -21,12 +20,10 @@ use super::read::{EncodedKey, FoundRows, Reader, StoredRow};
 use super::telemetry::{Timed, timed};
 use super::value::{Key, Timestamp, Type};
 use super::view::View;
-use super::wire::{Encoded, Mismatch, cell, fixed};
+use super::wire::{Encoded, Mismatch, begin_array, cell, fixed};
 
 /// How many entities are joined by one statement.
 const ENTITIES_A_STATEMENT: usize = 50_000;
-/// How much is handed to the connection at a time.
-const SEND: usize = 256 << 10;
 
 /// By when a value must have become known to be seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -205,42 +202,39 @@ impl AsOf {
         entities: &impl Rows,
         range: std::ops::Range<usize>,
     ) -> Result<FoundRows, Error> {
-        let Reader { view, .. } = &self.reader;
-        let length = self.reader.store.pool().deadlines().join;
+        let Reader { view, store, .. } = &self.reader;
+        let length = store.pool().deadlines().join;
         let client = lease.client();
-        let keys = list("", view.keys().iter().map(|key| key.name.as_str()));
-        let stage = format!("cenote_entities_{}", &view.fingerprint()[..16]);
-        let definitions: String =
-            view.keys().iter().map(|key| format!("{} {}, ", identifier(&key.name), key.ty.sql())).collect();
+        let (lists, order) = self.encode(entities, range.clone())?;
         // Only the key's index gives the newest row first; a plan that sorts reads a key's whole past for each entity.
-        let make = format!(
-            "CREATE TEMPORARY TABLE IF NOT EXISTS {stage} ({definitions}event_ts timestamptz, extra integer) \
-             ON COMMIT DELETE ROWS; TRUNCATE pg_temp.{stage}; \
-             SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
-        );
-        let copy = format!("COPY pg_temp.{stage} ({keys}, event_ts, extra) FROM STDIN (FORMAT binary)");
-        let rows = self.encode(entities, range.clone())?;
-        let send = async {
-            client.batch_execute(&make).await?;
-            let mut sink = Box::pin(client.copy_in::<_, Bytes>(&copy).await?);
-            let mut rows = rows;
-            while !rows.is_empty() {
-                sink.feed(rows.split_to(rows.len().min(SEND)).freeze()).await?;
-            }
-            sink.as_mut().finish().await
-        };
-        lease.during(Step::Read, Deadline::after(length), send).await?;
+        let plan = "SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off";
+        lease.during(Step::Read, Deadline::after(length), client.batch_execute(plan)).await?;
+        let names = list("", view.keys().iter().map(|key| key.name.as_str()));
         let same: Vec<_> = view
             .keys()
             .iter()
             .map(|key| identifier(&key.name))
             .map(|key| format!("h.{key} = e.{key}"))
             .collect();
-        let newest = self.newest(&same.join(" AND "), "e.event_ts", "$1::timestamptz");
-        let sql = format!("SELECT e.extra, n.* FROM pg_temp.{stage} e CROSS JOIN LATERAL ({newest}) n");
+        let (at, known) = (lists.len(), lists.len() + 1);
+        let newest = self.newest(&same.join(" AND "), "e.event_ts", &format!("${known}::timestamptz"));
+        // Parameters and not a table: nothing is written, so a standby can answer too.
+        let keys: String = view
+            .keys()
+            .iter()
+            .zip(1..)
+            .map(|(key, place)| format!("${place}::{}[], ", key.ty.sql()))
+            .collect();
+        let sql = format!(
+            "SELECT e.place, n.* FROM unnest({keys}${at}::timestamptz[]) WITH ORDINALITY \
+             AS e({names}, event_ts, place) CROSS JOIN LATERAL ({newest}) n"
+        );
         let known = self.known_by()?;
-        let known = Encoded(known.as_ref().map(<[u8; 8]>::as_slice));
-        let parameters: [(&(dyn ToSql + Sync), PgType); 1] = [(&known, PgType::TIMESTAMPTZ)];
+        let mut fields: Vec<_> = lists.iter().map(|list| Encoded(Some(list))).collect();
+        fields.push(Encoded(known.as_ref().map(<[u8; 8]>::as_slice)));
+        let types = view.keys().iter().map(|key| key.ty.pg_array());
+        let types = types.chain([PgType::TIMESTAMPTZ_ARRAY, PgType::TIMESTAMPTZ]);
+        let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).zip(types).collect();
         let answer = client.query_typed(&sql, &parameters);
         let rows = lease.during(Step::Read, Deadline::after(length), answer).await?;
         if let Some(row) = rows.first() {
@@ -248,9 +242,10 @@ impl AsOf {
         }
         let mut row_of_key = vec![None; range.len()];
         for (index, row) in rows.iter().enumerate() {
-            let entity = i32::from_be_bytes(fixed(cell(row, 0)?.unwrap_or_default())?);
-            let place = usize::try_from(entity).ok().and_then(|entity| row_of_key.get_mut(entity));
-            *place.ok_or_else(|| Error::protocol(Step::Read, "a row for no entity"))? = Some(index);
+            let place = i64::from_be_bytes(fixed(cell(row, 0)?.unwrap_or_default())?);
+            let entity = usize::try_from(place - 1).ok().and_then(|place| order.get(place));
+            let entity = entity.ok_or_else(|| Error::protocol(Step::Read, "a row for no entity"))?;
+            row_of_key[*entity] = Some(index);
         }
         let rows = rows.into_iter().map(StoredRow::Wire).collect();
         Ok(FoundRows { rows, row_of_key, first: 1 })
@@ -271,8 +266,13 @@ impl AsOf {
         Err(ErrorKind::SchemaDrift { view: self.reader.view.table(), differences }.into())
     }
 
-    /// The entities in `COPY`'s binary form, sorted by key: so the index is read from one end to the other.
-    fn encode(&self, entities: &impl Rows, range: std::ops::Range<usize>) -> Result<BytesMut, Error> {
+    /// The entities as arrays, one a column, sorted by key: so the index is read from one end to the other. With it, of each
+    /// place in the arrays the entity.
+    fn encode(
+        &self,
+        entities: &impl Rows,
+        range: std::ops::Range<usize>,
+    ) -> Result<(Vec<BytesMut>, Vec<usize>), Error> {
         let columns: Vec<(&str, Type)> = self
             .reader
             .view
@@ -282,7 +282,8 @@ impl AsOf {
             .chain([("event_ts", Type::Timestamp)])
             .collect();
         let mut bytes = BytesMut::new();
-        let mut ends = Vec::with_capacity(range.len());
+        // Where each cell ends, entity by entity.
+        let mut ends = Vec::with_capacity(range.len() * columns.len());
         for row in range.clone() {
             for (column, (name, ty)) in columns.iter().enumerate() {
                 let at = bytes.len();
@@ -296,21 +297,25 @@ impl AsOf {
                     expected: ty.to_string(),
                     found: found.to_owned(),
                 })?;
+                ends.push(bytes.len());
             }
-            ends.push(bytes.len());
         }
-        let row = |index: usize| &bytes[if index == 0 { 0 } else { ends[index - 1] }..ends[index]];
-        let mut order: Vec<usize> = (0..ends.len()).collect();
+        // The cells `from..to` of all.
+        let cells =
+            |from: usize, to: usize| &bytes[from.checked_sub(1).map_or(0, |last| ends[last])..ends[to - 1]];
+        let row = |index: usize| cells(index * columns.len(), (index + 1) * columns.len());
+        let mut order: Vec<usize> = (0..range.len()).collect();
         order.sort_unstable_by(|a, b| row(*a).cmp(row(*b)));
-        let mut out = BytesMut::with_capacity(bytes.len() + 10 * ends.len() + 21);
-        out.put_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
-        for index in order {
-            out.put_i16(columns.len() as i16 + 1);
-            out.put_slice(row(index));
-            out.put_i32(4);
-            out.put_i32(index as i32);
-        }
-        out.put_i16(-1);
-        Ok(out)
+        let count = i32::try_from(order.len()).expect("a statement has fewer entities");
+        let lists = columns.iter().enumerate().map(|(column, (_, ty))| {
+            let mut list = BytesMut::with_capacity(20 + bytes.len() / columns.len());
+            begin_array(*ty, count, &mut list);
+            for index in &order {
+                let cell = index * columns.len() + column;
+                list.extend_from_slice(cells(cell, cell + 1));
+            }
+            list
+        });
+        Ok((lists.collect(), order))
     }
 }

@@ -100,6 +100,9 @@ pub enum ErrorKind {
         /// How long it was given.
         after: Duration,
     },
+    /// The caller gave the call up.
+    #[error("the call was cancelled")]
+    Cancelled,
     /// More calls are under way than the store allows.
     #[error("more than {limit} calls are under way")]
     Overloaded {

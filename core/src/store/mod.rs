@@ -41,6 +41,7 @@ mod pool;
 mod read;
 mod replicas;
 pub(crate) mod telemetry;
+mod ticker;
 mod value;
 mod view;
 pub(crate) mod wire;

@@ -4,9 +4,11 @@
 //! left in the middle of a statement or a transaction (a deadline passed, the future was dropped) is taken out of the pool,
 //! the server is asked to cancel, and the connection is closed; so no later caller waits for another's query.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -24,6 +26,7 @@ use super::breaker::{Breaker, InFlight, Place};
 use super::config::Deadlines;
 use super::error::{Error, ErrorKind, Step};
 use super::telemetry::{Timed, timed};
+use super::ticker::Ticker;
 
 /// How long a request to cancel may take before the connection is closed without.
 const CANCEL: Duration = Duration::from_millis(500);
@@ -69,6 +72,7 @@ pub(crate) struct Pool {
     abandoned: Arc<Abandoned>,
     breaker: Breaker,
     in_flight: InFlight,
+    ticker: Ticker,
     /// Whether statements are sent with each call, not prepared: they were lost before.
     unnamed: AtomicBool,
 }
@@ -123,6 +127,7 @@ impl Pool {
             abandoned: Arc::default(),
             breaker: Breaker::default(),
             in_flight: InFlight::new(in_flight),
+            ticker: Ticker::default(),
             unnamed: AtomicBool::new(unnamed),
         })
     }
@@ -205,14 +210,18 @@ impl Pool {
             self.breaker.admit()?;
         }
         let left = deadline.left();
-        let timeouts = Timeouts {
-            wait: Some(self.deadlines.wait.min(left)),
-            create: Some(self.deadlines.connect.min(left)),
-            recycle: Some(self.deadlines.connect.min(left)),
-        };
-        match self.inner.timeout_get(&timeouts).await {
+        let create = Some(self.deadlines.connect.min(left));
+        // Mostly a connection is free: no timer is made then. Recycling awaits nothing.
+        let at_once = Timeouts { wait: Some(Duration::ZERO), create, recycle: None };
+        let mut leased = self.inner.timeout_get(&at_once).await;
+        if matches!(leased, Err(PoolError::Timeout(TimeoutType::Wait))) {
+            let patient = Timeouts { wait: Some(self.deadlines.wait.min(left)), ..at_once };
+            leased = self.inner.timeout_get(&patient).await;
+        }
+        match leased {
             Ok(object) => {
                 self.breaker.succeeded();
+                self.ticker.call();
                 let (busy, broken) = (AtomicBool::new(false), AtomicBool::new(false));
                 Ok(Lease { pool: self, object: Some(object), busy, broken, _place: place })
             }
@@ -244,7 +253,8 @@ impl Pool {
     }
 
     /// Reads: the whole answer of one statement, within the deadline of a read. Tried again on another connection where this one
-    /// turned out dead or its backend was ended, and where a change of the tables made the prepared statement unusable.
+    /// turned out dead or its backend was ended, and where the prepared statement got lost or a change of the tables made it
+    /// unusable.
     ///
     /// Dropping the future cancels the statement at the server.
     pub(crate) async fn read(
@@ -265,7 +275,7 @@ impl Pool {
             };
             match self.read_once(&lease, query, parameters, deadline).await {
                 Err(error)
-                    if (error.is_transient() || error.is_outdated_plan())
+                    if (error.is_transient() || error.is_outdated_plan() || error.is_lost_statement())
                         && retries.another(Some(&lease)) => {}
                 outcome => return outcome,
             }
@@ -377,6 +387,11 @@ impl Lease<'_> {
             .await
             .map_err(|_| ErrorKind::Deadline { step, after: deadline.length })?;
         self.busy.store(open, Ordering::Relaxed);
+        self.answered(step, outcome)
+    }
+
+    /// An answer that has come; notes whether the connection is lost.
+    fn answered<T>(&self, step: Step, outcome: Result<T, tokio_postgres::Error>) -> Result<T, Error> {
         outcome.map_err(|error| {
             let error = Error::database(step, error);
             if error.is_transient() {
@@ -420,8 +435,12 @@ impl Lease<'_> {
     pub(crate) async fn prepare(&self, query: &Query, deadline: Deadline) -> Result<Statement, Error> {
         let mut again = true;
         loop {
-            let prepared = self.client().prepare_typed_cached(&query.sql, &query.parameters);
-            let statement = self.during(Step::Prepare, deadline, prepared).await?;
+            let mut prepared = pin!(self.client().prepare_typed_cached(&query.sql, &query.parameters));
+            // Mostly it was prepared before: no timer is made then.
+            let statement = match poll_fn(|context| Poll::Ready(prepared.as_mut().poll(context))).await {
+                Poll::Ready(known) => self.answered(Step::Prepare, known)?,
+                Poll::Pending => self.during(Step::Prepare, deadline, prepared).await?,
+            };
             match super::wire::check_columns(&query.view, statement.columns(), &query.columns) {
                 Ok(()) => return Ok(statement),
                 // It may have been prepared before the tables were mended.

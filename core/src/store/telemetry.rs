@@ -55,8 +55,21 @@ struct Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let seconds = self.since.elapsed().as_secs_f64();
-        let (step, outcome) = (self.what.name(), self.outcome);
-        metrics::histogram!("cenote_store_seconds", "step" => step, "outcome" => outcome).record(seconds);
+        // A histogram whose labels are literals is named once; the others' names are made at each call.
+        macro_rules! ok {
+            ($($what:ident $step:literal),+) => {
+                match (self.what, self.outcome) {
+                    $((Timed::$what, "ok") => {
+                        metrics::histogram!("cenote_store_seconds", "step" => $step, "outcome" => "ok").record(seconds);
+                    })+
+                    (what, outcome) => {
+                        let step = what.name();
+                        metrics::histogram!("cenote_store_seconds", "step" => step, "outcome" => outcome).record(seconds);
+                    }
+                }
+            };
+        }
+        ok!(Connection "connection", Read "read", Write "write", Join "join", Score "score");
     }
 }
 
@@ -69,6 +82,16 @@ pub(crate) async fn timed<T>(what: Timed, call: impl Future<Output = Result<T, E
         Err(error) => kind(error),
     };
     outcome
+}
+
+/// Counts keys that were scored, by what the store knew of them.
+pub(crate) fn scored(status: super::Status, keys: u64) {
+    let counter = match status {
+        super::Status::Fresh => metrics::counter!("cenote_scored_keys_total", "status" => "fresh"),
+        super::Status::Stale { .. } => metrics::counter!("cenote_scored_keys_total", "status" => "stale"),
+        super::Status::Missing => metrics::counter!("cenote_scored_keys_total", "status" => "missing"),
+    };
+    counter.increment(keys);
 }
 
 fn kind(error: &Error) -> &'static str {

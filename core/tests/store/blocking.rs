@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cenote::store::blocking::FeatureStore;
+use cenote::store::blocking::{Cancellation, FeatureStore};
 use cenote::store::{self, ErrorKind, Record, Status, Step, Timestamp, Type, View, WriteOptions};
 
 use crate::server;
@@ -96,6 +96,40 @@ fn a_deadline_frees_the_server_and_a_dead_connection_is_replaced() {
     ended();
     let done = store.writer(&view()).upsert(&rows(2..5), WriteOptions::default()).unwrap();
     assert_eq!((done.inserted, done.stale), (2, 1));
+}
+
+#[test]
+fn another_thread_ends_a_call_and_its_query() {
+    let (store, runtime, admin, schema) = setup("blocking_cancelled");
+    store.apply(&view()).unwrap();
+    store.writer(&view()).upsert(&rows(0..3), WriteOptions::default()).unwrap();
+    let lock = format!("BEGIN; LOCK TABLE \"{schema}\".plain_v1 IN ACCESS EXCLUSIVE MODE");
+    runtime.block_on(admin.batch_execute(&lock)).unwrap();
+    let cancellation = Cancellation::new();
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'blocking_cancelled' AND state <> 'idle'";
+    let at_work = || runtime.block_on(admin.query_one(sql, &[])).unwrap().get::<_, i64>(0);
+    std::thread::scope(|scope| {
+        let (reader, writer) = (store.reader(&view()), store.writer(&view()));
+        let inside = cancellation.clone();
+        let caller = scope.spawn(move || {
+            inside.scope(|| {
+                let first = writer.upsert(&rows(0..3), WriteOptions::default()).unwrap_err();
+                // Nothing is begun after it.
+                (first, reader.get(1).unwrap_err())
+            })
+        });
+        while at_work() == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        cancellation.cancel();
+        let errors = caller.join().unwrap();
+        for error in [errors.0, errors.1] {
+            assert!(matches!(error.kind(), ErrorKind::Cancelled), "{error}");
+        }
+        assert_eq!(at_work(), 0);
+    });
+    runtime.block_on(admin.batch_execute("ROLLBACK")).unwrap();
+    assert_eq!(store.reader(&view()).get(1).unwrap().status, Status::Fresh);
 }
 
 #[test]

@@ -117,7 +117,8 @@ async fn what_the_cache_gives_is_what_the_server_gives() {
     let right = writing.reader(&view()).get_many(keys.clone()).await.unwrap();
     for _ in 0..3 {
         let near = store.reader(&view()).get_many(keys.clone()).await.unwrap();
-        assert_eq!(near.columns, right.columns);
+        // By their texts: what stands at a missing cell is a NaN, which is equal to nothing.
+        assert_eq!(format!("{:?}", near.columns), format!("{:?}", right.columns));
         assert_eq!((near.status, near.event_ts), (right.status.clone(), right.event_ts.clone()));
     }
     let before = store.cache_counters();

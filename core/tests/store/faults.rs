@@ -427,3 +427,32 @@ async fn statements_that_get_lost_are_sent_with_each_call() {
         reads(&reader).await;
     }
 }
+
+#[tokio::test]
+async fn a_connection_keeps_a_bounded_number_of_statements() {
+    let setup = Setup::new().await;
+    let schema = &setup.schema;
+    // What the store's own session has prepared, noted by each write.
+    let note = format!(
+        "CREATE TABLE \"{schema}\".noted (statements bigint); \
+         CREATE FUNCTION \"{schema}\".note() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN INSERT INTO \"{schema}\".noted SELECT count(*) FROM pg_prepared_statements; RETURN NULL; END $$; \
+         CREATE TRIGGER note AFTER INSERT ON \"{schema}\".faulty_v1 EXECUTE FUNCTION \"{schema}\".note()"
+    );
+    setup.admin.batch_execute(&note).await.unwrap();
+    let store = setup.builder().pool(1).connect().await.unwrap();
+    let writer = store.writer(&view());
+    for round in 0..700 {
+        // Each has its own text: the same feature so many times.
+        let reader = store.reader_of(&view(), std::iter::repeat_n("x", round + 1)).unwrap();
+        assert_eq!(reader.get(3).await.unwrap().values.len(), round + 1);
+        if round % 50 == 49 {
+            writer.upsert(&[row(3, round as i64)]).await.unwrap();
+        }
+    }
+    let sql = format!("SELECT count(*), max(statements) FROM \"{schema}\".noted");
+    let noted = setup.admin.query_one(&sql, &[]).await.unwrap();
+    assert_eq!(noted.get::<_, i64>(0), 14);
+    assert!((50..=300).contains(&noted.get::<_, i64>(1)), "{} statements", noted.get::<_, i64>(1));
+    reads(&store.reader(&view())).await;
+}

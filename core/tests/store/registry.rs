@@ -57,7 +57,7 @@ async fn a_version_never_changes_and_the_same_bytes_are_one() {
 
     let (found, model) = registry.load(&reference("late")).await.unwrap();
     assert_eq!(found, first);
-    assert_eq!(model.artifact().manifest.algo, "gbm");
+    assert_eq!(model.manifest().algo, "gbm");
     let by_digest = registry.find(&reference(&format!("late#{}", first.sha256))).await.unwrap();
     assert_eq!(by_digest, first);
 }

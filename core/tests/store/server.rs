@@ -1,14 +1,14 @@
 //! A private PostgreSQL for the tests: made in a temporary folder, on a free port, ended with the test program however that ends.
 //!
-//! The server binary is found in `PATH` or where Debian puts it. As root, which PostgreSQL refuses, it runs as the user
-//! `postgres`, or `nobody`. It is ended by a shell that waits for its standard input to close: the test program holds the other
-//! end, so a panic or a kill ends the server too, and its folder goes with it.
+//! The server's programs are found in the folder that `CENOTE_POSTGRES` names, in `PATH`, or where Debian puts them. As root, which
+//! PostgreSQL refuses, it runs as the user `postgres`, or `nobody`. It is ended by a shell that waits for its standard input to
+//! close: the test program holds the other end, so a panic or a kill ends the server too, and its folder goes with it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,14 +17,30 @@ use cenote::store::{Builder, FeatureStore};
 
 pub(crate) struct Server {
     pub(crate) port: u16,
-    /// Lives as long as the program: its standard input closes with it.
-    _shell: Child,
+    /// Where its data and its logs are, and what a test has put there.
+    pub(crate) folder: PathBuf,
+    /// The user and group that it runs as, if not this process's.
+    user: Option<(u32, u32)>,
+    /// Its standard input closes when this is dropped, or with the program.
+    shell: Child,
+    answers: BufReader<ChildStdout>,
 }
 
 /// The server that all tests of this program share.
 pub(crate) fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(Server::start)
+    SERVER.get_or_init(|| Server::start("-c max_connections=200 -c max_prepared_transactions=10", ":"))
+}
+
+/// A streaming replica of the shared server.
+pub(crate) fn replica() -> Server {
+    // A standby must allow as much as its primary does.
+    let options = "-c max_connections=200 -c max_prepared_transactions=10";
+    let primary = server().port;
+    let prepare = format!(
+        "rm -rf data && \"$bin/pg_basebackup\" -D data -h 127.0.0.1 -p {primary} -U cenote -R -X stream --checkpoint=fast"
+    );
+    Server::start(options, &prepare)
 }
 
 /// A connection string for the shared server.
@@ -45,95 +61,110 @@ pub(crate) fn schema() -> String {
 
 /// A plain connection beside the store.
 pub(crate) async fn client() -> tokio_postgres::Client {
+    client_of(server()).await
+}
+
+/// A plain connection to a server.
+pub(crate) async fn client_of(server: &Server) -> tokio_postgres::Client {
+    let dsn = format!("host=127.0.0.1 port={} user=cenote dbname=postgres", server.port);
     let (client, connection) =
-        tokio_postgres::connect(&dsn(), tokio_postgres::NoTls).await.expect("the server takes connections");
+        tokio_postgres::connect(&dsn, tokio_postgres::NoTls).await.expect("the server takes connections");
     tokio::spawn(connection);
     client
 }
 
+/// A port that nobody listens at.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    listener.expect("a port is free").port()
+}
+
 impl Server {
-    fn start() -> Self {
-        let folder = std::env::temp_dir().join(format!("cenote-test-{}", std::process::id()));
-        // The server is made and run by one shell, which ends it when its input closes.
+    /// Makes a server and starts it with `options`, those of `postgres`. `prepare` is a shell's text that runs in the server's
+    /// folder before its start; its data are in `data`.
+    pub(crate) fn start(options: &str, prepare: &str) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let bin = binaries();
+        let name = format!("cenote-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+        let user = unprivileged(&folder);
+        if let Some((uid, gid)) = user {
+            chown(&folder, Some(uid), Some(gid)).expect("root may give the folder away");
+        }
+        let port = free_port();
+        let options =
+            format!("-p {port} -k '' -h 127.0.0.1 -c fsync=off -c log_min_messages=fatal {options}");
+        // The server is made, started again and ended by one shell, which ends it when its input closes.
         let script = r#"
             set -e
-            "$1/initdb" -D "$2/data" -U cenote -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$2/initdb.log" 2>&1 || {
-                cat "$2/initdb.log"; exit 1; }
-            "$1/postgres" -D "$2/data" -p "$3" -k "" -h 127.0.0.1 -c fsync=off -c max_connections=200 \
-                -c max_prepared_transactions=10 -c log_min_messages=fatal >"$2/server.log" 2>&1 </dev/null &
-            server=$!
+            bin=$1 folder=$2 options=$3 prepare=$4
+            cd "$folder"
+            "$bin/initdb" -D data -U cenote -A trust -E UTF8 --locale=C.UTF-8 --no-sync >initdb.log 2>&1 || {
+                cat initdb.log; exit 1; }
+            eval "$prepare" >prepare.log 2>&1 || { cat prepare.log; exit 1; }
+            control() { "$bin/pg_ctl" -D data -l server.log -o "$options" -m immediate -s -w -t 60 "$@" </dev/null >control.log 2>&1; }
+            control start || { cat control.log server.log; exit 1; }
             echo started
-            cat >/dev/null || true
-            kill -QUIT $server 2>/dev/null || true
-            wait $server || true
-            rm -rf "$2"
+            while read -r command; do
+                control "$command" && echo done || echo failed
+            done
+            control stop || true
+            cd /
+            rm -rf "$folder"
         "#;
-        Self::run(&folder, script, "")
-    }
-
-    /// Runs a script that makes a server in `folder` and starts it on a free port: `$1` the binaries, `$2` the folder, `$3` the
-    /// port, `$4` what the script needs besides.
-    fn run(folder: &Path, script: &str, besides: &str) -> Self {
-        let bin = binaries();
-        std::fs::create_dir_all(folder).expect("the temporary folder is writable");
-        let user = unprivileged(folder);
-        if let Some((uid, gid)) = user {
-            chown(folder, Some(uid), Some(gid)).expect("root may give the folder away");
-        }
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a port is free")
-            .port();
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", script, "sh"]).arg(&bin).arg(folder).arg(port.to_string()).arg(besides);
+        command.args(["-c", script, "sh"]).arg(&bin).arg(&folder).args([&options, prepare]);
         command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
         if let Some((uid, gid)) = user {
             command.uid(uid).gid(gid);
         }
         // An interrupt at the keyboard ends the tests; the shell must live on to clean up.
         command.process_group(0);
-        let mut child = command.spawn().expect("/bin/sh runs");
+        let mut shell = command.spawn().expect("/bin/sh runs");
+        let mut answers = BufReader::new(shell.stdout.take().expect("piped"));
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("the shell answers");
-        assert_eq!(
-            line.trim(),
-            "started",
-            "the server could not be made; its log is in {}",
-            folder.display()
-        );
+        answers.read_line(&mut line).expect("the shell answers");
+        assert_eq!(line.trim(), "started", "no server; its logs are in {}", folder.display());
         let end = Instant::now() + Duration::from_secs(60);
-        while !answers(port) {
+        while !is_up(port) {
             assert!(Instant::now() < end, "PostgreSQL does not answer; its log is in {}", folder.display());
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { port, _shell: child }
+        Self { port, folder, user, shell, answers }
+    }
+
+    /// Lets `pg_ctl` do `command` (`restart`, `stop`, `start`), at once, as a crash does it.
+    pub(crate) fn control(&mut self, command: &str) {
+        let input = self.shell.stdin.as_mut().expect("piped");
+        writeln!(input, "{command}").expect("the shell lives");
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("the shell answers");
+        assert_eq!(line.trim(), "done", "{command} failed; the logs are in {}", self.folder.display());
+    }
+
+    /// Runs a program as the server's user, in its folder, until what this gives is dropped or the test program ends.
+    pub(crate) fn beside(&self, program: &Path, arguments: &[&str]) -> Beside {
+        let mut command = Command::new("/bin/sh");
+        let script =
+            r#""$@" >beside.log 2>&1 </dev/null & program=$!; cat >/dev/null || true; kill -KILL $program"#;
+        command.args(["-c", script, "sh"]).arg(program).args(arguments).current_dir(&self.folder);
+        command.stdin(Stdio::piped()).process_group(0);
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        Beside { _shell: command.spawn().expect("/bin/sh runs") }
     }
 }
 
-/// A streaming replica of the shared server; ended with the test program, as that is.
-pub(crate) fn replica() -> Server {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("cenote-replica-{}-{number}", std::process::id()));
-    let script = r#"
-        set -e
-        "$1/pg_basebackup" -D "$2/data" -h 127.0.0.1 -p "$4" -U cenote -R -X stream --checkpoint=fast --no-sync \
-            >"$2/backup.log" 2>&1 || { cat "$2/backup.log"; exit 1; }
-        "$1/postgres" -D "$2/data" -p "$3" -k "" -h 127.0.0.1 -c fsync=off -c hot_standby=on \
-            -c log_min_messages=fatal >"$2/server.log" 2>&1 </dev/null &
-        server=$!
-        echo started
-        cat >/dev/null || true
-        kill -QUIT $server 2>/dev/null || true
-        wait $server || true
-        rm -rf "$2"
-    "#;
-    Server::run(&folder, script, &server().port.to_string())
+/// A program beside a server; its shell's standard input closes when this is dropped.
+pub(crate) struct Beside {
+    _shell: Child,
 }
 
 /// Whether the server has left its start-up phase: it asks for no password and says `R` (authentication).
-fn answers(port: u16) -> bool {
-    use std::io::{Read, Write};
+fn is_up(port: u16) -> bool {
+    use std::io::Read;
     let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else { return false };
     let parameters = b"user\0cenote\0database\0postgres\0\0";
     let mut message = Vec::from((8 + parameters.len() as u32).to_be_bytes());
@@ -145,6 +176,10 @@ fn answers(port: u16) -> bool {
 
 pub(crate) fn binaries() -> PathBuf {
     let has_server = |folder: &Path| folder.join("postgres").is_file() && folder.join("initdb").is_file();
+    if let Some(folder) = std::env::var_os("CENOTE_POSTGRES").map(PathBuf::from) {
+        assert!(has_server(&folder), "CENOTE_POSTGRES names no folder of PostgreSQL's programs");
+        return folder;
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     if let Some(folder) = std::env::split_paths(&path).find(|folder| has_server(folder)) {
         // A link may stand there alone; the other programs stand beside the server.

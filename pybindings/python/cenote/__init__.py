@@ -17,7 +17,7 @@ a dict of columns, a list of dicts, or one dict (a row), and gives back the same
 
 from __future__ import annotations
 
-from cenote._aio import AsyncFeatureStore, AsyncScorePlan
+from cenote._aio import AsyncFeatureStore, AsyncScorePlan, AsyncServedModel
 from cenote._cenote import (
     ArrowTable,
     Decision,
@@ -61,6 +61,7 @@ __all__ = [
     "ArrowTable",
     "AsyncFeatureStore",
     "AsyncScorePlan",
+    "AsyncServedModel",
     "CellError",
     "CenoteError",
     "ColumnTypeError",

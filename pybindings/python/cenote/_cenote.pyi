@@ -11,9 +11,13 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, final, ove
 
 __all__ = [
     "ArrowTable",
+    "AsyncReads",
+    "Call",
+    "Cancellation",
     "FeatureSet",
     "FeatureStore",
     "Features",
+    "Mailbox",
     "Model",
     "ModelVersion",
     "Score",
@@ -931,3 +935,51 @@ class Scores:
     def __len__(self) -> int: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """``status``, ``event_ts`` and the predictions as an Arrow stream, for ``pyarrow.table``, ``polars.DataFrame`` ..."""
+
+@final
+class Cancellation:
+    """Ends calls that run on another thread: their queries are cancelled at the server."""
+
+    def __new__(cls) -> Cancellation: ...
+    def cancel(self) -> None:
+        """End the call that is under way in :meth:`run`."""
+
+    def run(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a function on this thread."""
+
+@final
+class Mailbox:
+    """What an event loop has under way: its futures, and the pipe that says that some of them have their answer."""
+
+    def __new__(cls) -> Mailbox: ...
+    def fileno(self) -> int:
+        """What an event loop watches for reading."""
+
+    def deliver(self) -> None:
+        """Hand out the answers that have come. To be called when there is something to read."""
+
+@final
+class Call:
+    """A read that is under way."""
+
+    def cancel(self) -> None:
+        """Give it up: the server is asked to cancel the query."""
+
+@final
+class AsyncReads:
+    """Reads on a thread of its own, on a pool of connections."""
+
+    def __new__(cls, store: FeatureStore, connections: int) -> AsyncReads: ...
+    def get(self, mailbox: Mailbox, future: Any, view: View, key: Any, features: Sequence[str] | None) -> Call:
+        """Begin :meth:`FeatureStore.get`; ``future`` gets the answer by way of ``mailbox``."""
+
+    def get_many(
+        self, mailbox: Mailbox, future: Any, view: View, keys: Iterable[Any], features: Sequence[str] | None
+    ) -> Call:
+        """Begin :meth:`FeatureStore.get_many`."""
+
+    def score(self, mailbox: Mailbox, future: Any, plan: ScorePlan, key: Any) -> Call:
+        """Begin :meth:`ScorePlan.score` of a key without more."""
+
+    def close(self) -> None:
+        """Close the connections and end the thread."""

@@ -75,7 +75,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// The columns that `model` reads: its features in its own order, then the offset column if it has one.
     pub(crate) fn of(py: Python<'_>, model: &cenote::Model) -> Self {
-        let schema = &model.artifact().schema;
+        let schema = model.schema();
         let column = |name: &str, role| WantedColumn::new(py, name, role);
         let mut columns: Vec<WantedColumn> = schema
             .input_columns()

@@ -9,7 +9,7 @@ use cenote::input::arrow::ErrorColumn;
 use cenote::store::{self, Status, Timestamp};
 use cenote::{Predictions, serve};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyDelta, PyDict, PyList};
+use pyo3::types::{PyCapsule, PyDelta, PyDict, PyList, PyString};
 
 use super::keys::{datetime, object};
 use crate::error;
@@ -88,9 +88,10 @@ pub(crate) struct Features {
 }
 
 impl Features {
-    pub(super) fn new(py: Python<'_>, features: store::Features) -> PyResult<Self> {
+    /// `names` are those of the features, in order.
+    pub(super) fn new(py: Python<'_>, features: store::Features, names: &[Py<PyString>]) -> PyResult<Self> {
         let values = PyDict::new(py);
-        for (name, value) in features.values {
+        for ((_, value), name) in features.values.into_iter().zip(names) {
             values.set_item(name, object(py, value)?)?;
         }
         Ok(Self {

@@ -4,16 +4,19 @@
 //! thread has its own connection, so calls run on the caller's thread, detached from the interpreter; only the scoring of
 //! many keys goes to the pool.
 
+mod aio;
 mod answers;
 mod columns;
 mod decisions;
 mod keys;
+mod readers;
 mod registry;
 mod served;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cenote::registry::{PublicKey, Registration, Route, SigningKey};
@@ -23,8 +26,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+pub(crate) use self::aio::{AsyncReads, Call, Cancellation, Mailbox};
 pub(crate) use self::answers::{FeatureSet, Features, Score, Scores, Upserted};
 pub(crate) use self::decisions::{Decision, Explanation, Replay};
+use self::readers::{Readers, Selection};
 pub(crate) use self::registry::ModelVersion;
 pub(crate) use self::served::{ServedModel, WatchState};
 pub(crate) use self::view::View;
@@ -39,6 +44,13 @@ use crate::model::Model;
 #[pyclass(frozen, module = "cenote", name = "FeatureStore")]
 pub(crate) struct FeatureStore {
     store: blocking::FeatureStore,
+    readers: Readers<blocking::Reader>,
+}
+
+impl FeatureStore {
+    fn new(store: blocking::FeatureStore) -> Self {
+        Self { store, readers: Readers::default() }
+    }
 }
 
 /// How long Redis may take before a read goes on without.
@@ -95,13 +107,13 @@ impl FeatureStore {
             }
             settings = settings.cache(cache);
         }
-        Ok(Self { store: enter_store(py, || blocking::FeatureStore::new(settings))? })
+        Ok(Self::new(enter_store(py, || blocking::FeatureStore::new(settings))?))
     }
 
     /// The process's one store of this connection string, connected at the first call.
     #[staticmethod]
     fn shared(py: Python<'_>, dsn: &str) -> PyResult<Self> {
-        Ok(Self { store: enter_store(py, || blocking::FeatureStore::shared(dsn))? })
+        Ok(Self::new(enter_store(py, || blocking::FeatureStore::shared(dsn))?))
     }
 
     /// The PostgreSQL schema that holds the store's tables.
@@ -169,8 +181,9 @@ impl FeatureStore {
     fn get(&self, view: &View, key: &Bound<'_, PyAny>, features: Option<Vec<String>>) -> PyResult<Features> {
         let py = key.py();
         let key = view.key(key)?;
-        let reader = self.reader(py, view, features)?;
-        Features::new(py, enter_store(py, || reader.get(key))?)
+        let selection = self.reader(py, view, features)?;
+        let features = enter_store(py, || selection.reader.get(key))?;
+        Features::new(py, features, &selection.names)
     }
 
     /// The features of many keys, in their order.
@@ -183,8 +196,8 @@ impl FeatureStore {
     ) -> PyResult<FeatureSet> {
         let py = keys.py();
         let keys = view.keys(keys)?;
-        let reader = self.reader(py, view, features)?;
-        Ok(FeatureSet::new(enter_store(py, || reader.get_many(keys))?))
+        let selection = self.reader(py, view, features)?;
+        Ok(FeatureSet::new(enter_store(py, || selection.reader.get_many(keys))?))
     }
 
     /// Bind a model's inputs to a view's columns.
@@ -420,14 +433,11 @@ impl FeatureStore {
         py: Python<'_>,
         view: &View,
         features: Option<Vec<String>>,
-    ) -> PyResult<blocking::Reader> {
-        match features {
+    ) -> PyResult<Arc<Selection<blocking::Reader>>> {
+        self.readers.get(py, view.view(), features, |names| match names {
             None => Ok(self.store.reader(view.view())),
-            Some(names) => self
-                .store
-                .reader_of(view.view(), names.iter().map(String::as_str))
-                .map_err(|error| error::store(py, &error)),
-        }
+            Some(names) => self.store.reader_of(view.view(), names.iter().map(String::as_str)),
+        })
     }
 }
 

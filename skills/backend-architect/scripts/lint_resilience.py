@@ -184,7 +184,7 @@ def remote(module: Module, call: ast.Call) -> str | None:
 
 def requests(report: Report, module: Module) -> None:
     """Calls that a route makes itself, straight to a dependency: outside try, and through no breaker."""
-    for function in ast.walk(module.tree):
+    for function in module.nodes:
         if not is_route(function):
             continue
         assert isinstance(function, FUNCTIONS)
@@ -213,7 +213,7 @@ def protected(module: Module, node: ast.AST) -> bool:
 
 
 def retries(report: Report, module: Module) -> None:
-    for function in ast.walk(module.tree):
+    for function in module.nodes:
         if isinstance(function, FUNCTIONS):
             for decorator in function.decorator_list:
                 called = decorator.func if isinstance(decorator, ast.Call) else decorator
@@ -232,7 +232,7 @@ def retries(report: Report, module: Module) -> None:
             and not call.args
         ):
             report.add("RES003", module.path, call.lineno, f"{name} without stop never gives up.")
-    for loop in ast.walk(module.tree):
+    for loop in module.nodes:
         if isinstance(loop, ast.While) and isinstance(loop.test, ast.Constant) and loop.test.value:
             endless(report, module, loop)
 
@@ -356,7 +356,7 @@ def listed_types(project: Project) -> set[str]:
     """Classes that some function promises a list of: `list[Author]`, `Sequence[Author] | None`."""
     found: set[str] = set()
     for module in project.modules:
-        for function in ast.walk(module.tree):
+        for function in module.nodes:
             if not isinstance(function, FUNCTIONS) or function.returns is None:
                 continue
             returns = function.returns
@@ -391,7 +391,7 @@ def graphql(report: Report, module: Module, listed: set[str]) -> None:
                     call.lineno,
                     "this DataLoader outlives its request: it answers one caller from another's cache.",
                 )
-    for owner in ast.walk(module.tree):
+    for owner in module.nodes:
         if not isinstance(owner, ast.ClassDef) or owner.name not in listed:
             continue
         if not any(

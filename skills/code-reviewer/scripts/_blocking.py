@@ -9,7 +9,9 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
+from _engines import ruff
 from _pysource import FUNCTIONS, Function, Module, Project, own_nodes
+from _report import Report
 
 HTTP_VERBS = ("get", "post", "put", "patch", "delete", "head", "options", "request", "send", "stream")
 FILE_METHODS = (
@@ -116,6 +118,13 @@ THREADS = frozenset({"asyncio.to_thread", "anyio.to_thread.run_sync", "starlette
                      "fastapi.concurrency.run_in_threadpool", "asgiref.sync.sync_to_async"})  # fmt: skip
 
 
+# Ruff's rules -> kinds. Not taken: ASYNC220 (starting a process waits for nothing) and what only asks a path's state.
+RUFF = {"ASYNC210": "http", "ASYNC212": "http", "ASYNC221": "process", "ASYNC222": "process", "ASYNC230": "file", "ASYNC240": "file",
+        "ASYNC250": "thread", "ASYNC251": "sleep"}  # fmt: skip
+QUICK = frozenset({"exists", "is_file", "is_dir", "is_symlink", "is_absolute", "stat", "lstat", "resolve", "absolute", "expanduser", "isfile", "isdir",
+                   "islink", "getsize", "getmtime", "realpath", "abspath", "samefile", "cwd", "home", "join", "owner", "group"})  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Block:
     """A place where async code blocks: `kind` of KINDS, the call's true name, and the chain of sync functions that led to it."""
@@ -137,7 +146,8 @@ class Block:
 
     @property
     def severity(self) -> str:
-        return KINDS[self.kind][2]
+        # Before the first request and after the last one the loop keeps nobody waiting.
+        return "info" if "lifespan" in self.function.name else KINDS[self.kind][2]
 
 
 def kind_of(module: Module, call: ast.Call) -> tuple[str, str] | None:
@@ -182,7 +192,7 @@ def find(project: Project) -> list[Block]:
     found = []
     memo: dict[str, tuple[str, str, tuple[str, ...]] | None] = {}
     for module in project.modules:
-        for function in ast.walk(module.tree):
+        for function in module.nodes:
             if not isinstance(function, ast.AsyncFunctionDef):
                 continue
             for node in own_nodes(function):
@@ -196,6 +206,27 @@ def find(project: Project) -> list[Block]:
                 if reached:
                     kind, name, chain = reached
                     found.append(Block(module, node, function, kind, name, chain))
+    return found
+
+
+def second_opinion(report: Report, project: Project, known: list[Block]) -> list[Block]:
+    """What ruff finds on lines where `known` has nothing."""
+    modules = {str(m.path.resolve()): m for m in project.modules}
+    told = {(b.module, b.node.lineno) for b in known}
+    found = []
+    for hit in ruff(report, ",".join(RUFF), [m.path for m in project.modules]):
+        module, kind = modules.get(hit["filename"]), RUFF.get(hit["code"] or "")
+        if module is None or kind is None:
+            continue
+        place = (hit["location"]["row"], hit["location"]["column"] - 1)
+        for node in module.nodes:
+            if not isinstance(node, ast.Call) or (node.lineno, node.col_offset) != place or (module, place[0]) in told:
+                continue
+            function = module.function_of(node)
+            name = ast.unparse(node.func)
+            if isinstance(function, ast.AsyncFunctionDef) and name.rpartition(".")[2] not in QUICK:
+                told.add((module, place[0]))
+                found.append(Block(module, node, function, kind, name))
     return found
 
 

@@ -82,7 +82,7 @@ def items(data: Any) -> list[Any]:
 def loader(yaml: Any) -> Any:
     """A safe loader whose mappings are `Map` and which refuses a repeated key."""
 
-    class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc, name-defined]
         pass
 
     def mapping(self: Any, node: Any) -> Iterator[Map]:
@@ -102,6 +102,7 @@ def loader(yaml: Any) -> Any:
 
     Loader.add_constructor("tag:yaml.org,2002:map", mapping)
     Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
+    Loader.add_multi_constructor("!", lambda self, suffix, node: None)  # other tools' tags (!Ref, !reset): no value to judge
     return Loader
 
 
@@ -113,8 +114,9 @@ def documents(report: Report, targets: Iterable[str | Path], exclude: Iterable[s
     """Every Kubernetes object and compose file below the targets; other YAML is passed over unless it was named itself."""
     yaml = need("yaml", "PyYAML>=6,<7")
     report.engines.append(f"PyYAML {yaml.__version__}")
-    found = []
+    found: list[Document] = []
     named = {Path(t) for t in targets}
+    templates: list[str] = []
     for path in files(report, targets, ["*.yaml", "*.yml"], exclude):
         text = report.read(path)
         if text is None:
@@ -122,6 +124,9 @@ def documents(report: Report, targets: Iterable[str | Path], exclude: Iterable[s
         try:
             parsed = parse(yaml, text)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
+            if "{{" in text and path not in named:
+                templates.append(path.as_posix())  # Helm and its like: what it will say is not known before it is rendered
+                continue
             report.skip(path, "not YAML: " + " ".join(str(error).split()))
             continue
         before = len(found)
@@ -133,7 +138,28 @@ def documents(report: Report, targets: Iterable[str | Path], exclude: Iterable[s
             report.scanned += 1
         elif path in named:
             report.skip(path, "neither a Kubernetes object nor a compose file")
+    patches = {p for d in found for p in _patches(d)}
+    parts = [
+        d for d in found if d.path not in named and (d.path.resolve() in patches or "$patch" in d.data or "patch" in d.path.stem)
+    ]
+    if parts:
+        # A patch is a piece of an object that stands elsewhere: by itself it lacks what it does not change.
+        found = [d for d in found if d not in parts]
+        report.partly(f"{len(parts)} kustomize patch(es) were passed over: check what `kustomize build` makes")
+    if templates:
+        what = "is a template" if len(templates) == 1 else f"are {len(templates)} templates"
+        report.partly(f"there {what}, to be rendered first (helm template ...) and checked then: {', '.join(templates[:3])}")
     return found
+
+
+def _patches(document: Document) -> Iterator[Path]:
+    """The files that a kustomization names as patches."""
+    if document.kind not in ("Kustomization", "Component"):
+        return
+    for item in [*items(document.data.get("patches")), *items(document.data.get("patchesStrategicMerge"))]:
+        name = item.get("path") if isinstance(item, dict) else item
+        if isinstance(name, str) and "\n" not in name:
+            yield (document.path.parent / name).resolve()
 
 
 def pod(document: Document) -> Map:

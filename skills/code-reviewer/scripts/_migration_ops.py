@@ -48,6 +48,7 @@ class Migration:
     downgrade_empty: bool = False
     flags: set[str] = field(default_factory=set)
     broken: list[tuple[int, str, bool]] = field(default_factory=list)  # line, why, certain
+    upgrade_line: int = 1
     formatted: list[int] = field(default_factory=list)
 
 
@@ -241,6 +242,11 @@ def from_revision(pglast: Any, module: Module) -> Migration:
             upgrade, downgrade = (node, downgrade) if node.name == "upgrade" else (upgrade, node)
     if upgrade is None:
         return out
+    out.upgrade_line = upgrade.lineno
+    if any(
+        isinstance(n, ast.Call) and (module.qualify(n.func) or "").endswith((".get_bind", ".Session")) for n in ast.walk(upgrade)
+    ):
+        out.flags.add("data")
     out.downgrade_empty = downgrade is None or all(_says_nothing(s) for s in downgrade.body)
     autocommit = {
         id(n)
@@ -251,7 +257,7 @@ def from_revision(pglast: Any, module: Module) -> Migration:
     for node in own_nodes(upgrade):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owner = module.qualify(node.func.value)
-            batch = _batch_table(node.func.value, upgrade)
+            batch = _batch_table(module, node.func.value, upgrade)
             if owner == "alembic.op" or batch:
                 before = len(out.ops)
                 _operation(pglast, module, node, batch, out)
@@ -261,9 +267,11 @@ def from_revision(pglast: Any, module: Module) -> Migration:
     return out
 
 
-def _batch_table(owner: ast.expr, upgrade: ast.FunctionDef) -> str:
+def _batch_table(module: Module, owner: ast.expr, upgrade: ast.FunctionDef) -> str:
+    """The table of the innermost `with op.batch_alter_table(...) as owner` around a call."""
     if isinstance(owner, ast.Name):
-        for node in ast.walk(upgrade):
+        node: ast.AST | None = owner
+        while (node := module.parents.get(node)) is not None and node is not upgrade:  # type: ignore[arg-type]
             if isinstance(node, ast.With):
                 for item in node.items:
                     call = item.context_expr
@@ -374,6 +382,8 @@ def _widening(module: Module, words: dict[str, ast.expr]) -> set[str]:
     """varchar to a longer varchar or to text is a catalogue change only."""
     old, new = (_sa_type(module, words.get(w)) for w in ("existing_type", "type_"))
     texts = ("varchar", "text")
+    if old[0] == new[0] == "enum":
+        return {"widening"}  # the type keeps its name; what it gains or loses is another statement
     if old[0] in texts and new[0] == "text":
         return {"widening"}
     if old[0] == new[0] == "varchar" and (new[1] is None or (old[1] is not None and old[1] <= new[1])):

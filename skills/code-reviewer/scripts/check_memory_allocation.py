@@ -72,6 +72,7 @@ def check(args: argparse.Namespace, report: Report) -> None:
                 mild = message.startswith("a JVM without") or (message == "no --maxmemory." and container.memory is None)
                 severity = "warning" if mild else None
                 report.add(rule, document.path, container.line, f"{container.name}: {message}", severity=severity)
+    report.soften("MEM001", "MEM002", "MEM004", "MEM006", "MEM008")
 
 
 def problems(document: Document, c: Container, worker_mib: float | None) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["pglast>=8.8,<9"]
+# dependencies = ["pglast>=8.8,<9", "squawk-cli>=2.70,<3"]
 # ///
 """Schema Drift Detector: what a chain of migrations (Alembic revisions or SQL files) does to a PostgreSQL that is being served from."""
 
@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from _migration_ops import Column, Migration, Op, from_revision, from_sql
 
+from _engines import squawk
 from _pysource import Module
-from _report import Report, Rule, Tool, Unusable, files, main, need
+from _report import NotChecked, Report, Rule, Tool, Unusable, files, main, need, shown
 
 EXPAND = "Expand and contract: add the new one, write both, backfill, switch readers, drop the old one in a later release."
 RULES = (
@@ -39,8 +44,26 @@ RULES = (
     Rule("MIG018", "error", "PostgreSQL cannot parse this SQL", "Mend it; `psql -f` on a scratch database shows the place."),
     Rule("MIG019", "warning", "an enum value is added inside a transaction and cannot be used before its commit", "Add it in a revision of its own, in an autocommit block."),
     Rule("MIG020", "warning", "an index that a foreign key's column needs is dropped", "Keep an index on the referencing column: deletes of the parent scan the child without it."),
+    Rule("MIG021", "warning", "an index is dropped under a lock that readers wait for", "DROP INDEX CONCURRENTLY."),
+    Rule("MIG023", "error", "a revision fails on a real PostgreSQL, upwards, downwards, or upwards again", "Run it there by hand; what the first attempt leaves behind is what downgrade() forgot."),
+    Rule("MIG024", "error", "down and up again makes another schema", "Let downgrade() undo exactly what upgrade() does, names of constraints and indexes among it."),
+    Rule("MIG022", "error", "a transaction is begun and never ended", "COMMIT at the end: whatever the file did is undone when the connection closes."),
 )  # fmt: skip
 TOOL = Tool("validate_schema_migration", "1.0.0", __doc__ or "", RULES)
+# Squawk's rules -> rule and severity. The rest of its rules are of style, or need the chain that only this script sees.
+SQUAWK = {
+    "adding-required-field": ("MIG006", "error"), "adding-not-nullable-field": ("MIG006", "warning"), "adding-field-with-default": ("MIG008", "error"),
+    "adding-serial-primary-key-field": ("MIG008", "error"), "changing-column-type": ("MIG008", "error"),
+    "require-concurrent-index-creation": ("MIG005", "error"), "require-concurrent-reindex": ("MIG005", "error"),
+    "ban-concurrent-index-creation-in-transaction": ("MIG005", "error"), "require-concurrent-partition-detach": ("MIG012", "error"),
+    "disallowed-unique-constraint": ("MIG005", "error"), "adding-primary-key-constraint": ("MIG005", "error"),
+    "adding-foreign-key-constraint": ("MIG007", "error"),
+    "renaming-column": ("MIG009", "warning"), "renaming-table": ("MIG009", "warning"), "ban-drop-column": ("MIG009", "warning"),
+    "ban-drop-table": ("MIG009", "warning"), "ban-drop-not-null": ("MIG009", "warning"), "ban-drop-database": ("MIG010", "error"),
+    "ban-truncate-cascade": ("MIG010", "error"), "ban-alter-domain-with-add-constraint": ("MIG007", "error"),
+    "require-concurrent-index-deletion": ("MIG021", "warning"),
+    "ban-uncommitted-transaction": ("MIG022", "error"), "require-enum-value-ordering": ("MIG019", "info"),
+}  # fmt: skip
 EVENT = frozenset({"event_ts", "event_time", "event_timestamp", "event_at"})
 LOCKING = frozenset(
     {"add_column", "drop_column", "alter_type", "set_not_null", "add_fk", "add_check", "rename_column", "rename_table"}
@@ -66,6 +89,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="application code: a dropped name still used there is an error",
     )
+    parser.add_argument(
+        "--render", action="store_true", help="run each revision's upgrade() to SQL text, and judge that too (executes the files)"
+    )
+    parser.add_argument(
+        "--database-url",
+        metavar="URL",
+        help="run the revisions up, down and up again in a scratch database made there, and dropped (executes the files)",
+    )
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="files or folders to leave out")
 
 
@@ -83,6 +114,7 @@ def check(args: argparse.Namespace, report: Report) -> None:
     state = State(report, used)
     for migration in chain:
         state.apply(migration)
+    once = len(state.queries)  # what migrations filter by themselves runs once, and may well be slow
     for path in files(report, args.queries, ["*.sql"]):
         text = report.read(path)
         if text is not None:
@@ -90,7 +122,105 @@ def check(args: argparse.Namespace, report: Report) -> None:
                 state.queries += [(path, op) for op in from_sql(pglast, text) if op.kind == "filter"]
             except pglast.parser.ParseError as error:
                 report.add("MIG018", path, 1, f"PostgreSQL cannot parse these queries: {error}")
-    state.finish()
+    state.finish(once)
+    revisions = [m for m in chain if m.revision]
+    if args.render and revisions:
+        render(pglast, report, revisions, used)
+    if args.database_url:
+        if not revisions:
+            raise Unusable("--database-url: there are no Alembic revisions to run")
+        try_out(report, revisions, args.database_url)
+    second_opinion(report, state, [m for m in chain if "sql" in m.flags and not m.broken])
+
+
+def run_revisions(mode: str, *words: str) -> dict[str, Any]:
+    """What `_run_revisions.py` answers, in a process of its own."""
+    need("alembic", "alembic>=1.13,<2")
+    command = [sys.executable, str(Path(__file__).with_name("_run_revisions.py")), mode, *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600)
+        return json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise NotChecked(f"the revisions could not be run: {' '.join(str(error).split())[:200]}") from None
+
+
+def render(pglast: Any, report: Report, revisions: list[Migration], used: dict[str, str] | None) -> None:
+    """The same rules over what revisions render to. A rule that a file has broken already is not told again: its place is better."""
+    made = run_revisions("render", *(str(m.path) for m in revisions))
+    unread = [m.path.name for m in revisions if "error" in made[str(m.path)]]
+    if unread:
+        report.partly(f"{len(unread)} revision(s) could not be rendered, as they ask the database: {', '.join(unread[:3])}")
+    again = Report(TOOL)
+    state = State(again, used)
+    for migration in revisions:
+        text = made[str(migration.path)].get("sql")
+        copy = Migration(migration.path, revision=migration.revision, flags=migration.flags)
+        try:
+            copy.ops = from_sql(pglast, text, 1) if text else migration.ops
+        except pglast.parser.ParseError:
+            copy.ops = migration.ops
+        for op in copy.ops if text else ():
+            op.line = migration.upgrade_line
+        state.apply(copy)
+    told = {(f.path, f.rule_id) for f in report.findings}
+    for f in again.findings:
+        if (f.path, f.rule_id) not in told:
+            told.add((f.path, f.rule_id))
+            report.add(f.rule_id, f.path, f.line, f"{f.message} (rendered)", severity=f.severity)
+    report.engines.append("alembic (rendered)")
+
+
+def try_out(report: Report, revisions: list[Migration], url: str) -> None:
+    """The chain on a live server, in a database that is made for it and dropped whatever happens."""
+    sqlalchemy: Any = need("sqlalchemy", "SQLAlchemy>=2,<3")
+    name = f"skill_scratch_{os.getpid()}"
+    try:
+        target = sqlalchemy.engine.make_url(url)
+        engine = sqlalchemy.create_engine(target, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 5})
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    except Exception as error:  # any driver's own kinds, and a driver that is not there
+        raise NotChecked(f"no scratch database: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
+    try:
+        scratch = target.set(database=name).render_as_string(hide_password=False)
+        told = run_revisions("try", scratch, *(str(m.path) for m in revisions))
+    finally:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
+        engine.dispose()
+    report.engines.append("alembic on PostgreSQL")
+    places = {str(m.path): m for m in revisions}
+    if "failed" in told:
+        at = places[told["failed"]]
+        report.add("MIG023", at.path, at.upgrade_line, f"{told['direction']}() fails: {told['error']}")
+    elif told["changed"]:
+        report.add(
+            "MIG024", revisions[-1].path, revisions[-1].upgrade_line, f"different afterwards: {'; '.join(told['changed'][:5])}."
+        )
+
+
+def second_opinion(report: Report, state: State, chain: list[Migration]) -> None:
+    """What squawk finds in SQL files, on lines where this script has not found the same."""
+    paths = {str(m.path.resolve()): m.path for m in chain}
+    told = {(f.path, f.line, f.rule_id) for f in report.findings}
+    for hit in squawk(report, paths.values()):
+        path, (rule, severity) = paths.get(hit["file"]), SQUAWK.get(hit["rule_name"], ("", ""))
+        if path is None or not rule:
+            continue
+        line = first_line(report, path, hit["line"])
+        # Of what this script has judged at that very statement, its word holds: it knows tables, sources and transactions.
+        if (shown(path), line, rule) in told or (str(path), line, rule) in state.judged:
+            continue
+        told.add((shown(path), line, rule))
+        report.add(rule, path, line, f"{hit['message']} ({hit['rule_name']})", fix=hit["help"] or None, severity=severity)
+
+
+def first_line(report: Report, path: Path, index: int) -> int:
+    """Squawk counts from 0, and begins a statement at the comment above it."""
+    lines = report.lines(shown(path))
+    while index < len(lines) - 1 and (not lines[index].strip() or lines[index].lstrip().startswith("--")):
+        index += 1
+    return index + 1
 
 
 def read(pglast: Any, report: Report, path: Path) -> Iterable[Migration]:
@@ -178,6 +308,10 @@ def ordered(report: Report, chain: list[Migration]) -> list[Migration]:
     return done + [m for m in chain if not m.revision]
 
 
+JUDGES = {"create_index": "MIG005", "add_column": "MIG006", "add_fk": "MIG007", "add_check": "MIG007", "alter_type": "MIG008", "detach": "MIG012",
+          "drop_column": "MIG009", "drop_table": "MIG009", "rename_column": "MIG009", "rename_table": "MIG009", "alter_enum": "MIG019"}  # fmt: skip
+
+
 class State:
     """The schema as it stands after each migration, as far as the chain tells."""
 
@@ -187,6 +321,8 @@ class State:
         self.indexes: dict[str, tuple[Path, Op]] = {}
         self.foreign: set[tuple[str, str]] = set()
         self.queries: list[tuple[Path, Op]] = []
+        self.judged: set[tuple[str, int, str]] = set()  # where this script has looked, whatever it found
+        self.own_data = False  # whether the migration at hand reads or changes rows by itself
         self.added: set[tuple[str, str]] = set()  # columns of the migration at hand
 
     def apply(self, migration: Migration) -> None:
@@ -201,6 +337,7 @@ class State:
         self.added.clear()
         in_transaction = migration.revision is not None
         warned = False
+        self.own_data = "data" in migration.flags
         changes = [op for op in migration.ops if op.kind != "filter"]
         if migration.downgrade_empty and changes:
             report.add("MIG015", path, changes[0].line)
@@ -219,6 +356,8 @@ class State:
 
     def one(self, path: Path, op: Op, live: bool, in_transaction: bool) -> None:
         report = self.report
+        if op.kind in JUDGES:
+            self.judged.add((str(path), op.line, JUDGES[op.kind]))
         for column in op.columns:
             self.columns[op.table, column.name] = column
             if column.type == "json":
@@ -243,6 +382,7 @@ class State:
                         path,
                         op.line,
                         f"{op.table}.{column.name} is NOT NULL and has no default: it fails on a table with rows.",
+                        severity="warning" if self.own_data else None,  # the revision may have emptied it
                     )
                 if column.default == "volatile":
                     report.add(
@@ -274,12 +414,15 @@ class State:
             case "alter_type" if live and "widening" not in op.flags:
                 if op.detail in ("json", "generic json"):
                     report.add("MIG001", path, op.line, f"{op.table}.{op.names[0]} becomes json.")
+                known = self.columns.get((op.table, op.names[0]))
+                if known is not None and known.type == op.detail:
+                    return  # another precision of the same type
                 report.add(
                     "MIG008",
                     path,
                     op.line,
                     f"{op.table}.{op.names[0]} changes its type to {op.detail or 'another'}.",
-                    severity=None if op.detail not in ("text", "varchar") else "warning",
+                    severity=None if known is not None and op.detail not in ("text", "varchar") else "warning",
                 )
             case "set_not_null" if live:
                 report.add(
@@ -363,11 +506,12 @@ class State:
                 severity="warning",
             )
 
-    def finish(self) -> None:
+    def finish(self, once: int) -> None:
+        """Compare filters with indexes; the first `once` of the filters are of the migrations' own statements."""
         gin = [(p, i) for p, i in self.indexes.values() if "using:gin" in i.flags]
         told: set[tuple[str, str]] = set()
         operators: dict[str, set[str]] = {}
-        for path, op in self.queries:
+        for number, (path, op) in enumerate(self.queries):
             name = op.names[0]
             operators.setdefault(name, set()).add(op.detail)
             known = [c for (_, column), c in self.columns.items() if column == name and c.type == "jsonb"]
@@ -380,7 +524,13 @@ class State:
                     self.report.add("MIG016", path, op.line, f"{name} ->> '{key}' is filtered and has no expression index.")
             elif not any(name in i.names for _, i in gin):
                 told.add((name, op.detail))
-                self.report.add("MIG002", path, op.line, f"{name} is filtered by {op.detail} and has no GIN index.")
+                self.report.add(
+                    "MIG002",
+                    path,
+                    op.line,
+                    f"{name} is filtered by {op.detail} and has no GIN index.",
+                    severity="warning" if number < once else None,
+                )
         for path, index in gin:
             if any(f.startswith("opclass:") for f in index.flags):
                 continue

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,12 @@ A finding is silenced on its own line, or on a comment line just above it, by
   # skill: ignore[RULE] the reason, which is required
 """
 IGNORE = re.compile(r"(?:#|--|//|<!--|/\*)\s*skill:\s*ignore\[([A-Z0-9_, -]+)\]\s*(.*)")
+
+STAGED = re.compile(
+    r"(?:^|[/._-])(?:tests?|testing|testdata|e2e|docs?|docs_src|examples?|samples?|fixtures?|demos?|dev|devel|develop|devcontainer|override|local|ci"
+    r"|playwright|gitpod|benchmarks?|hack|mocks?|tutorials?|quickstart)(?=$|[/._-])|(?:^|/)conftest",
+    re.I,
+)
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,7 @@ class Report:
     engines: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
+    partial: list[str] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     scanned: int = 0
     _texts: dict[str, list[str]] = field(default_factory=dict)
@@ -123,6 +131,23 @@ class Report:
     def skip(self, path: str | Path, reason: str) -> None:
         """Record a file that was asked for and could not be checked. A run with one of these never passes."""
         self.skipped.append({"path": shown(path), "reason": reason})
+
+    def partly(self, what: str) -> None:
+        """Record that a second engine did not look. Findings stand without it; `--all-engines` makes a pass of it exit code 3."""
+        if what not in self.partial:
+            self.partial.append(what)
+
+    def staged(self, path: str | Path) -> bool:
+        """Whether a file below its target serves tests, documents, examples or a developer's machine only."""
+        name = shown(path)
+        below = [name.removeprefix("" if t == "." else f"{t}/") for t in self.targets if t == "." or name.startswith(f"{t}/")]
+        return STAGED.search(min(below, key=len) if below else Path(name).name) is not None
+
+    def soften(self, *rules: str) -> None:
+        """Make errors of these rules (of all, if none is named) warnings in staged files, where they harm nobody outside."""
+        for finding in self.findings:
+            if finding.severity == "error" and (not rules or finding.rule_id in rules) and self.staged(finding.path):
+                finding.severity = "warning"
 
     def read(self, path: Path, *, limit: int = MAX_BYTES) -> str | None:
         """The text of a file, or None after noting in `skipped` why there is none."""
@@ -224,6 +249,10 @@ def main(
         error = (3, str(why))
     except RecursionError:
         error = (2, "the input is nested too deeply to be parsed")
+    except Exception as why:
+        where = traceback.extract_tb(why.__traceback__)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        error = (3, f"a fault of this script, not of what it looked at: {type(why).__name__}: {why} ({place})")
     try:
         kept = _kept(report, args)
     except Unusable as why:
@@ -237,6 +266,9 @@ def main(
     elif error is None and report.skipped:
         error = (2, f"{len(report.skipped)} file(s) could not be checked, so this is no pass")
         code, status = 2, "unusable"
+    elif error is None and report.partial and args.all_engines:
+        error = (3, "; ".join(report.partial))
+        code, status = 3, "not-checked"
     elif error is None:
         code, status = 0, "pass"
     else:
@@ -251,6 +283,7 @@ def main(
         "targets": report.targets,
         "scanned": report.scanned,
         "skipped": report.skipped,
+        "partial": report.partial,
         "findings": [vars(f) for f in printed],
         "summary": {**counts, "total": len(kept), "truncated": len(kept) > len(printed)},
         "status": status,
@@ -289,6 +322,7 @@ def _parser(tool: Tool) -> argparse.ArgumentParser:
     shared.add_argument("--ignore", help="do not report these rules or prefixes", **names)
     shared.add_argument("--baseline", metavar="FILE", help="pass over the findings recorded in FILE")
     shared.add_argument("--write-baseline", metavar="FILE", help="record this run's findings in FILE (hashes only)")
+    shared.add_argument("--all-engines", action="store_true", help="no pass (exit code 3) where a second engine is missing")
     shared.add_argument("--limit", type=int, default=200, help="print at most this many findings (default: 200)")
     parser.add_argument("--version", action="version", version=f"{tool.name} {tool.version}")
     return parser
@@ -358,6 +392,8 @@ def _text(document: dict[str, Any], findings: list[Finding]) -> None:
         print(f"    fix: {f.fix}")
     for entry in document["skipped"]:
         print(f"{entry['path']}: not checked: {entry['reason']}")
+    for what in document["partial"]:
+        print(f"partly skipped: {what}")
     counts = document["summary"]
     if counts["truncated"]:
         print(f"... {counts['total'] - len(findings)} more (--limit)")
@@ -390,6 +426,7 @@ def _sarif(tool: Tool, findings: list[Finding], report: Report, document: dict[s
         for r in (*tool.rules, IGN001)
     ]
     notes = [{"level": "error", "message": {"text": f"{s['path']}: {s['reason']}"}} for s in report.skipped]
+    notes += [{"level": "warning", "message": {"text": f"partly skipped: {what}"}} for what in report.partial]
     if document["error"]:
         notes.append({"level": "error", "message": {"text": document["error"]}})
     return {

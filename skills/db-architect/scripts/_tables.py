@@ -24,6 +24,7 @@ class Foreign:
     columns: list[str]
     target: str
     target_columns: list[str]
+    deferrable: bool = False
 
 
 @dataclass
@@ -139,4 +140,6 @@ def _constraint(table: Table, item: Any, line_of: Any, column: str | None) -> No
         table.uniques.append([k for k in keys if k])
     elif kind == "CONSTR_FOREIGN":
         own = [column] if column else [k.sval for k in item.fk_attrs or ()]
-        table.foreign.append(Foreign(line_of(item), own, _name(item.pktable), [k.sval for k in item.pk_attrs or ()]))
+        table.foreign.append(
+            Foreign(line_of(item), own, _name(item.pktable), [k.sval for k in item.pk_attrs or ()], bool(item.deferrable))
+        )

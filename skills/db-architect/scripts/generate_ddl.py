@@ -64,9 +64,9 @@ def check(args: argparse.Namespace, report: Report) -> None:
     statements = views.catalogue(args.schema)
     for _, (_, view) in sorted(found.items()):
         statements += views.statements(view, args.schema, if_not_exists="IF NOT EXISTS " if args.if_not_exists else "")
-        table = views.table(view, args.schema)
-        statements += [f"GRANT SELECT ON {table} TO {views.identifier(r)}" for r in args.reader]
-        statements += [f"GRANT SELECT, INSERT, UPDATE ON {table} TO {views.identifier(w)}" for w in args.writer]
+        for table in views.tables(view, args.schema):
+            statements += [f"GRANT SELECT ON {table} TO {views.identifier(r)}" for r in args.reader]
+            statements += [f"GRANT SELECT, INSERT, UPDATE ON {table} TO {views.identifier(w)}" for w in args.writer]
     for role in sorted({*args.reader, *args.writer}):
         statements.insert(1, f"GRANT USAGE ON SCHEMA {views.identifier(args.schema)} TO {views.identifier(role)}")
     sql = "BEGIN;\n\n" + ";\n\n".join(statements) + ";\n\nCOMMIT;\n"

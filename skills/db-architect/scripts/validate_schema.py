@@ -28,6 +28,7 @@ RULES = (
     Rule("SCH009", "warning", "a column that looks personal and does not say so", "Say PII in its description, and restrict its readers; or drop it from the features."),
     Rule("SCH010", "warning", "a name that must be quoted in SQL", "Use lower-case letters, digits and '_', and no reserved word."),
     Rule("SCH011", "warning", "a 16 or 32-bit id runs out", "Use i64 (bigint): widening a key later rewrites each table that holds it."),
+    Rule("SCH012", "error", "a default that its column cannot hold", "Give a JSON boolean, number or text of the feature's type, and one of its levels where it has some."),
     Rule("SCH020", "error", "PostgreSQL cannot parse this SQL", "Mend it at the place named."),
     Rule("SCH021", "warning", "json where jsonb is meant", "Use jsonb."),
     Rule("SCH022", "warning", "timestamp without time zone", "Use timestamptz."),
@@ -44,10 +45,20 @@ RULES = (
     Rule("SCH033", "warning", "a partitioned table without any partition refuses every row", "Create the first partitions, and who creates the next."),
     Rule("SCH034", "info", "a table without comment", "COMMENT ON TABLE ... says what a row is."),
     Rule("SCH035", "error", "a btree index on a jsonb column compares whole documents", "GIN, or a btree on the expression (column ->> 'key')."),
+    Rule("SCH037", "error", "tables reference each other, and no reference waits for the commit", "DEFERRABLE INITIALLY DEFERRED on one of them: no first row can be written otherwise."),
+    Rule("SCH038", "warning", "a table of features without the time of its event and of its writing", "event_ts timestamptz NOT NULL and written_at timestamptz NOT NULL DEFAULT now(): training joins by both."),
     Rule("SCH036", "error", "PostgreSQL refuses the schema", "Read its message; nothing was kept of the attempt."),
 )  # fmt: skip
 TOOL = Tool("validate_schema", "1.0.0", __doc__ or "", RULES)
-KINDS = {"form": "SCH001", "name": "SCH002", "type": "SCH003", "key": "SCH004", "levels": "SCH005", "limits": "SCH006"}
+KINDS = {
+    "form": "SCH001",
+    "name": "SCH002",
+    "type": "SCH003",
+    "key": "SCH004",
+    "levels": "SCH005",
+    "default": "SCH012",
+    "limits": "SCH006",
+}
 PERSONAL = (
     "email",
     "phone",
@@ -63,6 +74,7 @@ PERSONAL = (
     "card_number",
     "ip_address",
 )
+WRITTEN = frozenset({"written_at", "created_at", "created_time", "created_timestamp", "ingested_at"})
 MONEY = ("price", "amount", "balance", "salary", "cost")
 GIN_OPCLASSES = {"jsonb_ops": "jsonb", "jsonb_path_ops": "jsonb", "array_ops": "[]", "tsvector_ops": "tsvector"}
 
@@ -170,10 +182,40 @@ def sql(pglast: Any, report: Report, path: Path, text: str, dsn: str | None) -> 
         for index in table.indexes:
             indexes(report, path, table, index)
         redundant(report, path, table)
+        if is_features(table) and not (
+            {"event_ts", "event_time", "event_timestamp"} & set(table.columns) and WRITTEN & set(table.columns)
+        ):
+            report.add(
+                "SCH038", path, table.line, f"{table.name} tells not when its rows held true, or not when they came to be known."
+            )
         if not table.commented and not table.child:
             report.add("SCH034", path, table.line, f"{table.name} has no comment.")
+    circles(report, path, tables)
     if dsn:
         tried(report, path, text, dsn)
+
+
+def is_features(table: Table) -> bool:
+    schema, _, name = table.name.rpartition(".")
+    return not table.child and (schema in ("features", "feature_store") or name.endswith(("_features", "_feature")))
+
+
+def circles(report: Report, path: Path, tables: dict[str, Table]) -> None:
+    """A circle of foreign keys, each checked at once and on columns that may not be NULL, lets no first row in."""
+    binding = {
+        name: {f.target: f for f in t.foreign if not f.deferrable and f.target != name and not any(t.columns.get(c, ("", 0, True))[2] for c in f.columns)}
+        for name, t in tables.items()
+    }  # fmt: skip
+    for start in tables:
+        todo, seen = [start], set()
+        while todo:
+            at = todo.pop()
+            for target in binding.get(at, {}):
+                if target == start:
+                    report.add("SCH037", path, binding[at][target].line, f"{at} needs a row of {start}, which needs one of {at}.")
+                elif target not in seen:
+                    seen.add(target)
+                    todo.append(target)
 
 
 def columns(report: Report, path: Path, table: Table) -> None:

@@ -7,15 +7,17 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from _manifests import POD_KINDS, SERVING_KINDS, Container, Document, child, containers, documents, image_name, items, pod
-from _report import Report, Rule, Tool, Unusable, main, need
+from _report import NotChecked, Report, Rule, Tool, Unusable, main, need
 
 RULES = (
     Rule("MAN001", "error", "the manifest does not fit its schema", "Mend the field named: Kubernetes drops what it does not know, silently."),
@@ -35,6 +37,10 @@ RULES = (
 )  # fmt: skip
 TOOL = Tool("validate_manifests", "1.0.0", __doc__ or "", RULES)
 SECRET = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|ACCESS_KEY)$", re.I)
+PLACEHOLDER = re.compile(
+    r"^(?:admin|root|guest|pass(?:word|wd)?|secret|postgres|mysql|example|test|changeme|minioadmin|token)?\d{0,4}$|change.?(?:me|this|it)|your|example|placeholder|dummy|<|(?-i:^[A-Z][A-Z0-9_]+$)",
+    re.I,
+)
 STORES = {
     "postgres": 5432,
     "postgis": 5432,
@@ -46,6 +52,9 @@ STORES = {
     "mongo": 27017,
 }
 DATABASES = frozenset(STORES) - {"redis", "valkey"}
+GROUPS = frozenset({"apps", "batch", "autoscaling", "policy", "extensions", "networking", "rbac.authorization", "storage", "admissionregistration",
+                    "apiextensions", "apiregistration", "authentication", "authorization", "certificates", "coordination", "discovery", "events",
+                    "flowcontrol.apiserver", "internal.apiserver", "node", "resource", "scheduling", "storagemigration"})  # fmt: skip
 REMOVED = {"extensions/v1beta1": "apps/v1 or networking.k8s.io/v1", "apps/v1beta1": "apps/v1", "apps/v1beta2": "apps/v1", "policy/v1beta1": "policy/v1",
            "networking.k8s.io/v1beta1": "networking.k8s.io/v1", "batch/v1beta1": "batch/v1", "autoscaling/v2beta1": "autoscaling/v2",
            "autoscaling/v2beta2": "autoscaling/v2", "rbac.authorization.k8s.io/v1beta1": "rbac.authorization.k8s.io/v1"}  # fmt: skip
@@ -59,9 +68,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace, report: Report) -> None:
     found = documents(report, args.paths, args.exclude)
+    set_by_build = {
+        str(i.get("name")) for d in found if d.kind == "Kustomization" for i in items(d.data.get("images")) if isinstance(i, dict)
+    }
+    wrong = compose_errors(report, sorted({d.path for d in found if d.kind == "compose"}))
     for document in found:
         if document.kind == "compose":
-            compose(report, document)
+            compose(report, document, wrong.get(str(document.path.resolve()), []))
         else:
             schema(report, document, args.kubernetes)
             kubernetes(report, document, found)
@@ -69,7 +82,18 @@ def check(args: argparse.Namespace, report: Report) -> None:
             for key, value in container.env.items():
                 if SECRET.search(key) and value and not value.startswith("$") and not re.fullmatch(r"/\S*", value):
                     at = child(container.raw, "environment").at(key) if document.kind == "compose" else container.line
-                    report.add("MAN010", document.path, at or container.line, f"{container.name}: {key} is written in the file.")
+                    # A password that everybody knows is no secret that got out; it is a door that nobody has locked yet.
+                    known = PLACEHOLDER.search(value) or value.lower() in (
+                        container.name.lower(),
+                        *map(str.lower, others(container, key)),
+                    )
+                    report.add(
+                        "MAN010",
+                        document.path,
+                        at or container.line,
+                        f"{container.name}: {key} is written in the file.",
+                        severity="warning" if known or (document.kind == "compose" and stores_alone(document)) else None,
+                    )
             _name, tag = image_name(container.image)
             if (
                 container.image
@@ -78,10 +102,21 @@ def check(args: argparse.Namespace, report: Report) -> None:
                 and "$" not in container.image
                 and tag in ("", "latest")
             ):
-                report.add("MAN007", document.path, container.raw.at("image"), f"{container.name}: {container.image}.")
+                # A bare name that is no official image, and one that a kustomization sets, are put in their place by the build.
+                filled = container.image.startswith("ko://") or _name in set_by_build
+                mild = "warning" if document.kind == "compose" or filled or not re.search(r"[/:]", container.image) else None
+                report.add(
+                    "MAN007", document.path, container.raw.at("image"), f"{container.name}: {container.image}.", severity=mild
+                )
     workloads = [d for d in found if d.kind in SERVING_KINDS]
     if workloads and len({d.kind for d in found}) > 2 and not any(d.kind == "NetworkPolicy" for d in found):
         report.add("MAN015", workloads[0].path, workloads[0].data.line)
+    report.soften("MAN003", "MAN005", "MAN006", "MAN007", "MAN010", "MAN011", "MAN012")
+
+
+def others(container: Container, key: str) -> list[str]:
+    """The other values of a container's environment: a password that is also the user's name or the database's."""
+    return [v for k, v in container.env.items() if k != key]
 
 
 def schema(report: Report, document: Document, version: str) -> None:
@@ -90,9 +125,14 @@ def schema(report: Report, document: Document, version: str) -> None:
         report.add("MAN002", document.path, document.data.at("apiVersion"), f"{api} {kind} was removed; use {REMOVED[api]}.")
         return
     group = api.partition("/")[0] if "/" in api else ""
-    if group and "." in group and not group.endswith(".k8s.io"):
-        return  # a custom resource: its schema is in the cluster
+    if group and group.removesuffix(".k8s.io") not in GROUPS:
+        return  # a custom resource, whose schema is in the cluster, or another tool's file
+    if not re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", api) or not re.fullmatch(r"\w+", str(document.data.get("kind", ""))):
+        report.add("MAN001", document.path, document.data.line, f"{kind} {document.name}: apiVersion and kind are not names.")
+        return
     engine: Any = need("kubernetes_validate", "kubernetes-validate>=1.37")
+    if not hasattr(engine.utils.schema_contents, "cache_info"):  # it reads megabytes of definitions anew for each object
+        engine.utils.schema_contents = functools.lru_cache(maxsize=64)(engine.utils.schema_contents)
     if "kubernetes-validate" not in report.engines:
         report.engines.append("kubernetes-validate")
     try:
@@ -211,30 +251,44 @@ def of_container(document: Document, c: Container) -> Iterator[tuple[str, str, s
             yield "MAN013", f"terminationGracePeriodSeconds is {grace}.", None
 
 
-def compose(report: Report, document: Document) -> None:
-    path = document.path
-    done = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "-o", "json", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    if "No module named" in done.stderr:
-        need("check_jsonschema", "check-jsonschema>=0.39,<1")
-    if "check-jsonschema" not in report.engines:
-        report.engines.append("check-jsonschema")
+def stores_alone(document: Document) -> str | None:
+    """A compose file that builds nothing sets up what programs on a developer's host talk to: its faults are warnings."""
+    services = [s for s in child(document.data, "services").values() if isinstance(s, dict)]
+    return "warning" if not any("build" in s for s in services) else None
+
+
+def compose_errors(report: Report, paths: list[Path]) -> dict[str, list[dict[str, str]]]:
+    """What the compose specification's schema says, of all files by one process, by file."""
+    out: dict[str, list[dict[str, str]]] = {}
+    if not paths:
+        return out
+    need("check_jsonschema", "check-jsonschema>=0.39,<1")
+    report.engines.append("check-jsonschema")
+    command = [sys.executable, "-P", "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "-o", "json"]
+    done = subprocess.run([*command, *(str(p.resolve()) for p in paths)], capture_output=True, text=True, timeout=300)
     try:
-        for error in json.loads(done.stdout).get("errors", []):
-            report.add(
-                "MAN001",
-                path,
-                line_at(document, [p for p in re.split(r"[.\[\]]+", error["path"].removeprefix("$")) if p]),
-                f"{error['path']}: {error['message'][:200]}",
-            )
+        document = json.loads(done.stdout)
     except ValueError:
-        report.skip(path, f"check-jsonschema failed: {done.stderr.strip()[:200]}")
+        raise NotChecked(f"check-jsonschema failed: {done.stderr.strip()[:200]}") from None
+    for error in document.get("errors", []):
+        out.setdefault(error["filename"], []).append(error)
+    for error in document.get("parse_errors", []):
+        report.skip(error["filename"], "check-jsonschema cannot read it")
+    return out
+
+
+def compose(report: Report, document: Document, wrong: list[dict[str, str]]) -> None:
+    path = document.path
+    for error in wrong:
+        report.add(
+            "MAN001",
+            path,
+            line_at(document, [p for p in re.split(r"[.\[\]]+", error["path"].removeprefix("$")) if p]),
+            f"{error['path']}: {error['message'][:200]}",
+        )
     services = child(document.data, "services")
     volumes = child(document.data, "volumes")
+    mild = stores_alone(document)
     for name, service in services.items():
         if not isinstance(service, dict):
             continue
@@ -249,7 +303,7 @@ def compose(report: Report, document: Document) -> None:
                         path,
                         service.at("ports"),
                         f"{name} is reachable from outside at {port.get('published') if isinstance(port, dict) else port}.",
-                        severity=None,
+                        severity=mild,
                     )  # type: ignore[attr-defined]
         if kind in DATABASES:
             mounted = [
@@ -257,7 +311,7 @@ def compose(report: Report, document: Document) -> None:
                 for v in items(service.get("volumes"))
             ]
             if not any(m in volumes or m.startswith(("/", ".", "$")) for m in mounted) and not service.get("tmpfs"):
-                report.add("MAN012", path, services.at(name), f"{name} keeps its data in the container.")
+                report.add("MAN012", path, services.at(name), f"{name} keeps its data in the container.", severity=mild)
         needs = service.get("depends_on")
         for other in needs if isinstance(needs, list) else []:
             if image_name(str(child(services, str(other)).get("image", "")))[0] in STORES:

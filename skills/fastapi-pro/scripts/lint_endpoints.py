@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = []
+# dependencies = ["ruff>=0.17,<1"]
 # ///
 """Lints FastAPI endpoints: event-loop safety, contracts in and out, life of clients, and what moved on since pydantic v1."""
 
@@ -11,10 +11,11 @@ import ast
 import re
 import sys
 
-from _blocking import find
+from _blocking import find, second_opinion
+from _engines import ruff
 from _pysource import FUNCTIONS, Function, Module, Project, load, own_nodes
 from _report import Report, Rule, Tool, main
-from _routes import Route, Routes, is_depends, keyword, parameters, text
+from _routes import Route, Routes, extra_decided, is_depends, is_model, keyword, parameters, text
 
 RULES = (
     Rule("API001", "error", "an async endpoint blocks the event loop", "Use the async client, or make the route a plain def: FastAPI runs that in its thread pool."),
@@ -39,9 +40,24 @@ PER_REQUEST = frozenset({"asyncpg.create_pool", "redis.asyncio.Redis", "redis.as
                          "cenote.load", "h2o.load_model", "h2o.import_mojo", "joblib.load", "boto3.client", "psycopg_pool.AsyncConnectionPool"})  # fmt: skip
 NEED_TIMEOUT = {"aiokafka.AIOKafkaProducer": None, "redis.asyncio.Redis": "socket_timeout", "redis.asyncio.from_url": "socket_timeout",
                 "redis.Redis": "socket_timeout", "redis.from_url": "socket_timeout", "asyncpg.create_pool": "command_timeout"}  # fmt: skip
-PARAMETER = re.compile(r"{([A-Za-z_]\w*)(?::\w+)?}")
+PARAMETER = re.compile(r"{([A-Za-z_]\w*)(?::(?!path)\w+)?}")  # a catch-all `:path` may well go unread
+PLAIN = frozenset(
+    {
+        "uuid",
+        "datetime",
+        "typing",
+        "decimal",
+        "enum",
+        "pathlib",
+        "collections",
+        "fastapi",
+        "starlette",
+        "pydantic",
+        "sqlalchemy",
+        "sqlmodel",
+    }
+)
 HEALTH = re.compile(r"health|ready|live|ping|status", re.I)
-MODEL = ("pydantic.BaseModel", "sqlmodel.SQLModel")
 V1_DECORATORS = {"pydantic.validator": "@field_validator", "pydantic.root_validator": "@model_validator"}
 V1_METHODS = frozenset({"dict", "json", "parse_obj", "parse_raw", "construct", "update_forward_refs"})
 
@@ -59,7 +75,8 @@ def check(args: argparse.Namespace, report: Report) -> None:
     routes = Routes(project)
     handlers = {id(r.function) for r in routes.routes}
     tasks = background(project)
-    for block in find(project):
+    blocks = find(project)
+    for block in [*blocks, *second_opinion(report, project, blocks)]:
         through = f" (through {' -> '.join(block.chain)})" if block.chain else ""
         if id(block.function) in handlers:
             report.add(
@@ -80,10 +97,31 @@ def check(args: argparse.Namespace, report: Report) -> None:
     bodies: set[str] = set()
     for route in routes.routes:
         endpoint(report, project, routes, route, bodies)
+    unused_parameters(report, project, routes)
     hidden(report, routes)
     health(report, routes)
     for module in project.modules:
         idioms(report, project, module, bodies)
+
+
+def unused_parameters(report: Report, project: Project, routes: Routes) -> None:
+    """Ruff's FAST003, for handlers whose dependencies are all in sight: one that is not may take the parameter."""
+    modules = {str(m.path.resolve()): m for m in project.modules}
+    told = {(f.path, f.line) for f in report.findings if f.rule_id == "API014"}
+    for hit in ruff(report, "FAST003", [m.path for m in project.modules]):
+        module = modules.get(hit["filename"])
+        for route in routes.routes:
+            inside = route.line <= hit["location"]["row"] <= route.function.lineno
+            swallows = ":path}" in (route.path or "")
+            if (
+                route.module is module
+                and inside
+                and not swallows
+                and (module.shown, route.line) not in told
+                and not unknown(routes, route)
+            ):
+                told.add((module.shown, route.line))
+                report.add("API014", module.path, route.line, f"`{route.function.name}`: {hit['message']}.")
 
 
 def background(project: Project) -> set[int]:
@@ -198,12 +236,34 @@ def names_below(routes: Routes, module: Module, depends: ast.Call) -> set[str]:
 
 
 def unknown(routes: Routes, route: Route) -> bool:
-    """Whether some dependency is defined outside what was read, so that it may take the parameter."""
+    """Whether the parameter may be taken unseen: by a dependency outside of what was read, or from the Request itself."""
+    if any(foreign(route.module, a.annotation) for a, _ in parameters(route.function)):
+        return True
+    inner = [n for m, d in routes.above(route) for _, _, n in routes.closure(m, d)]
+    if any(
+        re.search(r":\s*(?:\w+\.)*(?:Request|WebSocket|HTTPConnection)\b", ast.unparse(n.args))
+        for f in [route.function, *inner]
+        if f is not None
+        for n in ast.walk(f)
+        if isinstance(n, FUNCTIONS)
+    ):
+        return True
     return any(node is None for m, d in routes.above(route) for _, _, node in routes.closure(m, d)) or any(
         is_depends(route.module, d) and not d.args and not d.keywords
         for _, d in parameters(route.function)
         if isinstance(d, ast.Call)
     )
+
+
+def foreign(module: Module, annotation: ast.expr | None) -> bool:
+    """A name from a file that was not read: it may be an `Annotated[..., Depends(...)]`."""
+    if not isinstance(annotation, ast.Name) or module.project is None:
+        return False
+    for node in module.scopes[module.tree].names.get(annotation.id, ()):
+        if isinstance(node, ast.ImportFrom):
+            home = module.absolute(node)
+            return module.project.find(home) is None and home.partition(".")[0] not in PLAIN
+    return False
 
 
 def aliased(function: Function, name: str) -> bool:
@@ -219,6 +279,7 @@ def hidden(report: Report, routes: Routes) -> None:
         for earlier in routes.routes[:number]:
             if (
                 earlier.owner is not route.owner
+                or earlier.module.function_of(earlier.function) is not route.module.function_of(route.function)
                 or earlier.module is not route.module
                 or route.path is None
                 or earlier.path is None
@@ -265,7 +326,7 @@ def health(report: Report, routes: Routes) -> None:
 
 def idioms(report: Report, project: Project, module: Module, bodies: set[str]) -> None:
     path = module.path
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, FUNCTIONS):
             for decorator in node.decorator_list:
                 called = decorator.func if isinstance(decorator, ast.Call) else decorator
@@ -284,7 +345,7 @@ def idioms(report: Report, project: Project, module: Module, bodies: set[str]) -
             inner = [n for n in node.body if isinstance(n, ast.ClassDef) and n.name == "Config"]
             for config in inner:
                 report.add("API011", path, config.lineno, f"class Config of {node.name} is pydantic v1; use model_config.")
-            if f"{module.dotted}.{module.path_of(node)}" in bodies and not inner and not strict(project, module, node):
+            if f"{module.dotted}.{module.path_of(node)}" in bodies and not inner and not extra_decided(project, module, node):
                 report.add("API012", path, node.lineno, f"{node.name} is a request body and lets unknown fields pass.")
         elif isinstance(node, ast.Call):
             name = module.qualify(node.func) or ""
@@ -300,29 +361,6 @@ def idioms(report: Report, project: Project, module: Module, bodies: set[str]) -
             owner, _, method = name.rpartition(".")
             if method in V1_METHODS and owner.endswith("()") and (c := project.classes.get(owner[:-2])) and is_model(project, *c):
                 report.add("API011", path, node.lineno, f".{method}() of a pydantic model is v1.")
-
-
-def is_model(project: Project, module: Module, node: ast.ClassDef, depth: int = 0) -> bool:
-    for base in node.bases:
-        name = module.qualify(base) or ""
-        if name in MODEL or (name in project.classes and depth < 8 and is_model(project, *project.classes[name], depth + 1)):
-            return True
-    return False
-
-
-def strict(project: Project, module: Module, node: ast.ClassDef, depth: int = 0) -> bool:
-    """Whether a model, or one it inherits from, decides what unknown fields are."""
-    for statement in node.body:
-        if (
-            isinstance(statement, (ast.Assign, ast.AnnAssign))
-            and "model_config" in ast.unparse(statement)
-            and "extra" in ast.unparse(statement)
-        ):
-            return True
-    if any(k.arg == "extra" for k in node.keywords):
-        return True
-    bases = [project.classes.get(module.qualify(b) or "") for b in node.bases]
-    return any(b is not None and depth < 8 and strict(project, *b, depth + 1) for b in bases)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class Outcome:
     gate: Gate
     status: str = "not-checked"
     why: str = ""
+    partial: list[str] = field(default_factory=list)
     scanned: int = 0
     seconds: float = 0.0
     findings: list[dict[str, Any]] = field(default_factory=list)
@@ -82,7 +83,8 @@ def check(args: argparse.Namespace, report: Report) -> None:
     worst = SEVERITIES.index(args.fail_on)
     failed = any(SEVERITIES.index(f.severity) >= worst for f in report.findings)
     open_ones = [o for o in outcomes if o.status == "not-checked" and o.gate.required]
-    verdict = "reject" if failed else "not checked" if open_ones or report.skipped or not outcomes else "approve"
+    unsure = open_ones or report.skipped or not outcomes or (args.all_engines and report.partial)
+    verdict = "reject" if failed else "not checked" if unsure else "approve"
     if args.only and verdict == "approve":
         verdict = "approve (of the gates named)"
     report.data.update(
@@ -185,6 +187,7 @@ def run(gate: Gate, root: Path) -> Outcome:
     try:
         document = json.loads(out)
         outcome.scanned, outcome.findings = int(document["scanned"]), list(document["findings"])
+        outcome.partial = [str(what) for what in document.get("partial", [])]
         told = (str(document["status"]), int(document["exit_code"]), document["tool"])
     except (ValueError, KeyError, TypeError):
         said = err.decode(errors="replace").strip().splitlines()
@@ -212,6 +215,8 @@ def judged(report: Report, path: Path, outcome: Outcome, root: Path) -> Outcome:
     elif outcome.status == "pass" and outcome.scanned < gate.min_scanned:
         outcome.status = "fail"
         report.add("GTE004", path, gate.line, f"gate {gate.name!r} looked at {outcome.scanned} of at least {gate.min_scanned}.")
+    for what in outcome.partial:
+        report.partly(f"gate {gate.name!r}: {what}")
     for f in outcome.findings:
         where = str(f["path"])
         if not os.path.isabs(where):
@@ -240,7 +245,12 @@ def write(path: Path, verdict: str, outcomes: list[Outcome], report: Report) -> 
         "|---|---|---|---|---|---|",
     ]
     for o in outcomes:
-        note = o.why.replace("|", "\\|").replace("\n", " ")
+        note = (
+            "; ".join([o.why, *(f"partly skipped: {what}" for what in o.partial)])
+            .strip("; ")
+            .replace("|", "\\|")
+            .replace("\n", " ")
+        )
         status = o.status if o.gate.required else f"{o.status} (not required)"
         lines.append(f"| {o.gate.name} | {o.gate.view or ''} | {status} | {o.scanned} | {len(o.findings)} | {note} |")
     for severity in reversed(SEVERITIES):

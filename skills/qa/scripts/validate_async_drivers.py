@@ -30,9 +30,19 @@ RULES = (
     Rule("DRV010", "error", "a coroutine of an async driver is never awaited", "await it."),
 )  # fmt: skip
 TOOL = Tool("validate_async_drivers", "1.0.0", __doc__ or "", RULES)
-SYNC = frozenset({"psycopg2", "pymysql", "MySQLdb", "sqlite3", "cx_Oracle", "pyodbc", "kafka", "boto3", "requests", "pymongo"})
+SYNC = frozenset({"psycopg2", "pymysql", "MySQLdb", "sqlite3", "cx_Oracle", "pyodbc", "kafka", "boto3", "requests"})
+# Of these packages only some names block: the rest are types, or their own async half.
+QUIET = ("exceptions", "errors", "extensions", "types", "conditions")
 SYNC_NAMES = frozenset(
-    {"redis.Redis", "redis.StrictRedis", "redis.from_url", "psycopg.connect", "psycopg.Connection", "psycopg_pool.ConnectionPool"}
+    {
+        "redis.Redis",
+        "redis.StrictRedis",
+        "redis.from_url",
+        "psycopg.connect",
+        "psycopg.Connection",
+        "psycopg_pool.ConnectionPool",
+        "pymongo.MongoClient",
+    }
 )
 BANNED = {
     "psycopg2": "asyncpg",
@@ -77,7 +87,7 @@ def check(args: argparse.Namespace, report: Report) -> None:
     packaging: Any = need("packaging.requirements", "packaging>=24")
     targets = [*args.paths, *args.source_dir]
     project = load(report, targets, args.exclude)
-    asynchronous = any(isinstance(n, ast.AsyncFunctionDef) for m in project.modules for n in ast.walk(m.tree))
+    asynchronous = any(isinstance(n, ast.AsyncFunctionDef) for m in project.modules for n in m.nodes)
     for module in project.modules:
         if asynchronous:
             imports(report, module, args.strict)
@@ -87,7 +97,7 @@ def check(args: argparse.Namespace, report: Report) -> None:
 
 
 def has_async(module: Module) -> bool:
-    return any(isinstance(n, ast.AsyncFunctionDef) for n in ast.walk(module.tree))
+    return any(isinstance(n, ast.AsyncFunctionDef) for n in module.nodes)
 
 
 def imports(report: Report, module: Module, strict: bool) -> None:
@@ -95,21 +105,28 @@ def imports(report: Report, module: Module, strict: bool) -> None:
         module.qualify(c.func) in OFFLOAD or (isinstance(c.func, ast.Attribute) and c.func.attr == "run_in_executor")
         for c in module.calls()
     )
-    severity = "error" if strict or (has_async(module) and not offloads) else "warning"
-    for node in ast.walk(module.tree):
+    asked = {n.id for f in module.nodes if isinstance(f, ast.AsyncFunctionDef) for n in own_nodes(f) if isinstance(n, ast.Name)}
+    for node in module.nodes:
         if node in module.type_checking:
             continue
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [a.name for a in node.names if a.name.partition(".")[0] in SYNC]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            if node.module.partition(".")[0] in SYNC and not node.module.endswith(("exceptions", "errors", "extensions")):
+            if node.module.partition(".")[0] in SYNC and not node.module.endswith(QUIET):
                 names = [node.module]
             names += [f"{node.module}.{a.name}" for a in node.names if f"{node.module}.{a.name}" in SYNC_NAMES]
+        # A module may hold a sync and an async half side by side; it is wrong where async code takes hold of the sync one.
+        imported = node.names if isinstance(node, ast.Import | ast.ImportFrom) else []
         for name in names:
+            short = name.rpartition(".")[2] if name in SYNC_NAMES else ""
+            bound = {(a.asname or a.name).partition(".")[0] for a in imported if not short or a.name == short}
+            severity = "error" if strict or (bound & asked and not offloads) else "warning"
             report.add("DRV001", module.path, node.lineno, f"{name} is synchronous.", severity=severity)  # type: ignore[attr-defined]
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and module.qualify(node) in SYNC_NAMES:
             if not isinstance(module.parents.get(node), (ast.arg, ast.AnnAssign, ast.Subscript, ast.BinOp)):
+                inside = isinstance(module.function_of(node), ast.AsyncFunctionDef)
+                severity = "error" if strict or (inside and not offloads) else "warning"
                 report.add("DRV001", module.path, node.lineno, f"{module.qualify(node)} is synchronous.", severity=severity)
 
 
@@ -147,7 +164,7 @@ def calls(report: Report, module: Module) -> None:
         owner, _, method = name.rpartition(".")
         if method in AWAITABLE.get(owner, ()) and dropped(module, call):
             report.add("DRV010", **where, message=f"{name} is a coroutine that nobody awaits.")
-    for function in ast.walk(module.tree):
+    for function in module.nodes:
         if isinstance(function, ast.AsyncFunctionDef):
             for argument in [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]:
                 if module.annotation(argument.annotation) in SESSIONS:

@@ -37,6 +37,7 @@ class Module:
     def __init__(self, path: Path, text: str, tree: ast.Module, dotted: str) -> None:
         self.path, self.text, self.tree, self.dotted = path, text, tree, dotted
         self.shown = shown(path)
+        self.nodes = list(ast.walk(tree))
         self.project: Project | None = None
         self.parents: dict[ast.AST, ast.AST] = {}
         self.scopes: dict[ast.AST, Scope] = {}
@@ -268,7 +269,7 @@ class Module:
         return (self.project.canonical(name, depth) if self.project else None) or name
 
     def calls(self, root: ast.AST | None = None) -> Iterator[ast.Call]:
-        for node in ast.walk(root or self.tree):
+        for node in ast.walk(root) if root else self.nodes:
             if isinstance(node, ast.Call):
                 yield node
 
@@ -302,12 +303,16 @@ class Project:
     def __init__(self, modules: Iterable[Module]) -> None:
         self.modules = list(modules)
         self.by_name: dict[str, Module] = {}
+        self._by_end: dict[str, set[str]] = {}  # the last parts of a dotted name, two or more -> the modules that end so
         self.functions: dict[str, tuple[Module, Function]] = {}
         self.classes: dict[str, tuple[Module, ast.ClassDef]] = {}
         for module in self.modules:
             module.project = self
             self.by_name.setdefault(module.dotted, module)
-            for node in ast.walk(module.tree):
+            parts = module.dotted.split(".")
+            for start in range(1, len(parts) - 1):
+                self._by_end.setdefault(".".join(parts[start:]), set()).add(module.dotted)
+            for node in module.nodes:
                 name = f"{module.dotted}.{module.path_of(node)}" if isinstance(node, (*FUNCTIONS, ast.ClassDef)) else ""
                 if isinstance(node, FUNCTIONS):
                     self.functions.setdefault(name, (module, node))
@@ -315,8 +320,11 @@ class Project:
                     self.classes.setdefault(name, (module, node))
 
     def find(self, dotted: str) -> Module | None:
-        """The module of this name, given whole or from some folder down."""
-        return self.by_name.get(dotted) or self.by_name.get(_suffix(self.by_name, dotted.split(".")))
+        """The module of this name, given whole, or by its last two parts or more where only one module ends so."""
+        if dotted in self.by_name:
+            return self.by_name[dotted]
+        ends = self._by_end.get(dotted, ())
+        return self.by_name[next(iter(ends))] if len(ends) == 1 else None
 
     def canonical(self, name: str, depth: int) -> str | None:
         """Follow a name of a project module to its own binding there."""
@@ -325,7 +333,7 @@ class Project:
         head, _, rest = name.partition("()")
         parts = head.split(".")
         for cut in range(len(parts) - 1, 0, -1):
-            module = self.by_name.get(".".join(parts[:cut])) or self.by_name.get(_suffix(self.by_name, parts[:cut]))
+            module = self.find(".".join(parts[:cut]))
             if module is None:
                 continue
             scope = module.scopes[module.tree]
@@ -337,15 +345,6 @@ class Project:
             tail = "".join(f".{p}" for p in parts[cut + 1 :])
             return found + tail + ("()" + rest if _ else "")
         return None
-
-
-def _suffix(known: dict[str, Module], parts: list[str]) -> str:
-    """The one known module whose dotted name ends with, or is ended by, these parts; only for names of two parts or more."""
-    if len(parts) < 2:
-        return ""
-    wanted = "." + ".".join(parts)
-    hits = [name for name in known if name.endswith(wanted)]
-    return hits[0] if len(hits) == 1 else ""
 
 
 def load(report: Report, targets: Iterable[str | Path], exclude: Iterable[str] = ()) -> Project:

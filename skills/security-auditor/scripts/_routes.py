@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from _pysource import FUNCTIONS, Function, Module, Project
 
+MODEL = ("pydantic.BaseModel", "sqlmodel.SQLModel")
 VERBS = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "trace", "api_route", "websocket"})
 APPS = ("fastapi.FastAPI()", "fastapi.applications.FastAPI()")
 ROUTERS = ("fastapi.APIRouter()", "fastapi.routing.APIRouter()")
@@ -130,12 +131,23 @@ class Routes:
             for call in module.calls():
                 self._include(module, call)
         for module in project.modules:
-            for node in ast.walk(module.tree):
+            for node in module.nodes:
                 if isinstance(node, FUNCTIONS):
                     self._routes(module, node)
 
+    def _kind(self, made: str, depth: int = 0) -> str:
+        """FastAPI's own class where a project has a subclass of it."""
+        found = self.project.classes.get(made.removesuffix("()"))
+        for base in found[1].bases if found and depth < 6 else ():
+            kind = self._kind(f"{found[0].qualify(base)}()", depth + 1)
+            if kind in (*APPS, *ROUTERS):
+                return kind
+        return made
+
     def _owner(self, module: Module, call: ast.Call) -> None:
-        made = f"{module.qualify(call.func)}()"
+        made = self._kind(f"{module.qualify(call.func)}()")
+        if ast.unparse(call.func).rpartition(".")[2] == "APIRouter":
+            made = ROUTERS[0]  # also one that a project's own factory has made
         holder = module.parents.get(call)
         if made not in (*APPS, *ROUTERS) or not isinstance(holder, (ast.Assign, ast.AnnAssign)):
             return
@@ -257,3 +269,26 @@ def _listed(module: Module, node: ast.expr | None) -> Iterator[ast.Call]:
         for element in node.elts:
             if is_depends(module, element):
                 yield element  # type: ignore[misc]
+
+
+def is_model(project: Project, module: Module, node: ast.ClassDef, depth: int = 0) -> bool:
+    for base in node.bases:
+        name = module.qualify(base) or ""
+        if name in MODEL or (name in project.classes and depth < 8 and is_model(project, *project.classes[name], depth + 1)):
+            return True
+    return False
+
+
+def extra_decided(project: Project, module: Module, node: ast.ClassDef, depth: int = 0) -> bool:
+    """Whether a model, or one it inherits from, decides what unknown fields are."""
+    for statement in node.body:
+        if (
+            isinstance(statement, (ast.Assign, ast.AnnAssign))
+            and "model_config" in ast.unparse(statement)
+            and "extra" in ast.unparse(statement)
+        ):
+            return True
+    if any(k.arg == "extra" for k in node.keywords):
+        return True
+    bases = [project.classes.get(module.qualify(b) or "") for b in node.bases]
+    return any(b is not None and depth < 8 and extra_decided(project, *b, depth + 1) for b in bases)

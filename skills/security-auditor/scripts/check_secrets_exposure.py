@@ -25,6 +25,7 @@ RULES = (
     Rule("KEY007", "warning", "a JSON web token", "If it is still valid, revoke it; tests make theirs when they run."),
     Rule("KEY008", "warning", "a secret-like name is given a literal value", "Read it from the environment, without a default."),
     Rule("KEY009", "error", "a .env file with values is tracked by git", "git rm --cached it, ignore it, keep a .env.example without values, and rotate what it held."),
+    Rule("KEY010", "warning", "a manifest gives a secret as a literal", "valueFrom.secretKeyRef (compose: secrets, or ${VARIABLE})."),
     Rule("KEY011", "error", "a file that exists to hold credentials", "Keep it outside the repository."),
     Rule("KEY012", "warning", "a .env file that git would take with the next `add .`", "Add .env to .gitignore."),
     Rule("KEY013", "error", "a secret in the history", ROTATE),
@@ -50,6 +51,11 @@ CREDENTIALS = {
     ".netrc": "password",
     ".htpasswd": None,
 }
+# `NAME: value` or `NAME=value` of a manifest, where detect-secrets asks for quotes.
+LITERAL = re.compile(
+    r"""^\s*(?:-\s*)?["']?\w*(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|ACCESS_KEY)["']?\s*[:=]\s*["']?([^\s"'#${<]{8,})["']?\s*(?:#.*)?$""",
+    re.I,
+)
 BORING = re.compile(
     r"change.?(me|this)|example|placeholder|dummy|your|xxx|<|\*\*|todo|replace|test|fake|sample|insert|password|passwd|secret|postgres|guest|admin|user|minioadmin|none|null|foo|bar",
     re.I,
@@ -110,45 +116,42 @@ def one_file(report: Report, scan: Any, kinds: dict[str, str], path: Path) -> No
             if word is None or (word in line and not re.search(re.escape(word) + r"\s*[=:]?\s*[\"']?(\$|<|\{\{)", line))
         ]
         if [line for line in held if line.strip() and not line.lstrip().startswith("#")]:
-            report.add("KEY011", path, 0, f"{name} holds credentials.", severity="warning" if staged(path) else None)
+            report.add("KEY011", path, 0, f"{name} holds credentials.", severity="warning" if report.staged(path) else None)
     if (name == ".env" or name.startswith(".env.")) and not name.endswith((".example", ".sample", ".template", ".dist")):
         environment(report, path, text)
     told: set[tuple[int, str]] = set()
+    manifest = path.suffix in (".yaml", ".yml") and re.search(r"^(?:services|kind):", text, re.M) is not None
     for number, line in enumerate(text.splitlines(), 1):
         if len(line) > 4000:
             continue
+        literal = LITERAL.match(line) if manifest else None
+        if literal and (number, "KEY010") not in told and worth("KEY010", literal[1], line, path):
+            told.add((number, "KEY010"))
+            severity = "info" if report.staged(path) else None
+            report.add("KEY010", path, number, "a secret-like name.", evidence=redacted(literal[1]), severity=severity)
         for secret in scan.scan_line(line):
             rule = kinds.get(secret.type)
+            rule = "KEY010" if rule == "KEY008" and manifest else rule
             if rule and (number, rule) not in told and worth(rule, secret.secret_value or "", line, path):
                 told.add((number, rule))
-                testing = any(
-                    "test" in part or part in ("docs", "examples", "fixtures") for part in path.parts
-                ) or path.suffix in (".md", ".rst")
+                testing = report.staged(path) or path.suffix in (".md", ".rst")
                 report.add(
                     rule,
                     path,
                     number,
                     f"{secret.type}.",
                     evidence=redacted(secret.secret_value or ""),
-                    severity="warning" if testing and rule != "KEY008" else "info" if testing else None,
+                    severity="warning" if testing and rule not in ("KEY008", "KEY010") else "info" if testing else None,
                 )
-
-
-def staged(path: Path) -> bool:
-    """Whether a file is a test, an example or a text, where a secret is most often made up."""
-    return any("test" in part or part in ("docs", "examples", "fixtures") for part in path.parts) or path.suffix in (
-        ".md",
-        ".rst",
-    )
 
 
 def worth(rule: str, value: str, line: str, path: Path) -> bool:
     """Whether a hit is more than a placeholder. detect-secrets' own filters have already dropped templates and references."""
-    if rule in ("KEY006", "KEY008") and (BORING.search(value) or len(value) < 6):
+    if rule in ("KEY006", "KEY008", "KEY010") and (BORING.search(value) or len(value) < 6):
         return False
     if rule == "KEY006":
         return not re.search(r"@(localhost|127\.0\.0\.1|db|postgres|redis|host|example)", line) or len(value) >= 16
-    if rule == "KEY008":
+    if rule in ("KEY008", "KEY010"):
         code = path.suffix in (".py", ".js", ".ts", ".go", ".rs", ".java")
         quoted = re.search(r"[=:]\s*[rbuf]?[\"']" + re.escape(value), line) is not None
         return (

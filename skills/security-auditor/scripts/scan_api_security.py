@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = []
+# dependencies = ["ruff>=0.17,<1"]
 # ///
 """Scans FastAPI source for what an attacker tries first: missing authentication, injection, unsafe loading, weak tokens, open doors."""
 
@@ -11,9 +11,10 @@ import ast
 import re
 from collections.abc import Iterator
 
+from _engines import ruff
 from _pysource import FUNCTIONS, Module, Project, load, own_nodes
 from _report import Report, Rule, Tool, main
-from _routes import Owner, Route, Routes, keyword, parameters, text
+from _routes import Owner, Route, Routes, extra_decided, is_model, keyword, parameters, text
 
 RULES = (
     Rule("SEC001", "error", "a route without authentication, where others have it", "Add the security dependency to the router, so that a new route cannot forget it."),
@@ -28,11 +29,14 @@ RULES = (
     Rule("SEC010", "error", "the server fetches a URL that comes from the request", "Allow-list the hosts; forbid redirects and private addresses."),
     Rule("SEC011", "warning", "the text of an exception goes to the client", "Log it with a request id, and return the id."),
     Rule("SEC012", "info", "a list in a request model has no greatest length", "Field(max_length=...): one request must not cost a gigabyte."),
+    Rule("SEC013", "info", "a request model lets unknown fields pass", "model_config = ConfigDict(extra='forbid'): what nobody reads should not be accepted."),
     Rule("SEC014", "error", "a fast hash for passwords", "argon2-cffi, or hashlib.scrypt."),
     Rule("SEC015", "warning", "a session cookie without secure, httponly and samesite", "set_cookie(..., secure=True, httponly=True, samesite='lax')."),
     Rule("SEC016", "warning", "a GraphQL schema without limits on depth or aliases", "extensions=[QueryDepthLimiter(max_depth=8), MaxAliasesLimiter(max_alias_count=15)]."),
     Rule("SEC017", "warning", "a token or password goes to the log", "Log an identifier, never the secret."),
     Rule("SEC018", "warning", "a model is loaded without its digest or signature being checked", "Compare the sha256 of the registry, or verify the manifest, before the load."),
+    Rule("SEC019", "warning", "the other side's certificate is not verified", "Leave verify= alone, or give it the path of your own authority."),
+    Rule("SEC020", "warning", "HTML is put together without escaping", "Environment(autoescape=select_autoescape()); Markup only around constants."),
 )  # fmt: skip
 TOOL = Tool("scan_api_security", "1.0.0", __doc__ or "", RULES)
 AUTH = re.compile(
@@ -65,6 +69,11 @@ EXECUTE = frozenset(
         "raw",
     }
 )
+# Ruff's rules of flake8-bandit -> rule and severity. S608 is left out: SEC007 follows the values, and it looks at the text alone. What depends on where a value comes from stays below an error.
+RUFF = {"S201": ("SEC005", "error"), "S301": ("SEC008", "warning"), "S302": ("SEC008", "warning"), "S307": ("SEC008", "warning"),
+        "S506": ("SEC008", "error"), "S602": ("SEC008", "warning"), "S605": ("SEC008", "warning"),
+        "S324": ("SEC014", "info"), "S501": ("SEC019", "warning"), "S323": ("SEC019", "warning"), "S502": ("SEC019", "warning"),
+        "S503": ("SEC019", "warning"), "S701": ("SEC020", "warning"), "S702": ("SEC020", "warning"), "S704": ("SEC020", "warning")}  # fmt: skip
 LIMITERS = ("slowapi", "fastapi_limiter", "limits", "asgi_ratelimit", "throttled")
 CHANGES = frozenset({"post", "put", "patch", "delete"})
 HTTP = re.compile(
@@ -86,14 +95,35 @@ def check(args: argparse.Namespace, report: Report) -> None:
     routes = Routes(project)
     authentication(report, project, routes)
     handlers = {id(r.function): r for r in routes.routes}
+    before = set(handlers)  # handlers, and what stands before them
+    for route in routes.routes:
+        before |= {
+            id(n) for m, d in routes.above(route) for _, _, f in routes.closure(m, d) if f is not None for n in ast.walk(f)
+        }
     for module in project.modules:
         for call in module.calls():
             function = module.function_of(call)
-            one_call(report, module, call, handlers.get(id(function)), function)
-        for node in ast.walk(module.tree):
+            one_call(report, module, call, handlers.get(id(function)), function, id(function) in before)
+        for node in module.nodes:
             if isinstance(node, ast.ExceptHandler) and node.name:
                 leaks(report, module, node)
     bodies(report, project, routes)
+    bandit(report, project)
+
+
+def bandit(report: Report, project: Project) -> None:
+    """What ruff finds by bandit's rules, on lines where this script has said nothing of the kind."""
+    modules = {str(m.path.resolve()): m for m in project.modules}
+    told = {(f.path, f.line, f.rule_id) for f in report.findings}
+    for hit in ruff(report, ",".join(RUFF), [m.path for m in project.modules]):
+        module, (rule, severity) = modules.get(hit["filename"]), RUFF.get(hit["code"] or "", ("", ""))
+        line = hit["location"]["row"]
+        if hit["code"] == "S701" and module is not None and "html" not in module.text.lower():
+            continue  # a template of SQL or code has no HTML to escape
+        if module is not None and rule and (module.shown, line, rule) not in told:
+            told.add((module.shown, line, rule))
+            message = f"{hit['message'].rstrip('.')} ({hit['code']})."
+            report.add(rule, module.path, line, message, column=hit["location"]["column"], severity=severity)
 
 
 # Authentication
@@ -101,9 +131,7 @@ def check(args: argparse.Namespace, report: Report) -> None:
 
 def authentication(report: Report, project: Project, routes: Routes) -> None:
     guarded = {id(r): guards(routes, r) for r in routes.routes}
-    limited = any(
-        isinstance(n, (ast.Import, ast.ImportFrom)) and imports_limiter(n) for m in project.modules for n in ast.walk(m.tree)
-    )
+    limited = any(isinstance(n, (ast.Import, ast.ImportFrom)) and imports_limiter(n) for m in project.modules for n in m.nodes)
     for route in routes.routes:
         path = routes.full_path(route)
         if (
@@ -115,9 +143,12 @@ def authentication(report: Report, project: Project, routes: Routes) -> None:
             report.add(
                 "SEC006", route.module.path, route.line, f"`{route.function.name}` ({path}) has no rate limit in this project."
             )
-        if not any(guarded.values()) or route.methods == ("websocket",):
+        peers = [r for r in routes.routes if app_of(r.owner) is app_of(route.owner)]
+        if not any(guarded[id(r)] for r in peers) or route.methods == ("websocket",):
             continue
         if not guarded[id(route)]:
+            if not (routes.complete or route.owner.parents or route.owner.is_app):
+                continue  # included by code that was not followed, with what dependencies nobody knows
             if not PUBLIC.search(path + " " + route.function.name) and path.strip("/") and not middleware(project):
                 sure = CHANGES & set(route.methods) and routes.complete and not conditional(route.owner)
                 report.add(
@@ -134,6 +165,15 @@ def authentication(report: Report, project: Project, routes: Routes) -> None:
                 route.line,
                 f"`{route.function.name}` changes data and asks for no scope, as others do.",
             )
+
+
+def app_of(owner: Owner) -> Owner | None:
+    """The app that serves a router in the end; None where no app is seen to include it."""
+    for _ in range(12):
+        if owner.is_app or not owner.parents:
+            break
+        owner = owner.parents[0][0]
+    return owner if owner.is_app else None
 
 
 def imports_limiter(node: ast.Import | ast.ImportFrom) -> bool:
@@ -194,7 +234,9 @@ def scoped(routes: Routes, route: Route) -> bool:
 # One call
 
 
-def one_call(report: Report, module: Module, call: ast.Call, route: Route | None, function: ast.AST | None) -> None:
+def one_call(
+    report: Report, module: Module, call: ast.Call, route: Route | None, function: ast.AST | None, guarding: bool
+) -> None:
     name = module.qualify(call.func) or ""
     last = call.func.attr if isinstance(call.func, ast.Attribute) else name.rpartition(".")[2]
     place = {"path": module.path, "line": call.lineno, "column": call.col_offset + 1}
@@ -202,13 +244,19 @@ def one_call(report: Report, module: Module, call: ast.Call, route: Route | None
         for why in token_faults(module, call):
             # python-jose takes the header's algorithm then, but none that needs no key; PyJWT refuses the call.
             mild = name.startswith("jose") and why.startswith("no algorithms")
+            # Outside of what guards a route, an unverified look may only ask who is to verify (the issuer, the key's id).
+            mild = mild or ("not verified" in why and not guarding)
             report.add("SEC003", **place, message=why, severity="warning" if mild else None)
     elif (
         name in ("jwt.encode", "jose.jwt.encode")
         and len(call.args) > 1
         and (key := constant_text(module, call.args[1])) is not None
     ):
-        report.add("SEC003", **place, message=f"the signing key is written in the source ({len(key)} characters).")
+        unsigned = not key or (text(keyword(call, "algorithm")) or "").lower() == "none"
+        why = (
+            "the token is signed by nobody." if unsigned else f"the signing key is written in the source ({len(key)} characters)."
+        )
+        report.add("SEC003", **place, message=why)
     if last == "add_middleware" and call.args and "CORS" in ast.unparse(call.args[0]):
         origins, regex, credentials = (
             keyword(call, "allow_origins"),
@@ -430,6 +478,8 @@ def bodies(report: Report, project: Project, routes: Routes) -> None:
                 continue
             seen.add(name or "")
             module, node = found
+            if is_model(project, module, node) and not extra_decided(project, module, node):
+                report.add("SEC013", module.path, node.lineno, f"{node.name} is a request body and lets unknown fields pass.")
             for item in node.body:
                 if (
                     isinstance(item, ast.AnnAssign)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import re
 import time
@@ -16,15 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _report import NotChecked, Report, Rule, Tool, files, main, need
+from _report import NotChecked, Report, Rule, Tool, Unusable, files, main, need
 
 RULES = (
     Rule("DEP001", "error", "a known vulnerability", "Move to a fixed version."),
     Rule("DEP002", "warning", "a requirement that is not pinned, so it could not be matched", "Pin it with ==, best with hashes (pip-compile --generate-hashes)."),
     Rule("DEP003", "error", "the advisory data is absent or too old (exit code 3)", "Clone github.com/pypa/advisory-database and github.com/rustsec/advisory-db, and pull daily."),
     Rule("DEP004", "warning", "a package that is withdrawn or no longer maintained", "Replace it."),
+    Rule("DEP005", "warning", "a licence that is not on the list of those allowed, or that the package does not name", "Replace the package, or have the licence allowed by those who may."),
 )  # fmt: skip
 TOOL = Tool("scan_dependencies", "1.0.0", __doc__ or "", RULES)
+SPDX = {"MIT License": "MIT", "Apache Software License": "Apache-2.0", "BSD License": "BSD-3-Clause", "Python Software Foundation License": "PSF-2.0",
+        "ISC License (ISCL)": "ISC", "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0", "The Unlicense (Unlicense)": "Unlicense"}  # fmt: skip
 PIN = re.compile(r"\A([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*===?\s*([^\s;*]+)")
 
 
@@ -48,6 +52,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder of OSV records (.json, .yaml), may be given again",
     )
     parser.add_argument("--max-age", type=float, default=7, metavar="DAYS", help="the newest record may be this old (default: 7)")
+    parser.add_argument(
+        "--licence",
+        action="append",
+        default=[],
+        metavar="SPDX",
+        help="a licence that is allowed, may be given again; with --environment",
+    )
+    parser.add_argument(
+        "--environment", metavar="DIR", help="the site-packages where the pinned packages are installed: licences are read there"
+    )
+    parser.add_argument("--sbom", metavar="FILE", help="write a CycloneDX 1.6 list of the packages there")
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="files or folders to leave out")
 
 
@@ -56,6 +71,12 @@ def check(args: argparse.Namespace, report: Report) -> None:
     packages = list(wanted(report, args))
     if not packages:
         return
+    if bool(args.licence) != bool(args.environment):
+        raise Unusable("--licence and --environment go together")
+    if args.sbom:
+        bill(Path(args.sbom), packages)
+    if args.environment:
+        licences(report, packages, Path(args.environment), {word.lower() for word in args.licence})
     records = advisories(report, args)
     for package in packages:
         for record, fixed in matching(version, records.get((package.ecosystem, normal(package.name)), []), package):
@@ -68,7 +89,9 @@ def check(args: argparse.Namespace, report: Report) -> None:
 
 
 def wanted(report: Report, args: argparse.Namespace) -> Iterator[Package]:
-    for path in files(report, args.paths, ["requirements*.txt", "Cargo.lock", "constraints*.txt"], args.exclude):
+    for path in files(
+        report, args.paths, ["requirements*.txt", "constraints*.txt", "Cargo.lock", "uv.lock", "poetry.lock"], args.exclude
+    ):
         text = report.read(path)
         if text is None:
             continue
@@ -79,11 +102,15 @@ def wanted(report: Report, args: argparse.Namespace) -> Iterator[Package]:
             except tomllib.TOMLDecodeError as error:
                 report.skip(path, f"not TOML: {error}")
                 continue
+            ecosystem = "crates.io" if path.name == "Cargo.lock" else "PyPI"
             for entry in entries:
-                if "source" in entry:
+                # Without a registry it is the project itself; poetry.lock names only other registries than PyPI.
+                source = entry.get("source", "" if path.name == "poetry.lock" else None)
+                local = source is None or (isinstance(source, dict) and not {"registry", "url"} & set(source))
+                if not local and "version" in entry:
                     line = 1 + text[: max(0, text.find(f'name = "{entry["name"]}"\nversion = "{entry["version"]}"'))].count("\n")
                     found += 1
-                    yield Package("crates.io", entry["name"], entry["version"], path, line)
+                    yield Package(ecosystem, entry["name"], entry["version"], path, line)
         else:
             for number, line in enumerate(text.splitlines(), 1):
                 item = re.sub(r"\s+#.*|^#.*", "", line).strip().rstrip("\\").strip()
@@ -100,6 +127,54 @@ def wanted(report: Report, args: argparse.Namespace) -> Iterator[Package]:
             report.scanned += 1
         else:
             report.skip(path, "no package is named in it")
+
+
+def bill(path: Path, packages: list[Package]) -> None:
+    """The bill of materials: each package once, without a date, so that the same packages give the same bytes."""
+    kinds = {"PyPI": "pypi", "crates.io": "cargo"}
+    urls = sorted(
+        {
+            (f"pkg:{kinds[p.ecosystem]}/{normal(p.name) if p.ecosystem == 'PyPI' else p.name}@{p.version}", p.name, p.version)
+            for p in packages
+        }
+    )
+    components = [
+        {"type": "library", "bom-ref": url, "name": name, "version": version, "purl": url} for url, name, version in urls
+    ]
+    document = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": components}
+    try:
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise Unusable(f"--sbom: {error}") from None
+
+
+def licences(report: Report, packages: list[Package], environment: Path, allowed: set[str]) -> None:
+    """Compare what installed packages say of their licence: an SPDX expression, else the old field or its classifiers."""
+    if not environment.is_dir():
+        raise NotChecked(f"--environment: {environment} is no folder")
+    found = {
+        normal(d.metadata["Name"]): d for d in importlib.metadata.distributions(path=[str(environment)]) if d.metadata["Name"]
+    }
+    for package in (p for p in packages if p.ecosystem == "PyPI"):
+        installed = found.get(normal(package.name))
+        if installed is None:
+            report.skip(package.path, f"{package.name} is not installed in {environment}, so its licence is not known")
+            continue
+        words = named(installed.metadata)
+        if not words:
+            report.add("DEP005", package.path, package.line, f"{package.name} names no licence.")
+        elif not any(all(part.strip("() ").lower() in allowed for part in choice.split(" AND ")) for choice in words):
+            report.add("DEP005", package.path, package.line, f"{package.name} is under {' / '.join(words)}.")
+
+
+def named(metadata: Any) -> list[str]:
+    """The choices of licence that a package gives."""
+    if expression := metadata.get("License-Expression"):
+        return [choice.strip("() ") for choice in re.split(r"\bOR\b", expression)]
+    classifiers = [c.rpartition(" :: ")[2] for c in metadata.get_all("Classifier") or () if c.startswith("License :: ")]
+    short = (metadata.get("License") or "").strip()
+    choices = [short] if short and len(short) < 60 else []
+    return choices + [SPDX.get(c, c) for c in classifiers if c != "OSI Approved"]
 
 
 def normal(name: str) -> str:

@@ -21,6 +21,7 @@ class Engine(ABC):
     name: ClassVar[str]
     package: ClassVar[str]  # whose version is reported
     exact: ClassVar[bool] = True  # takes the MOJO's trees; else it trains a forest of its own
+    build_seconds: ClassVar[float] = 180.0  # how long `build` may take
     suffix: ClassVar[str] = ""  # of the file that `build` writes, where the runtime minds
     sums_in: ClassVar[str] = "float32"
     reads_mojo: ClassVar[bool] = False  # `load` is given the MOJO itself, and nothing is built

@@ -139,7 +139,8 @@ fn add(args: &AddArgs) -> anyhow::Result<()> {
         with = with.metric(name, value.parse().map_err(|_| unreadable())?);
     }
     for tag in &args.tag {
-        let (name, value) = tag.split_once('=').ok_or_else(|| Usage(format!("--tag {tag}: expected NAME=TEXT")))?;
+        let (name, value) =
+            tag.split_once('=').ok_or_else(|| Usage(format!("--tag {tag}: expected NAME=TEXT")))?;
         with = with.tag(name, value);
     }
     if let Some(file) = &args.golden {
@@ -202,7 +203,8 @@ fn get(args: &GetArgs) -> anyhow::Result<()> {
     let store = args.of.common.connection.open()?;
     let (version, mojo) = store.fetch_model_trusting(&args.of.model, trusted(&args.of.trust)?)?;
     let wrong = || format!("cannot write {}", args.output.display());
-    let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        args.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).with_context(wrong)?;
     file.write_all(&mojo).with_context(wrong)?;
     file.persist(&args.output).with_context(wrong)?;

@@ -44,10 +44,12 @@ pub(in crate::kernels) fn column_lines(
         }
     }
     for half in 0..tiles.div_ceil(TILES / 2) {
-        // SAFETY: half a line, and the column's lines.
-        unsafe {
-            let bits = std::array::from_fn(|bit| _mm256_load_si256(bits.as_ptr().add(bit).cast::<__m256i>().add(half)));
-            heap::digit_lines(bits, made, lines.as_mut_ptr().cast::<u64>().add(half * 4));
+        let mut halves = [_mm256_setzero_si256(); 8];
+        for (of, line) in halves.iter_mut().zip(&bits) {
+            // SAFETY: half a line.
+            *of = unsafe { _mm256_load_si256((&raw const *line).cast::<__m256i>().add(half)) };
         }
+        // SAFETY: the column's lines.
+        unsafe { heap::digit_lines(halves, made, lines.as_mut_ptr().cast::<u64>().add(half * 4)) };
     }
 }

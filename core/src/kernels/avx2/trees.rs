@@ -9,6 +9,7 @@ use crate::layout::{GROUP, Line, MAX_DEPTH, MaskForest, MaskTree, Sums, TILE};
 
 impl Bits for __m256i {
     const WORDS: usize = 4;
+    const MANY: bool = false;
 
     #[inline(always)]
     fn none() -> Self {
@@ -60,12 +61,12 @@ pub(in crate::kernels) fn add_trees(
     for tree in &forest.trees()[trees] {
         indices(forest, tree, lines, rows, scratch);
         let tables = &forest.leaves()[tree.table as usize..][..1 << tree.depth.saturating_sub(6)];
-        for (first, sums) in sums.0[..rows.next_multiple_of(8)].as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        for (first, sums) in sums.0[..rows.next_multiple_of(8)].as_chunks_mut::<8>().0.iter_mut().enumerate()
+        {
             // SAFETY: eight indices; each is a leaf of the tree; eight sums.
             unsafe {
                 let index = _mm_loadu_si128(scratch.index.as_ptr().add(first * 8).cast());
-                let values =
-                    _mm256_i32gather_ps::<4>(tables.as_ptr().cast(), _mm256_cvtepu16_epi32(index));
+                let values = _mm256_i32gather_ps::<4>(tables.as_ptr().cast(), _mm256_cvtepu16_epi32(index));
                 let low = _mm256_cvtps_pd(_mm256_castps256_ps128(values));
                 let high = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(values));
                 let sums = sums.as_mut_ptr();
@@ -110,25 +111,32 @@ fn indices_of<B: Bits>(
     // SAFETY: the maker of the forest checked that it has the tree's tests, and that they name its lines; the caller that
     // there are as many.
     unsafe { heap::planes(lines.as_ptr().cast::<u64>().add(first / TILE), tests, depth, &mut planes) };
-    let words = planes.as_ptr().cast::<i32>();
-    let spread = _mm256_setr_epi8(
-        0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3,
-    );
-    let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+    // The lowest bit first; those that fewer levels than 6 lack are 0, as leaves then stand apart.
+    let top = depth.max(6) - 1;
     for run in 0..rows.div_ceil(32) {
-        let mut halves = [_mm256_setzero_si256(); 2];
-        for level in 0..depth {
-            // SAFETY: one of the halves of words of a plane.
-            let word = unsafe { *words.add(level * 2 * B::WORDS + run) };
-            let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word), spread);
-            let set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
-            let place = depth.max(6) - 1 - level;
-            let value = _mm256_and_si256(set, _mm256_set1_epi8(1i8 << (place % 8)));
-            halves[place / 8] = _mm256_or_si256(halves[place / 8], value);
+        // Written out: the compiler keeps what a loop goes over in memory.
+        let mut low = place::<1>(&planes[top], run);
+        low = _mm256_or_si256(low, place::<2>(&planes[top - 1], run));
+        low = _mm256_or_si256(low, place::<4>(&planes[top - 2], run));
+        low = _mm256_or_si256(low, place::<8>(&planes[top - 3], run));
+        low = _mm256_or_si256(low, place::<16>(&planes[top - 4], run));
+        low = _mm256_or_si256(low, place::<32>(&planes[top - 5], run));
+        let mut high = _mm256_setzero_si256();
+        if depth > 6 {
+            low = _mm256_or_si256(low, place::<64>(&planes[top - 6], run));
+        }
+        if depth > 7 {
+            low = _mm256_or_si256(low, place::<-128>(&planes[top - 7], run));
+        }
+        if depth > 8 {
+            high = _mm256_or_si256(high, place::<1>(&planes[top - 8], run));
+        }
+        if depth > 9 {
+            high = _mm256_or_si256(high, place::<2>(&planes[top - 9], run));
         }
         // Interleaving works within 128-bit lanes: give each lane the rows it is to end with.
-        let low = _mm256_permute4x64_epi64::<0b11_01_10_00>(halves[0]);
-        let high = _mm256_permute4x64_epi64::<0b11_01_10_00>(halves[1]);
+        let low = _mm256_permute4x64_epi64::<0b11_01_10_00>(low);
+        let high = _mm256_permute4x64_epi64::<0b11_01_10_00>(high);
         let out = scratch.index[first + run * 32..][..32].as_mut_ptr().cast::<__m256i>();
         // SAFETY: 32 indices of 16 bits.
         unsafe {
@@ -136,4 +144,19 @@ fn indices_of<B: Bits>(
             _mm256_storeu_si256(out.add(1), _mm256_unpackhi_epi8(low, high));
         }
     }
+}
+
+/// A byte a row of run `run` of 32 rows: `BIT` where the plane has the row, else 0.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn place<const BIT: i8>(plane: &impl Bits, run: usize) -> __m256i {
+    let spread = _mm256_setr_epi8(
+        0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3,
+    );
+    let bits = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+    // SAFETY: the plane has at least as many rows.
+    let word = unsafe { *(&raw const *plane).cast::<i32>().add(run) };
+    let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word), spread);
+    let set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bits), bits);
+    _mm256_and_si256(set, _mm256_set1_epi8(BIT))
 }

@@ -3,11 +3,51 @@
 use std::arch::x86_64::*;
 
 use crate::kernels::portable;
-use crate::layout::{Line, RankTable, TILE, TILES};
+use crate::layout::{Line, RankTable, Runs, TILE, TILES};
+
+/// Values that are ranked by two halvings before those that need more are ranked again.
+const RUN: usize = 512;
+
+/// Values that are fetched before they are ranked.
+const AHEAD: usize = 256;
 
 /// The rank of each value; the table's ranks fit 16 bits, and the slices are as long as each other.
+///
+/// Two halvings rank a value whose bucket has at most three thresholds, as nearly all do. The others are ranked again one by
+/// one: to ask in the loop whether there are any would cost more than the halvings (a wrong guess is found out late, when
+/// a gather has come back). Where they are not few, all are halved as often as the fullest bucket needs.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(in crate::kernels) fn ranks(table: &RankTable, values: &[f64], codes: &mut [u16]) {
+    let mut all = false;
+    for (values, codes) in values.chunks(RUN).zip(codes.chunks_mut(RUN)) {
+        if all || table.halvings() <= 2 {
+            ranks_by(table, table.halvings(), values, codes, &mut [0; RUN / 16]);
+            continue;
+        }
+        let mut crowded = [0u16; RUN / 16];
+        ranks_by(table, 2, values, codes, &mut crowded);
+        for (index, mut lanes) in crowded.into_iter().enumerate() {
+            while lanes != 0 {
+                let at = index * 16 + lanes.trailing_zeros() as usize;
+                codes[at] = table.rank(values[at]) as u16;
+                lanes &= lanes - 1;
+            }
+        }
+        all = crowded.iter().map(|lanes| lanes.count_ones()).sum::<u32>() as usize > RUN / 16;
+    }
+}
+
+/// The same by `halvings` halvings, for at most [`RUN`] values; `crowded` says which of them have a bucket of more than three
+/// thresholds.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn ranks_by(
+    table: &RankTable,
+    halvings: u32,
+    values: &[f64],
+    codes: &mut [u16],
+    crowded: &mut [u16; RUN / 16],
+) {
     let (thresholds, starts) = (table.padded(), table.starts());
     let (origin, scale) = table.line();
     let (origin, scale) = (_mm512_set1_ps(origin), _mm512_set1_ps(scale));
@@ -15,7 +55,11 @@ pub(in crate::kernels) fn ranks(table: &RankTable, values: &[f64], codes: &mut [
     let missing = _mm512_set1_epi32(table.missing() as i32);
     let mut values = values.chunks_exact(16);
     let mut codes = codes.chunks_exact_mut(16);
-    for (values, codes) in (&mut values).zip(&mut codes) {
+    for ((values, codes), crowded) in (&mut values).zip(&mut codes).zip(crowded) {
+        // A large batch comes from memory, a column after another, and hardware stops looking ahead at each page's end.
+        let ahead = values.as_ptr().wrapping_add(AHEAD);
+        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(8).cast());
         // SAFETY: 16 values can be read.
         let (low, high) =
             unsafe { (_mm512_loadu_pd(values.as_ptr()), _mm512_loadu_pd(values.as_ptr().add(8))) };
@@ -27,10 +71,12 @@ pub(in crate::kernels) fn ranks(table: &RankTable, values: &[f64], codes: &mut [
         let at = _mm512_min_ps(_mm512_max_ps(at, _mm512_setzero_ps()), last);
         let at = _mm512_cvttps_epi32(at);
         // SAFETY: `at` is from 0 to `starts.len() - 2`.
-        let rank = unsafe { _mm512_i32gather_epi32::<2>(at, starts.as_ptr().cast()) };
-        // One start and, above it, the next.
-        let mut rank = _mm512_and_si512(rank, _mm512_set1_epi32(0xffff));
-        for halving in (0..table.halvings()).rev() {
+        let bucket = unsafe { _mm512_i32gather_epi32::<2>(at, starts.as_ptr().cast()) };
+        // One start and, above it, the next: their distance is how many thresholds the bucket has.
+        let mut rank = _mm512_and_si512(bucket, _mm512_set1_epi32(0xffff));
+        let thresholds_of = _mm512_sub_epi32(_mm512_srli_epi32::<16>(bucket), rank);
+        *crowded = _mm512_cmpgt_epu32_mask(thresholds_of, _mm512_set1_epi32(3));
+        for halving in (0..halvings).rev() {
             let half = _mm512_set1_epi32(1 << halving);
             let at = _mm512_sub_epi32(_mm512_add_epi32(rank, half), _mm512_set1_epi32(1));
             // SAFETY: a bucket begins at most at the number of thresholds, and `2^halvings` more can be read.
@@ -68,3 +114,60 @@ pub(in crate::kernels) fn look_up(codes: &[u16], table: &[u8], bytes: &mut [Line
         bytes[at / TILE].0[at % TILE] = table[usize::from(*code)];
     }
 }
+
+/// See [`crate::kernels::Isa::look_up`]: by runs, in registers, for whole tiles; `table` is the same as one, for the rows after
+/// them. There are at most as many codes as rows of a group.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512bitalg")]
+pub(in crate::kernels) fn look_up_runs(codes: &[u16], runs: &Runs, table: &[u8], bytes: &mut [Line; TILES]) {
+    let long = runs.last > 8 * 128;
+    let line = |line: &Line| -> __m512i {
+        // SAFETY: a line.
+        unsafe { _mm512_load_si512((&raw const *line).cast()) }
+    };
+    let base = [line(&runs.base[0]), line(&runs.base[1]), line(&runs.base[2]), line(&runs.base[3])];
+    let steps = [line(&runs.steps[0]), line(&runs.steps[1]), line(&runs.steps[2]), line(&runs.steps[3])];
+    // The bits of a run up to each of its codes.
+    let up_to = _mm512_set1_epi64(0xff7f_3f1f_0f07_0301_u64 as i64);
+    let even = line(&EVEN);
+    let last = _mm512_set1_epi16(runs.last as i16);
+    let byte_of_last = _mm512_set1_epi8(runs.byte_of_last as i8);
+    let (tiles, rest) = codes.as_chunks::<TILE>();
+    for (codes, bytes) in tiles.iter().zip(&mut *bytes) {
+        // SAFETY: two halves of 64 codes.
+        let (low, high) = unsafe {
+            (_mm512_loadu_si512(codes.as_ptr().cast()), _mm512_loadu_si512(codes.as_ptr().add(32).cast()))
+        };
+        let place = _mm512_permutex2var_epi8(low, even, high);
+        let run = _mm512_permutex2var_epi8(_mm512_srli_epi16::<3>(low), even, _mm512_srli_epi16::<3>(high));
+        let mut found = _mm512_permutex2var_epi8(base[0], run, base[1]);
+        let mut stepped = _mm512_permutex2var_epi8(steps[0], run, steps[1]);
+        if long {
+            let upper = _mm512_movepi8_mask(run);
+            let (base, steps) = (
+                _mm512_permutex2var_epi8(base[2], run, base[3]),
+                _mm512_permutex2var_epi8(steps[2], run, steps[3]),
+            );
+            found = _mm512_mask_mov_epi8(found, upper, base);
+            stepped = _mm512_mask_mov_epi8(stepped, upper, steps);
+        }
+        let reached = _mm512_shuffle_epi8(up_to, _mm512_and_si512(place, _mm512_set1_epi8(7)));
+        let found = _mm512_add_epi8(found, _mm512_popcnt_epi8(_mm512_and_si512(stepped, reached)));
+        let is_last = u64::from(_mm512_cmpeq_epi16_mask(low, last))
+            | u64::from(_mm512_cmpeq_epi16_mask(high, last)) << 32;
+        let found = _mm512_mask_mov_epi8(found, is_last, byte_of_last);
+        // SAFETY: a line.
+        unsafe { _mm512_store_si512((&raw mut *bytes).cast(), found) };
+    }
+    portable::look_up_from(tiles.len(), rest, table, bytes);
+}
+
+/// The lower bytes of 32 words, and of 32 more.
+static EVEN: Line = {
+    let mut line = [0; 64];
+    let mut at = 0;
+    while at < 64 {
+        line[at] = (2 * at) as u8;
+        at += 1;
+    }
+    Line(line)
+};

@@ -89,8 +89,9 @@ impl Transpose {
     #[target_feature(enable = "avx512f")]
     fn new() -> Self {
         // SAFETY: constant lines.
-        let [reversed, bytes] =
-            [&REVERSED, &BYTES].map(|line| unsafe { _mm512_load_si512((&raw const *line).cast()) });
+        let (reversed, bytes) = unsafe {
+            (_mm512_load_si512((&raw const REVERSED).cast()), _mm512_load_si512((&raw const BYTES).cast()))
+        };
         // Row `i` of the identity is bit `i`: multiplied by a word as a matrix it gives the word's transpose.
         Self { reversed, bytes, identity: _mm512_set1_epi64(0x8040_2010_0804_0201_u64 as i64) }
     }
@@ -117,9 +118,18 @@ impl Transpose {
 #[target_feature(enable = "avx512f")]
 pub(super) fn transpose_words(lines: &mut [__m512i; 8]) {
     let [a, b, c, d, e, f, g, h] = *lines;
-    let pairs = [(a, b), (c, d), (e, f), (g, h)];
-    let low = pairs.map(|(a, b)| _mm512_unpacklo_epi64(a, b));
-    let high = pairs.map(|(a, b)| _mm512_unpackhi_epi64(a, b));
+    let low = [
+        _mm512_unpacklo_epi64(a, b),
+        _mm512_unpacklo_epi64(c, d),
+        _mm512_unpacklo_epi64(e, f),
+        _mm512_unpacklo_epi64(g, h),
+    ];
+    let high = [
+        _mm512_unpackhi_epi64(a, b),
+        _mm512_unpackhi_epi64(c, d),
+        _mm512_unpackhi_epi64(e, f),
+        _mm512_unpackhi_epi64(g, h),
+    ];
     for (odd, [a, b, c, d]) in [low, high].into_iter().enumerate() {
         let ab_even = _mm512_shuffle_i64x2::<0b10_00_10_00>(a, b);
         let ab_odd = _mm512_shuffle_i64x2::<0b11_01_11_01>(a, b);

@@ -13,7 +13,7 @@ mod lines;
 mod row;
 mod trees;
 
-pub(super) use codes::{look_up, ranks};
+pub(super) use codes::{look_up, look_up_runs, ranks};
 pub(super) use lines::{bit_planes, column_lines};
-pub(super) use row::row_leaves;
+pub(super) use row::{row_sum, row_sum_deep};
 pub(super) use trees::{add_trees, indices};

@@ -4,12 +4,13 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::lines::transpose_words;
-use crate::kernels::{CHUNK, MaskScratch};
 use crate::kernels::heap::{self, Bits};
+use crate::kernels::{CHUNK, MaskScratch};
 use crate::layout::{Line, MAX_DEPTH, MaskForest, MaskTree, Sums, TILE, TILES};
 
 impl Bits for __m512i {
     const WORDS: usize = 8;
+    const MANY: bool = true;
 
     #[inline(always)]
     fn none() -> Self {
@@ -48,24 +49,61 @@ impl Bits for __m512i {
     }
 }
 
+/// Half a line: as many tests take as long as of a whole one, but what comes after them is half the work.
+#[derive(Clone, Copy)]
+struct Half(__m256i);
+
+impl Bits for Half {
+    const WORDS: usize = 4;
+    const MANY: bool = true;
+
+    #[inline(always)]
+    fn none() -> Self {
+        // SAFETY: only used where the processor has the instruction, as for all below.
+        Self(unsafe { _mm256_setzero_si256() })
+    }
+
+    #[inline(always)]
+    fn all() -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_set1_epi64x(-1) })
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const u64) -> Self {
+        // SAFETY: see above, and the caller's promise.
+        Self(unsafe { _mm256_load_si256(from.cast()) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut u64) {
+        // SAFETY: see above, and the caller's promise.
+        unsafe { _mm256_store_si256(to.cast(), self.0) }
+    }
+
+    #[inline(always)]
+    fn right(above: Self, at: Self, low: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_ternarylogic_epi64::<0xF8>(above.0, at.0, low.0) })
+    }
+
+    #[inline(always)]
+    fn choose(by: Self, right: Self, left: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_ternarylogic_epi64::<0xCA>(by.0, right.0, left.0) })
+    }
+}
+
 /// The bits of some rows as the first words of a line; the others may be anything.
 trait Widen: Bits {
     fn widen(self) -> __m512i;
 }
 
-impl Widen for [u64; 1] {
+impl Widen for Half {
     #[inline(always)]
     fn widen(self) -> __m512i {
-        // SAFETY: only used where the processor has the instructions, as for all here.
-        unsafe { _mm512_castsi128_si512(_mm_cvtsi64_si128(self[0] as i64)) }
-    }
-}
-
-impl Widen for __m256i {
-    #[inline(always)]
-    fn widen(self) -> __m512i {
-        // SAFETY: see above.
-        unsafe { _mm512_castsi256_si512(self) }
+        // SAFETY: only used where the processor has the instruction.
+        unsafe { _mm512_castsi256_si512(self.0) }
     }
 }
 
@@ -90,10 +128,10 @@ pub(in crate::kernels) fn add_trees(
     for first in trees.clone().step_by(CHUNK) {
         let chunk = &forest.trees()[first..trees.end.min(first + CHUNK)];
         for (number, tree) in chunk.iter().enumerate() {
-            match tiles {
-                0..=1 => index_bytes::<[u64; 1]>(forest, tree, lines, number, scratch),
-                2..=4 => index_bytes::<__m256i>(forest, tree, lines, number, scratch),
-                _ => index_bytes::<__m512i>(forest, tree, lines, number, scratch),
+            if tiles <= Half::WORDS {
+                index_bytes::<Half>(forest, tree, lines, number, scratch);
+            } else {
+                index_bytes::<__m512i>(forest, tree, lines, number, scratch);
             }
         }
         for tile in 0..tiles {
@@ -117,19 +155,29 @@ fn index_bytes<B: Widen>(
     let mut planes = [B::none(); MAX_DEPTH];
     ask(forest, tree, lines, &mut planes);
     let bytes = &mut scratch.bytes[number];
-    let mut last = [_mm512_setzero_si512(); TILES];
     // The lowest six bits, the lowest first; those that fewer levels lack are 0, as leaves then stand apart.
-    for (bit, last) in last[..6].iter_mut().enumerate() {
-        *last = planes[depth.max(6) - 1 - bit].widen();
-    }
-    for (upper, plane) in scratch.uppers[number].iter_mut().zip(planes[..depth.saturating_sub(6)].iter().rev()) {
+    let top = depth.max(6) - 1;
+    let none = _mm512_setzero_si512();
+    let mut last = [
+        planes[top].widen(),
+        planes[top - 1].widen(),
+        planes[top - 2].widen(),
+        planes[top - 3].widen(),
+        planes[top - 4].widen(),
+        planes[top - 5].widen(),
+        none,
+        none,
+    ];
+    for (upper, plane) in
+        scratch.uppers[number].iter_mut().zip(planes[..depth.saturating_sub(6)].iter().rev())
+    {
         // SAFETY: at most as many words as a line has.
         unsafe { plane.store((&raw mut *upper).cast()) };
     }
     transpose_words(&mut last);
-    for (bytes, planes) in bytes.iter_mut().zip(last) {
+    for tile in 0..B::WORDS {
         // SAFETY: a line.
-        unsafe { _mm512_store_si512((&raw mut *bytes).cast(), bytes_of_planes(planes)) };
+        unsafe { _mm512_store_si512((&raw mut bytes[tile]).cast(), bytes_of_planes(last[tile])) };
     }
 }
 
@@ -152,9 +200,10 @@ pub(in crate::kernels) fn indices(
     rows: usize,
     scratch: &mut MaskScratch,
 ) {
-    match rows {
-        0..=TILE => index_bytes::<[u64; 1]>(forest, tree, lines, 0, scratch),
-        _ => index_bytes::<__m512i>(forest, tree, lines, 0, scratch),
+    if rows <= TILE * Half::WORDS {
+        index_bytes::<Half>(forest, tree, lines, 0, scratch);
+    } else {
+        index_bytes::<__m512i>(forest, tree, lines, 0, scratch);
     }
     let upper = (tree.depth as usize).saturating_sub(6);
     let MaskScratch { bytes, uppers, index, .. } = scratch;
@@ -208,6 +257,8 @@ static TRANSPOSE: Line = {
 };
 
 /// Adds the leaves of the 64 rows of `tile`, in permuted order, as the scratch has their indices for the trees of `chunk`.
+///
+/// Arrays of registers are written out here and below: the compiler keeps those that a loop goes over in memory.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,gfni")]
 fn add_leaves(
@@ -219,57 +270,119 @@ fn add_leaves(
 ) {
     let MaskScratch { bytes, uppers, values, .. } = scratch;
     let sums = sums.0[tile * TILE..][..TILE].as_mut_ptr();
-    let mut kept = [_mm512_setzero_pd(); 8];
-    for (index, kept) in kept.iter_mut().enumerate() {
-        // SAFETY: eight of 64 sums, on a line.
-        *kept = unsafe { _mm512_load_pd(sums.add(index * 8)) };
-    }
-    for ((tree, bytes), uppers) in chunk.iter().zip(&*bytes).zip(&*uppers) {
+    // SAFETY: eight of 64 sums at a time, on lines.
+    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = unsafe {
+        [
+            _mm512_load_pd(sums),
+            _mm512_load_pd(sums.add(8)),
+            _mm512_load_pd(sums.add(16)),
+            _mm512_load_pd(sums.add(24)),
+            _mm512_load_pd(sums.add(32)),
+            _mm512_load_pd(sums.add(40)),
+            _mm512_load_pd(sums.add(48)),
+            _mm512_load_pd(sums.add(56)),
+        ]
+    };
+    for (number, tree) in chunk.iter().enumerate() {
         // SAFETY: a line.
-        let index = unsafe { _mm512_load_si512((&raw const bytes[tile]).cast()) };
-        let upper = tree.depth.saturating_sub(6) as usize;
-        let tables = &forest.leaf_bytes()[tree.table as usize..][..1 << upper];
-        let mut found = [_mm512_setzero_si512(); 4];
-        for (found, line) in found.iter_mut().zip(&tables[0]) {
-            // SAFETY: a line of a table.
-            *found = _mm512_permutexvar_epi8(index, unsafe { _mm512_load_si512((&raw const *line).cast()) });
+        let index = unsafe { _mm512_load_si512((&raw const bytes[number][tile]).cast()) };
+        let tables = &forest.leaf_bytes()[tree.table as usize..];
+        let mut found = look_up(index, &tables[0]);
+        if tree.depth > 6 {
+            let upper = tree.depth as usize - 6;
+            found = look_up_further(index, &tables[..1 << upper], &uppers[number][..upper], tile, found);
         }
-        for (number, table) in tables.iter().enumerate().skip(1) {
-            let mut rows = u64::MAX;
-            for (bit, plane) in uppers[..upper].iter().enumerate() {
-                rows &= if number >> bit & 1 == 1 { plane[tile] } else { !plane[tile] };
-            }
-            for (found, line) in found.iter_mut().zip(table) {
-                // SAFETY: a line of a table.
-                let line = unsafe { _mm512_load_si512((&raw const *line).cast()) };
-                *found = _mm512_mask_permutexvar_epi8(*found, rows, index, line);
-            }
+        let [first, second, third, fourth] = interleave(found);
+        widen(first, &mut values[0], &mut a, &mut b);
+        widen(second, &mut values[1], &mut c, &mut d);
+        widen(third, &mut values[2], &mut e, &mut f);
+        widen(fourth, &mut values[3], &mut g, &mut h);
+    }
+    // SAFETY: eight of 64 sums at a time, on lines.
+    unsafe {
+        _mm512_store_pd(sums, a);
+        _mm512_store_pd(sums.add(8), b);
+        _mm512_store_pd(sums.add(16), c);
+        _mm512_store_pd(sums.add(24), d);
+        _mm512_store_pd(sums.add(32), e);
+        _mm512_store_pd(sums.add(40), f);
+        _mm512_store_pd(sums.add(48), g);
+        _mm512_store_pd(sums.add(56), h);
+    }
+}
+
+/// The four bytes of the leaves that `index` names in a table of 64.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vbmi")]
+fn look_up(index: __m512i, table: &[Line; 4]) -> [__m512i; 4] {
+    let [a, b, c, d] = table;
+    // SAFETY: lines.
+    unsafe {
+        [
+            _mm512_permutexvar_epi8(index, _mm512_load_si512((&raw const *a).cast())),
+            _mm512_permutexvar_epi8(index, _mm512_load_si512((&raw const *b).cast())),
+            _mm512_permutexvar_epi8(index, _mm512_load_si512((&raw const *c).cast())),
+            _mm512_permutexvar_epi8(index, _mm512_load_si512((&raw const *d).cast())),
+        ]
+    }
+}
+
+/// The same for rows whose leaf is in another table than the first, by the further bits of their index; `found` is what the
+/// first has.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vbmi")]
+fn look_up_further(
+    index: __m512i,
+    tables: &[[Line; 4]],
+    upper: &[[u64; TILES]],
+    tile: usize,
+    found: [__m512i; 4],
+) -> [__m512i; 4] {
+    let [mut a, mut b, mut c, mut d] = found;
+    for (number, table) in tables.iter().enumerate().skip(1) {
+        let mut rows = u64::MAX;
+        for (bit, plane) in upper.iter().enumerate() {
+            rows &= if number >> bit & 1 == 1 { plane[tile] } else { !plane[tile] };
         }
-        let [a, b, c, d] = found;
-        let (ab_low, ab_high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
-        let (cd_low, cd_high) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
-        let quarters = [
-            _mm512_unpacklo_epi16(ab_low, cd_low),
-            _mm512_unpackhi_epi16(ab_low, cd_low),
-            _mm512_unpacklo_epi16(ab_high, cd_high),
-            _mm512_unpackhi_epi16(ab_high, cd_high),
-        ];
-        for ((quarter, values), kept) in
-            quarters.into_iter().zip(&mut *values).zip(kept.as_chunks_mut::<2>().0)
-        {
-            // By way of memory, which the compiler must not see through: taking the upper half out of a register would
-            // need the port that shuffles bytes (a tenth of the time of all this).
-            let halves: *mut __m256 = (&raw mut *values).cast();
-            // SAFETY: 16 values, on a line.
-            unsafe {
-                _mm512_store_si512(halves.cast(), quarter);
-                kept[0] = _mm512_add_pd(kept[0], _mm512_cvtps_pd(halves.read_volatile()));
-                kept[1] = _mm512_add_pd(kept[1], _mm512_cvtps_pd(halves.add(1).read_volatile()));
-            }
+        let [ta, tb, tc, td] = table;
+        // SAFETY: lines.
+        unsafe {
+            a = _mm512_mask_permutexvar_epi8(a, rows, index, _mm512_load_si512((&raw const *ta).cast()));
+            b = _mm512_mask_permutexvar_epi8(b, rows, index, _mm512_load_si512((&raw const *tb).cast()));
+            c = _mm512_mask_permutexvar_epi8(c, rows, index, _mm512_load_si512((&raw const *tc).cast()));
+            d = _mm512_mask_permutexvar_epi8(d, rows, index, _mm512_load_si512((&raw const *td).cast()));
         }
     }
-    for (index, kept) in kept.into_iter().enumerate() {
-        // SAFETY: eight of 64 sums, on a line.
-        unsafe { _mm512_store_pd(sums.add(index * 8), kept) };
+    [a, b, c, d]
+}
+
+/// Four lines of bytes to 64 values, 16 a register: the order of rows is that which [`super::super::Isa::read_sums`] undoes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn interleave(bytes: [__m512i; 4]) -> [__m512i; 4] {
+    let [a, b, c, d] = bytes;
+    let (ab_low, ab_high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
+    let (cd_low, cd_high) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
+    [
+        _mm512_unpacklo_epi16(ab_low, cd_low),
+        _mm512_unpackhi_epi16(ab_low, cd_low),
+        _mm512_unpacklo_epi16(ab_high, cd_high),
+        _mm512_unpackhi_epi16(ab_high, cd_high),
+    ]
+}
+
+/// Adds 16 values to 16 sums.
+///
+/// By way of memory, which the compiler must not see through: taking the upper half out of a register would need the port
+/// that shuffles bytes (a tenth of the time of all this).
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widen(bits: __m512i, values: &mut [f32; 16], low: &mut __m512d, high: &mut __m512d) {
+    let halves: *mut __m256 = (&raw mut *values).cast();
+    // SAFETY: 16 values, on a line.
+    unsafe {
+        _mm512_store_si512(halves.cast(), bits);
+        *low = _mm512_add_pd(*low, _mm512_cvtps_pd(halves.read_volatile()));
+        *high = _mm512_add_pd(*high, _mm512_cvtps_pd(halves.add(1).read_volatile()));
     }
 }

@@ -9,12 +9,15 @@ mod served;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 use crate::decisions::{Decision, DecisionId, Replay};
 use crate::input::{Batch, Row};
@@ -78,6 +81,49 @@ struct Local {
 
 thread_local! {
     static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
+    /// What may end the call that this thread has under way.
+    static CANCELLATION: RefCell<Option<Cancellation>> = const { RefCell::new(None) };
+}
+
+/// Ends the calls of one thread from another: their queries are cancelled at the server. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Cancellation {
+    cancelled: Arc<watch::Sender<bool>>,
+}
+
+impl Cancellation {
+    /// One that nobody has used yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends the call to a store that is under way in [`scope`](Self::scope), and every later one there, with `Cancelled`.
+    pub fn cancel(&self) {
+        self.cancelled.send_replace(true);
+    }
+
+    /// Runs `work` on this thread, its calls to stores under this cancellation.
+    pub fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        /// Puts back what was there before, also after a panic.
+        struct Outer(Option<Cancellation>);
+        impl Drop for Outer {
+            fn drop(&mut self) {
+                CANCELLATION.set(self.0.take());
+            }
+        }
+        let _outer = Outer(CANCELLATION.replace(Some(self.clone())));
+        work()
+    }
+
+    /// Awaits a call, or that it is given up; the call's future is then dropped.
+    async fn or_cancelled<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let mut cancelled = self.cancelled.subscribe();
+        let cancelled = pin!(cancelled.wait_for(|cancelled| *cancelled));
+        match select(cancelled, pin!(call)).await {
+            Either::Left(_) => Err(ErrorKind::Cancelled.into()),
+            Either::Right((outcome, _)) => outcome,
+        }
+    }
 }
 
 impl FeatureStore {
@@ -134,6 +180,17 @@ impl FeatureStore {
     /// The PostgreSQL schema that holds the store's tables.
     pub fn schema(&self) -> &str {
         self.shared.template.schema()
+    }
+
+    /// An async store of the same tables with a pool of its own, which connects at its first call. Callers wait for one of its
+    /// `connections` as long as they would for the answer.
+    ///
+    /// # Errors
+    /// If `connections` is zero.
+    pub fn beside(&self, connections: usize) -> Result<super::FeatureStore, Error> {
+        let mut settings = self.shared.settings.clone().pool(connections).in_flight(usize::MAX);
+        settings.deadlines.wait = settings.deadlines.read;
+        settings.lazy()
     }
 
     /// The SQL that [`apply`](Self::apply) would run; none if the tables are as the view says.
@@ -421,8 +478,12 @@ impl FeatureStore {
             return Err(ErrorKind::InsideRuntime.into());
         }
         let (runtime, store) = self.local()?;
+        let cancellation = CANCELLATION.with_borrow(Clone::clone);
         runtime.block_on(async {
-            let outcome = call(&store).await;
+            let outcome = match cancellation {
+                None => call(&store).await,
+                Some(cancellation) => cancellation.or_cancelled(call(&store)).await,
+            };
             if outcome.is_err() {
                 // This thread's runtime stands still between calls: a query that was left must be cancelled within this one.
                 store.pool().settle(SETTLE).await;
@@ -605,6 +666,11 @@ impl ScorePlan {
     /// The view that it is bound to.
     pub fn view(&self) -> &View {
         self.plan.view()
+    }
+
+    /// The same plan on an async store of the same tables.
+    pub fn on(&self, store: &super::FeatureStore) -> serve::ScorePlan {
+        self.plan.on(store)
     }
 
     /// What the plan and its clones have seen.

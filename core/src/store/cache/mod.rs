@@ -444,7 +444,7 @@ impl Shared {
                 Some(key) => {
                     #[cfg(feature = "redis")]
                     if let Some(redis) = &self.redis {
-                        redis.forget(&slot.fingerprint, &key).await;
+                        redis.forget(&slot.fingerprint, &key, &self.tally).await;
                     }
                     slot.epoch.fetch_add(1, Ordering::SeqCst);
                     let generation = slot.generation.load(Ordering::SeqCst);

@@ -72,6 +72,9 @@ pub(super) enum Found {
     Miss(Option<Lease>),
 }
 
+/// What Redis says of one name.
+type Answer = Option<Vec<u8>>;
+
 /// Leave to fill an entry.
 pub(super) struct Lease {
     entry: Vec<u8>,
@@ -114,8 +117,7 @@ impl Tier {
         match timeout(self.inner.timeout * 3, get).await {
             Ok(Ok(Some(found))) => found,
             _ => {
-                tally.redis_errors.fetch_add(1, Ordering::Relaxed);
-                metrics::counter!("cenote_cache_redis_errors_total").increment(1);
+                failed(tally);
                 Found::Miss(None)
             }
         }
@@ -146,7 +148,7 @@ impl Tier {
     }
 
     /// Forgets a key: when this returns its entry is not trusted, and until the stone is gone nobody fills it.
-    pub(super) async fn forget(&self, view: &str, key: &EncodedKey) {
+    pub(super) async fn forget(&self, view: &str, key: &EncodedKey, tally: &Tally) {
         let (_, entry) = names(view, key);
         let inner = Arc::clone(&self.inner);
         let set = self.runtime.spawn(async move {
@@ -156,6 +158,7 @@ impl Tier {
         });
         if !matches!(timeout(self.inner.timeout * 3, set).await, Ok(Ok(Some(())))) {
             // Others may have the entry when Redis is back.
+            failed(tally);
             self.inner.distrust();
         }
     }
@@ -184,8 +187,7 @@ impl Inner {
         }
         let mut ask = redis::cmd("MGET");
         ask.arg(ROOT).arg(&mark).arg(&entry);
-        let (root, known, value): (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>) =
-            self.ask(&ask).await?;
+        let (root, known, value): (Answer, Answer, Answer) = self.ask(&ask).await?;
         // The mark of everything, and that of the view: both of fixed length.
         let (Some(root), Some(view)) = (root, known) else {
             self.make_marks(&mark).await?;
@@ -245,6 +247,11 @@ impl Inner {
         tracing::debug!("redis did not answer; it is left alone for a while");
         None
     }
+}
+
+fn failed(tally: &Tally) {
+    tally.redis_errors.fetch_add(1, Ordering::Relaxed);
+    metrics::counter!("cenote_cache_redis_errors_total").increment(1);
 }
 
 /// The name of the mark of everything.
