@@ -84,18 +84,48 @@ test-examples: wheel ## runs every example, the demo among them
 	$(BIN)/python examples/demo/demo.py --rust target/debug/demo
 
 SKILLS := target/venv-skills
+SERVICE := skills/fastapi-pro/assets/fastapi_project_template/requirements.txt
+# The service template's requirements, but the wheel: that is built here.
+WITHOUT_WHEEL := grep -v '^cenote$$'
 
-$(SKILLS)/tools: skills/requirements-test.txt
+$(SKILLS)/tools: skills/requirements-test.txt $(SERVICE) examples/platform/requirements.txt
 	$(PYTHON) -m venv $(SKILLS)
-	$(SKILLS)/bin/pip install -q --disable-pip-version-check -r skills/requirements-test.txt
+	$(WITHOUT_WHEEL) $(SERVICE) > target/requirements-service.txt
+	$(SKILLS)/bin/pip install -q --disable-pip-version-check -r skills/requirements-test.txt -r target/requirements-service.txt \
+	    -r examples/platform/requirements.txt
 	touch $@
 
-.PHONY: test-skills
-test-skills: wheel $(SKILLS)/tools ## the agent skills: format, every rule of every script, templates that run
+.PHONY: wheel-skills
+wheel-skills: wheel $(SKILLS)/tools
 	$(SKILLS)/bin/pip install -q --disable-pip-version-check --force-reinstall --no-deps target/wheels/cenote-*.whl
-	$(SKILLS)/bin/ruff check skills
-	$(SKILLS)/bin/ruff format --check skills
+
+.PHONY: test-skills
+test-skills: wheel-skills ## the agent skills: format, every rule of every script, templates that run
+	$(SKILLS)/bin/ruff check skills examples/platform
+	$(SKILLS)/bin/ruff format --check skills examples/platform
 	$(SKILLS)/bin/python -m pytest -q -p no:cacheprovider skills/tests
+
+.PHONY: platform
+platform: system wheel-skills ## the whole platform without Docker: starts it, checks it, drives it at a stated rate, judges p99, stops it
+	$(SKILLS)/bin/python examples/platform/run.py $(PLATFORM)
+
+# Mage and H2O each bring what the rest must not have: environments of their own.
+target/venv-mage/tools: | $(SKILLS)/tools
+	$(PYTHON) -m venv target/venv-mage
+	target/venv-mage/bin/pip install -q --disable-pip-version-check mage-ai==0.9.80 'psycopg[binary]==3.3.9'
+	touch $@
+
+target/venv-h2o/tools:
+	$(PYTHON) -m venv target/venv-h2o
+	target/venv-h2o/bin/pip install -q --disable-pip-version-check h2o==3.46.0.11 pandas
+	touch $@
+
+.PHONY: test-slow
+test-slow: system wheel-skills target/venv-mage/tools target/venv-h2o/tools ## platform with Mage, training and a swap under load; the image; the corpus
+	@PYTHON=$(PYTHON) .ci/system-packages slow
+	target/venv-mage/bin/pip install -q --disable-pip-version-check --force-reinstall --no-deps target/wheels/cenote-*.whl
+	$(SKILLS)/bin/python -m pytest -q -p no:cacheprovider -m slow skills/tests
+	$(SKILLS)/bin/python examples/platform/run.py --mage target/venv-mage/bin/python --train target/venv-h2o/bin/python $(PLATFORM)
 
 .PHONY: demo
 demo: system wheel ## features from PostgreSQL by key, scored by an H2O model, checked against H2O's own values

@@ -2,6 +2,9 @@
 //!
 //! PyO3 stands only in this crate. The package around it, with its documentation and its types, is in `python/cenote`.
 
+// The future of a served score nests deeper than rustc's default of 128 when its layout is computed.
+#![recursion_limit = "256"]
+
 mod enter;
 mod error;
 mod input;

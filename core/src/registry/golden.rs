@@ -105,8 +105,7 @@ fn answers(model: &Model, rows: &[Map<String, Value>]) -> Result<Vec<Answer>, Er
         let column = cells.iter().map(|row| cell(row).unwrap_or(Cell::Missing)).collect();
         batch.push(name, Values::Cells(column))?;
     }
-    let mut options = PredictOptions::default();
-    options.missing_columns = MissingColumns::AsMissing;
+    let options = PredictOptions { missing_columns: MissingColumns::AsMissing, ..PredictOptions::default() };
     let many = model.predict_with(&batch, &options)?;
     let mut answers = Vec::with_capacity(rows.len());
     for (place, cells) in cells.iter().enumerate() {

@@ -5,10 +5,11 @@
 """Train a model by H2O AutoML over algorithms that cenote scores, and leave behind everything that serving needs.
 
 Into OUTPUT go: model.zip (MOJO), golden_input.csv and golden_expected.csv (rows with H2O's own scores), model_card.md, metrics.json.
-Nothing is pickled. Afterwards:
+Nothing is pickled. AutoML searches GBM, DRF (with XRT) and GLM alone, for those are the MOJOs that cenote reads: no XGBoost, no deep
+learning, no stacked ensembles. Afterwards, in an environment with cenote:
 
-    python scripts/validate_mojo.py OUTPUT/model.zip --golden OUTPUT/golden_input.csv --expected OUTPUT/golden_expected.csv
     python scripts/sign_model.py OUTPUT/model.zip --sign release.private.pem --name flight-delay --model-version 1
+    REGISTRY_DSN=... python assets/register_model.py OUTPUT --name flight-delay --view view.json --public-key release.public.pem
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import hashlib
 import json
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 
@@ -50,7 +52,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    h2o.init(nthreads=args.threads, max_mem_size=args.memory, strict_version_check=True)
+    # A port of its own: on the default one h2o.init would join whatever cluster is there, and train on it.
+    h2o.init(port=free_port(), nthreads=args.threads, max_mem_size=args.memory, strict_version_check=True)
     h2o.no_progress()
     frame = h2o.import_file(args.train)
     if args.target not in frame.columns:
@@ -76,6 +79,19 @@ def main() -> None:
     if search.leader is None:
         raise SystemExit("no model was trained: more time or rows are needed")
     publish(search, test, features, args)
+
+
+def free_port() -> int:
+    """A port that is free now, and the next one too: H2O takes both."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
 
 
 def split(frame: h2o.H2OFrame, args: argparse.Namespace) -> tuple[h2o.H2OFrame, h2o.H2OFrame]:
@@ -109,7 +125,7 @@ def publish(search: H2OAutoML, test: h2o.H2OFrame, features: list[str], args: ar
             except (AttributeError, TypeError, KeyError, IndexError, ValueError):
                 continue
         record = {"algorithm": model.algo, "model_id": model.model_id, "h2o_version": h2o.__version__, "sha256": hashlib.sha256(mojo.read_bytes()).hexdigest(),
-                  "target": args.target, "features": features, "test_rows": test.nrow, "metrics": metrics, "seed": args.seed}  # fmt: skip
+                  "searched": ALGORITHMS, "target": args.target, "features": features, "test_rows": test.nrow, "metrics": metrics, "seed": args.seed}  # fmt: skip
         (work / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
         (work / "model_card.md").write_text(card(record, search, args))
         if args.output.exists():

@@ -72,6 +72,9 @@ pub(super) enum Found {
     Miss(Option<Lease>),
 }
 
+/// What Redis says of one name.
+type Answer = Option<Vec<u8>>;
+
 /// Leave to fill an entry.
 pub(super) struct Lease {
     entry: Vec<u8>,
@@ -184,8 +187,7 @@ impl Inner {
         }
         let mut ask = redis::cmd("MGET");
         ask.arg(ROOT).arg(&mark).arg(&entry);
-        let (root, known, value): (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>) =
-            self.ask(&ask).await?;
+        let (root, known, value): (Answer, Answer, Answer) = self.ask(&ask).await?;
         // The mark of everything, and that of the view: both of fixed length.
         let (Some(root), Some(view)) = (root, known) else {
             self.make_marks(&mark).await?;

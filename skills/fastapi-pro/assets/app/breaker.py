@@ -11,6 +11,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from .telemetry import BREAKER
+
 T = TypeVar("T")
 
 
@@ -51,8 +53,11 @@ class Breaker:
             self._in_a_row += 1
             if probe or self._in_a_row >= self._threshold:
                 self._opened = self._clock()
+                BREAKER.labels(self.name).set(1)
             raise
         else:
+            if self._opened is not None:
+                BREAKER.labels(self.name).set(0)
             self._in_a_row, self._opened = 0, None
             return result
         finally:

@@ -1,10 +1,12 @@
-"""GraphQL over the feature store: any number of entities in one query, whose features a DataLoader fetches by one SQL query.
+"""GraphQL over the feature store: any number of entities in one query, whose features, scores and documents are fetched by one SQL
+query each.
 
-The loader lives for one request, so that nobody is answered from another's; depth, aliases and tokens are bounded.
+The loaders live for one request, so that nobody is answered from another's; depth, aliases and tokens are bounded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import strawberry
@@ -17,7 +19,11 @@ from strawberry.types import Info
 
 from .auth import Reader
 from .limits import Limited
-from .routes import parsed, scored
+from .raw import FAILURES, Raw
+from .routes import finite, store_and_keys
+from .store import UNAVAILABLE
+
+MOST = 1_000
 
 
 @strawberry.type
@@ -30,31 +36,67 @@ class Entity:
 
     @strawberry.field
     async def prediction(self, info: Info[dict[str, Any], None]) -> JSON | None:
-        row = await info.context["features"].load(self.key)
-        return None if row is None else (await scored(info.context["request"], [row], self.key))[0][0]
+        return await info.context["predictions"].load(self.key)
+
+    @strawberry.field
+    async def raw(self, info: Info[dict[str, Any], None]) -> JSON:
+        """The entity's documents in the raw store, the newest first; at most ten."""
+        return await info.context["raw"].load(self.key)
 
 
 @strawberry.type
 class Query:
     @strawberry.field
-    def entities(self, keys: list[str]) -> list[Entity]:
-        if len(keys) > 1_000:
-            raise ValueError("at most 1000 keys a query")
+    async def entities(self, info: Info[dict[str, Any], None], keys: list[str]) -> list[Entity]:
+        if len(keys) > MOST:
+            raise ValueError(f"at most {MOST} keys a query")
+        store_and_keys(info.context["request"], keys)
         return [Entity(key=key) for key in keys]
 
 
 async def context(request: Request, caller: Reader) -> dict[str, Any]:
-    features = request.app.state.features
-    if features is None:
-        raise HTTPException(404, "this service has no feature store")
+    state = request.app.state
 
-    async def load(keys: list[str]) -> list[dict[str, Any] | None]:
-        wanted = [
-            tuple(parsed(kind, part) for (_, kind), part in zip(features.view.keys, key.split(","), strict=True)) for key in keys
-        ]
-        return await features.get(wanted)
+    async def features(texts: list[str]) -> list[Any]:
+        store, keys = store_and_keys(request, texts)
+        return await store.features(keys)
 
-    return {"features": DataLoader(load_fn=load, max_batch_size=1_000), "caller": caller}
+    async def predictions(texts: list[str]) -> list[Any]:
+        store, keys = store_and_keys(request, texts)
+        models = [state.models.slots.choose(text)[1] for text in texts]
+        out: list[Any] = [None] * len(texts)
+        for model in {id(m): m for m in models}.values():
+            places = [i for i, one in enumerate(models) if one is model]
+            found = await store.score_many(model.by_key, [keys[i] for i in places])
+            for i, one in zip(places, found, strict=True):
+                out[i] = None if one is None else finite(one["prediction"])
+        return out
+
+    async def raw(texts: list[str]) -> list[Any]:
+        if state.raw is None:
+            raise HTTPException(404, "this service has no raw store")
+        documents: Raw = state.raw
+        return await documents.get(texts)
+
+    loaders = {"features": features, "predictions": predictions, "raw": raw}
+    return {
+        "request": request,
+        **{name: DataLoader(load_fn=shielded(load), max_batch_size=MOST) for name, load in loaders.items()},
+    }
+
+
+def shielded(load: Callable[[list[str]], Awaitable[list[Any]]]) -> Callable[[list[str]], Awaitable[list[Any]]]:
+    """A failing store is said in one sentence, not by a driver's text."""
+
+    async def guarded(texts: list[str]) -> list[Any]:
+        try:
+            return await load(texts)
+        except HTTPException as refusal:
+            raise ValueError(refusal.detail) from None
+        except (*UNAVAILABLE, *FAILURES):
+            raise ValueError("the store does not answer") from None
+
+    return guarded
 
 
 schema = strawberry.Schema(

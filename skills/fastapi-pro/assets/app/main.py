@@ -3,86 +3,101 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
-from fastapi import FastAPI, Request, Response
+import cenote
+from fastapi import FastAPI, HTTPException
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace.export import SpanExporter
 from redis.asyncio import Redis
 
+from .auth import Verifier
 from .cache import Cache
-from .features import Features, View
 from .graph import graph
 from .limits import Limiter
-from .routes import admin, health, inference, scoring
-from .scoring import Models, Scorer, Slots, load
+from .protocol import as_error, inference
+from .raw import Raw
+from .routes import admin, health, scoring
+from .scoring import Models
 from .settings import Settings
-from .telemetry import REQUEST, instrument
+from .sources import Files, Open, Registry, open_by_cenote
+from .store import Store
+from .telemetry import Timed, tracer, tracing
 
 
-def open_by_cenote(data: bytes) -> Scorer:
-    import cenote
-
-    # skill: ignore[SEC018] scoring.load has compared the digest of these bytes
-    return cenote.load(data)
-
-
-def create_app(settings: Settings | None = None, open_model: Callable[[bytes], Scorer] = open_by_cenote) -> FastAPI:
-    settings = settings or Settings()  # type: ignore[call-arg]
+def create_app(
+    settings: Settings | None = None, open_model: Open = open_by_cenote, exporter: SpanExporter | None = None
+) -> FastAPI:
+    """The service. `exporter` receives the spans; by default the OTLP endpoint of the settings, if there is one."""
+    settings = settings or Settings()
     app = FastAPI(title="Scoring API", version="1.0.0", lifespan=lifespan)
-    app.state.settings, app.state.draining = settings, True
-
-    def open_slots(sha256: str | None, canary_share: float) -> Slots:
-        active = load(settings.model_path, sha256, open_model)
-        canary = load(settings.canary_path, settings.canary_sha256, open_model) if settings.canary_path else None
-        return Slots(active, canary, canary_share if canary else 0.0)
-
-    app.state.open_slots = open_slots
+    app.state.settings, app.state.open_model, app.state.draining = settings, open_model, True
     for router in (scoring, inference, admin, health):
         app.include_router(router)
     app.include_router(graph, prefix="/graphql")
-    app.middleware("http")(timed)
-    instrument(app)
+    app.add_exception_handler(HTTPException, as_error)  # type: ignore[arg-type]
+    app.add_middleware(Timed, max_body_bytes=settings.max_body_bytes)
+    if exporter is None and settings.otlp_endpoint:
+        exporter = OTLPSpanExporter(endpoint=f"{str(settings.otlp_endpoint).rstrip('/')}/v1/traces", timeout=2)
+    app.state.provider = tracing(app, exporter) if exporter else None
     return app
-
-
-async def timed(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    start = time.perf_counter()
-    response = await call_next(request)
-    route = getattr(request.scope.get("route"), "path", "unknown")
-    REQUEST.labels(route, str(response.status_code)).observe(time.perf_counter() - start)
-    return response
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    settings: Settings = app.state.settings
+    state, settings = app.state, app.state.settings
     async with AsyncExitStack() as stack:
-        slots = await asyncio.to_thread(app.state.open_slots, settings.model_sha256, settings.canary_share)
-        app.state.models = Models(slots)
-        stack.callback(app.state.models.close)
-        app.state.features = None
-        if settings.dsn and settings.view_path:
-            pool = await stack.enter_async_context(
-                asyncpg.create_pool(
-                    settings.dsn,
-                    min_size=1,
-                    max_size=settings.database_connections,
-                    command_timeout=settings.database_timeout,
-                    timeout=5,
-                )
-            )
-            view = await asyncio.to_thread(View.read, settings.view_path)
-            app.state.features = Features(pool, view, settings.store_schema, timeout=settings.database_timeout)
+        if state.provider is not None:
+            stack.push_async_callback(asyncio.to_thread, state.provider.shutdown)
+        state.verifier = Verifier(settings)
+        await databases(app, settings, stack)
+        await models(app, settings, stack)
         url = str(settings.redis_url) if settings.redis_url else None
         redis = None
         if url:
             redis = Redis.from_url(url, socket_timeout=settings.redis_timeout, socket_connect_timeout=settings.redis_timeout)
             stack.push_async_callback(redis.aclose)
-        app.state.cache = Cache(redis, seconds=settings.cache_seconds, timeout=settings.redis_timeout)
-        app.state.limiter = Limiter(settings.rate_limit, url, timeout=settings.redis_timeout)
-        app.state.draining = False
+        state.cache = Cache(redis, seconds=settings.cache_seconds, timeout=settings.redis_timeout)
+        state.limiter = Limiter(settings.rate_limit, url, timeout=settings.redis_timeout)
+        state.draining = False
         yield
-        app.state.draining = True
-        await asyncio.sleep(settings.drain_seconds)
+        state.draining = True
+
+
+async def databases(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
+    state = app.state
+    state.store = state.raw = None
+    if settings.dsn is None:
+        return
+    timeout = settings.database_timeout
+    feature_store = await asyncio.to_thread(
+        cenote.FeatureStore.connect, settings.dsn, schema=settings.store_schema, read_timeout=timeout
+    )
+    stack.callback(feature_store.close)
+    if settings.view_path:
+        state.store = await Store.open(
+            feature_store,
+            settings.view_path,
+            connections=settings.database_connections,
+            timeout=timeout,
+            on_stale=settings.on_stale,
+            tracer=tracer(state.provider),
+        )
+        stack.callback(state.store.close)
+    if settings.raw_table:
+        pool = await stack.enter_async_context(
+            asyncpg.create_pool(
+                settings.dsn, min_size=1, max_size=settings.database_connections, command_timeout=timeout, timeout=5
+            )
+        )
+        state.raw = Raw(pool, settings.raw_table, timeout=timeout)
+
+
+async def models(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
+    state = app.state
+    state.source = Registry(settings, state.store) if settings.model else Files(settings, state.open_model, state.store)
+    await state.source.open()
+    state.models = Models(state.source.now, tracer=tracer(state.provider))
+    stack.callback(state.models.close)

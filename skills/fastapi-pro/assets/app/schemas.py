@@ -12,7 +12,7 @@ HARD_LIMIT = 100_000
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null")
+    model_config = ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="null", protected_namespaces=())
 
 
 class ScoreRequest(Strict):
@@ -25,9 +25,22 @@ class ScoreResponse(Strict):
 
 
 class EntityResponse(Strict):
-    model: str
+    """`status` is the row's: fresh, or stale if it is older than the view's time to live. `version` is of the model that answered."""
+
+    version: str
     key: list[str]
+    status: Literal["fresh", "stale"]
     prediction: dict[str, Any]
+
+
+class EntitiesRequest(Strict):
+    keys: Annotated[list[Annotated[str, Field(max_length=512)]], Field(min_length=1, max_length=HARD_LIMIT)]
+
+
+class EntitiesResponse(Strict):
+    """In the order of the keys, each with status, version and prediction; null where the store has no row."""
+
+    scores: list[dict[str, Any] | None]
 
 
 class SwapRequest(Strict):
@@ -36,18 +49,24 @@ class SwapRequest(Strict):
 
 
 class ModelInfo(Strict):
+    """`refused` says why the registry's newest change is not served; `shadow` in what the shadow differs."""
+
     active: str
+    version: str
     canary: str | None
     canary_share: float
+    swaps: int | None = None
+    refused: str | None = None
+    shadow: dict[str, Any] | None = None
 
 
 class Tensor(Strict):
-    """A column of the V2 inference protocol: shape [n] or [n, 1]."""
+    """A column of the V2 inference protocol: shape [n] or [n, 1], its data flat or nested."""
 
     name: Name
     shape: Annotated[list[int], Field(min_length=1, max_length=2)]
     datatype: Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "FP32", "FP64", "BYTES"]
-    data: Annotated[list[Cell], Field(max_length=HARD_LIMIT)]
+    data: Annotated[list[Cell | Annotated[list[Cell], Field(max_length=1)]], Field(max_length=HARD_LIMIT)]
     parameters: dict[str, Any] | None = None
 
 

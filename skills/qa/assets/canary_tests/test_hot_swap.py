@@ -64,7 +64,7 @@ async def test_old_models_are_freed(serve: Callable[..., Any], headers: dict[str
 
 
 def test_the_canary_takes_its_share_and_an_entity_stays_with_its_model() -> None:
-    active, canary = Loaded(object(), "a"), Loaded(object(), "c")  # type: ignore[arg-type]
+    active, canary = Loaded(object(), "a", "a"), Loaded(object(), "c", "c")  # type: ignore[arg-type]
     slots = Slots(active, canary, 0.1)
     roles = [slots.choose(str(i))[0] for i in range(20_000)]
     assert abs(roles.count("canary") / 20_000 - 0.1) < 0.01

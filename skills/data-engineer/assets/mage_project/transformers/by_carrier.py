@@ -9,8 +9,8 @@ if "test" not in globals():
 
 
 @transformer
-def transform(flights, *args, **kwargs):
-    ordered = sorted(flights, key=lambda r: r["carrier"])
+def transform(batch, *args, **kwargs):
+    ordered = sorted(batch["flights"], key=lambda r: r["carrier"])
     groups = [(carrier, list(rows)) for carrier, rows in groupby(ordered, key=lambda r: r["carrier"])]
     items = [{"carrier": carrier, "flights": rows} for carrier, rows in groups]
     metadata = [{"block_uuid": f"carrier_{carrier}"} for carrier, _ in groups]
