@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use cenote::registry::{PublicKey, Registration, Route, SigningKey};
 use cenote::serve::{Counters, OnMissing, OnStale, PlanBuilder, UnseenLevels};
-use cenote::store::{CacheOptions, WriteOptions, blocking};
+use cenote::store::{CacheOptions, blocking};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
