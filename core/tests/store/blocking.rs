@@ -129,7 +129,10 @@ fn another_thread_ends_a_call_and_its_query() {
         for error in [errors.0, errors.1] {
             assert!(matches!(error.kind(), ErrorKind::Cancelled), "{error}");
         }
-        assert_eq!(at_work(), 0);
+        let end = std::time::Instant::now() + Duration::from_secs(2);
+        while at_work() > 0 {
+            assert!(std::time::Instant::now() < end, "a query runs on");
+        }
     });
     runtime.block_on(locker.batch_execute("ROLLBACK")).unwrap();
     assert_eq!(store.reader(&view()).get(1).unwrap().status, Status::Fresh);

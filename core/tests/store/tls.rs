@@ -61,7 +61,7 @@ async fn a_verified_server_is_read_by_tls_and_its_channel_bound() {
     for more in ["", "channel_binding=require"] {
         let builder =
             builder(server, "db.test", more).root_certificates(certificate(server, "authority.pem"));
-        let store = builder.read_timeout(Duration::from_millis(300)).connect().await.unwrap();
+        let store = builder.read_timeout(Duration::from_millis(1500)).connect().await.unwrap();
         store.apply(&view).await.unwrap();
         store.writer(&view).upsert(&[Record::new(1, Timestamp::from_micros(0), [2.5])]).await.unwrap();
         let reader = store.reader(&view);
