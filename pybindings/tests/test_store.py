@@ -402,10 +402,12 @@ def test_a_cancelled_await_cancels_its_query(dsn: str) -> None:
                 view = make(other, "cancelled_awaits")
                 other.upsert(view, rows(1, 2))
             lock = await asyncio.to_thread(psycopg.connect, dsn)
-            lock.execute('LOCK TABLE cenote.cancelled_awaits_v1 IN ACCESS EXCLUSIVE MODE')
+            lock.execute("LOCK TABLE cenote.cancelled_awaits_v1 IN ACCESS EXCLUSIVE MODE")
+            # Not the same: in a transaction pg_stat_activity stands still.
+            watch = await asyncio.to_thread(psycopg.connect, dsn, autocommit=True)
 
             def at_work() -> int:
-                row = lock.execute("SELECT count(*) FROM pg_stat_activity "
+                row = watch.execute("SELECT count(*) FROM pg_stat_activity "
                                    "WHERE application_name = 'cancelled_awaits' AND state <> 'idle'").fetchone()
                 assert row is not None
                 return int(row[0])
@@ -422,6 +424,7 @@ def test_a_cancelled_await_cancels_its_query(dsn: str) -> None:
                     await asyncio.sleep(0.001)
                     assert time.monotonic() - start < 1
             lock.close()
+            watch.close()
             assert (await store.get(view, 1)).status == "fresh"
             with pytest.raises(cenote.InputError):
                 await store.get(view, "no number")

@@ -30,6 +30,8 @@ use super::ticker::Ticker;
 
 /// How long a request to cancel may take before the connection is closed without.
 const CANCEL: Duration = Duration::from_millis(500);
+/// How long until the request is sent again.
+const CANCEL_AGAIN: Duration = Duration::from_millis(10);
 /// How many statements a connection keeps prepared; at more, all are forgotten.
 const STATEMENTS: usize = 256;
 
@@ -565,7 +567,17 @@ impl Drop for Lease<'_> {
         let tls = self.pool.tls.clone();
         runtime.spawn(async move {
             // The place in the pool is given up only afterwards, so that a slow server is not asked for more and more.
-            let _ = timeout(CANCEL, cancel.cancel_query(tls)).await;
+            let _ = timeout(CANCEL, async {
+                // Answered once what was left has ended. A request that overtakes its statement cancels nothing: so again.
+                let mut ended = pin!(object.simple_query(""));
+                loop {
+                    let _ = cancel.cancel_query(tls.clone()).await;
+                    if timeout(CANCEL_AGAIN, ended.as_mut()).await.is_ok() {
+                        break;
+                    }
+                }
+            })
+            .await;
             drop(Object::take(object));
             drop(abandon);
         });
