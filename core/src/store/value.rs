@@ -358,7 +358,7 @@ impl Value {
     }
 }
 
-/// As [`Value::parse`] reads it and JSON has it, but for text, which stands as it is; nothing where there is no value.
+/// As `Value::parse` reads it and JSON has it, but for text, which stands as it is; nothing where there is no value.
 impl std::fmt::Display for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
