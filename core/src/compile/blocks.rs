@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use cenote_mojo::algo::{Node, Split, Tree};
 
-use super::codes::{Asks, Sources, Unfit};
+use super::codes::{Asks, Source, Sources, Unfit};
 use crate::kernels::{Isa, RowData};
 use crate::layout::{
     Ask, BitRows, ByteTable, ColumnLines, GROUP, Heap, Line, MAX_BYTE, MAX_DEPTH, MAX_LINES, MaskForest,
@@ -183,16 +183,18 @@ impl<'a> Plan<'a> {
                 }
             }
         }
+        // Of each column what it is not asked yet.
         for (key, bounds) in &mut asked {
             let Bytes::Rank { missing, .. } = *key else { continue };
             let before = self.columns.get(key).map_or(&[][..], Vec::as_slice);
-            bounds.extend(before);
             bounds.sort_unstable();
             bounds.dedup();
-            if bounds.len() > MAX_BOUNDS {
+            bounds.retain(|bound| before.binary_search(bound).is_err());
+            let after = before.len() + bounds.len();
+            if after > MAX_BOUNDS {
                 return Ok(false);
             }
-            lines += ColumnLines::needed(top(bounds.len(), missing));
+            lines += ColumnLines::needed(top(after, missing));
             if !before.is_empty() {
                 lines -= ColumnLines::needed(top(before.len(), missing));
             }
@@ -203,12 +205,17 @@ impl<'a> Plan<'a> {
         for split in splits(tree) {
             let index = sources.index(split.column);
             let source = &sources.list()[usize::from(index)];
-            if source.asks(split) == Asks::Set && source.missing() >= 64 {
+            if Source::is_set(split) && source.missing() >= 64 {
                 *self.sets.entry(index).or_default() += 1;
             }
         }
         self.lines = lines;
-        self.columns.extend(asked);
+        for (key, bounds) in asked {
+            let column = self.columns.entry(key).or_default();
+            column.extend(bounds);
+            // Two runs, which a stable sort merges.
+            column.sort();
+        }
         self.trees.push((class, tree, depth));
         Ok(true)
     }
@@ -231,23 +238,25 @@ impl<'a> Plan<'a> {
         let mut column_of = BTreeMap::new();
         for (key, bounds) in &self.columns {
             column_of.insert(*key, columns.len() as u16);
-            let mut column = |source: u16, top: Option<u8>, byte: &dyn Fn(usize) -> u8| {
-                let missing = sources.list()[usize::from(source)].missing();
-                columns.push(ByteColumn { source, table: ByteTable::new((0..=missing).map(byte).collect()) });
-                tops.push(top);
-            };
-            match *key {
+            let codes = |source: u16| sources.list()[usize::from(source)].missing() + 1;
+            let (source, top, bytes) = match *key {
                 Bytes::Rank { source, missing } => {
-                    let last = sources.list()[usize::from(source)].missing();
-                    column(source, Some(top(bounds.len(), missing)), &|code| match code == last {
-                        true if missing => top(bounds.len(), missing),
-                        true => 0,
-                        false => bounds.partition_point(|bound| usize::from(*bound) <= code) as u8,
-                    });
+                    // As many bounds as a code reaches, bound after bound.
+                    let mut bytes = vec![0; codes(source)];
+                    let last = bytes.len() - 1;
+                    let ends = bounds.iter().skip(1).map(|bound| usize::from(*bound)).chain([last]);
+                    for (reached, (from, to)) in bounds.iter().zip(ends).enumerate() {
+                        bytes[usize::from(*from).min(last)..to.min(last)].fill(reached as u8 + 1);
+                    }
+                    let top = top(bounds.len(), missing);
+                    bytes[last] = if missing { top } else { 0 };
+                    (source, Some(top), bytes)
                 }
-                Bytes::Slot { source } => column(source, None, &|code| code as u8),
-                Bytes::Planes { .. } => {}
-            }
+                Bytes::Slot { source } => (source, None, (0..codes(source)).map(|code| code as u8).collect()),
+                Bytes::Planes { .. } => continue,
+            };
+            columns.push(ByteColumn { source, table: ByteTable::new(bytes.into()) });
+            tops.push(top);
         }
         let mut planes = 0;
         let mut sets = Vec::new();

@@ -5,9 +5,12 @@
 //! faster for them too. The plain walk takes what has no codes (MOJO 1.00 and 1.10, sets of numbers, more than 65,534 thresholds or
 //! levels of a column) and rows that have none. The figures are in `docs/performance.md`.
 
+use std::sync::Arc;
+
 use cenote_mojo::Schema;
 use cenote_mojo::algo::{Forest, Node, Split, Test};
 
+use super::codes::Sources;
 use super::masks::Masks;
 use super::subtrees::Subtrees;
 use super::waves::Waves;
@@ -63,11 +66,11 @@ pub(crate) struct Engines {
 }
 
 /// Compiles the batch engine called `name`.
-fn batch_engine(name: &str, forest: &Forest, schema: &Schema, isa: Isa) -> Option<Box<dyn Quantised>> {
+fn batch_engine(name: &str, forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Option<Box<dyn Quantised>> {
     match name {
-        "masks" => Some(Box::new(Masks::new(forest, schema, isa).ok()?)),
-        "waves" => Some(Box::new(Waves::new(forest, schema, isa).ok()?)),
-        "subtrees" => Some(Box::new(Subtrees::new(forest, schema, isa).ok()?)),
+        "masks" => Some(Box::new(Masks::new(forest, sources, isa).ok()?)),
+        "waves" => Some(Box::new(Waves::new(forest, sources, isa).ok()?)),
+        "subtrees" => Some(Box::new(Subtrees::new(forest, sources, isa).ok()?)),
         _ => None,
     }
 }
@@ -75,7 +78,8 @@ fn batch_engine(name: &str, forest: &Forest, schema: &Schema, isa: Isa) -> Optio
 impl Engines {
     /// Compiles `forest` for `isa`; for the engine called `only`, if one is named that fits.
     pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa, only: Option<&str>) -> Self {
-        let compile = |name: &str| batch_engine(name, forest, schema, isa);
+        let sources = Sources::new(forest, schema).ok().map(Arc::new);
+        let compile = |name: &str| batch_engine(name, forest, sources.as_ref()?, isa);
         let flat = FlatForest::new(forest, schema);
         match only {
             Some("flat") => return Self { flat, batch: None, rows: None },
@@ -112,12 +116,14 @@ pub(crate) fn engine(forest: &Forest, schema: &Schema, options: &EngineOptions) 
 /// Every engine, whether it fits `forest`, and what it is in use for.
 pub(crate) fn report(forest: &Forest, schema: &Schema, options: &EngineOptions) -> Vec<EngineReport> {
     let isa = options.isa();
+    let sources = Sources::new(forest, schema).ok().map(Arc::new);
+    let compile = |engine: &str| batch_engine(engine, forest, sources.as_ref()?, isa);
     let engines = Engines::new(forest, schema, isa, options.engine.as_deref());
     let rows = engines.for_rows().map_or("flat", |rows| rows.name());
     let report = |engine: &'static str| EngineReport {
         engine,
         isa: isa.name(),
-        fits: engine == "flat" || batch_engine(engine, forest, schema, isa).is_some(),
+        fits: engine == "flat" || compile(engine).is_some(),
         chosen: engine == engines.name(),
         rows: engine == rows,
     };

@@ -82,13 +82,19 @@ impl Source {
         }
     }
 
+    /// Whether `split` asks for a set, which [`Self::asks`] says too, after a search.
+    pub(crate) fn is_set(split: &Split) -> bool {
+        matches!(split.test, Test::In(_)) || (split.test == Test::None && split.stale_range.is_some())
+    }
+
     /// What `split` asks of the column.
     pub(crate) fn asks(&self, split: &Split) -> Asks {
+        if Self::is_set(split) {
+            return Asks::Set;
+        }
         let missing = !split.na.missing_goes_left();
         let code = match (split.test, &self.coding) {
-            (Test::In(_), _) => return Asks::Set,
-            (Test::None, _) if split.stale_range.is_some() => return Asks::Set,
-            (Test::None, _) => self.missing(),
+            (Test::None | Test::In(_), _) => self.missing(),
             (Test::AtLeast(threshold), _) if threshold.is_nan() => self.missing(),
             (Test::AtLeast(threshold), Coding::Rank(table)) => table.rank(threshold.into()),
             // Saturates at 0 below and far above the levels above; a level is at least the threshold's ceiling.

@@ -3,7 +3,8 @@
 //! For a run of rows, doubles become codes once ([`Sources`]), codes become the bytes of each block of trees
 //! ([`GroupData`]), and [`Isa::add_trees`] does the rest.
 
-use cenote_mojo::Schema;
+use std::sync::Arc;
+
 use cenote_mojo::algo::Forest;
 
 use super::blocks::{GroupData, TreeBlock, blocks};
@@ -22,7 +23,7 @@ const MAX_ROW_SOURCES: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Masks {
     isa: Isa,
-    sources: Sources,
+    sources: Arc<Sources>,
     blocks: Vec<TreeBlock>,
     classes: usize,
     /// Whether rows can be taken singly.
@@ -33,11 +34,10 @@ pub(crate) struct Masks {
 
 impl Masks {
     /// Compiles `forest`.
-    pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa) -> Result<Self, Unfit> {
-        let sources = Sources::new(forest, schema)?;
+    pub(crate) fn new(forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Result<Self, Unfit> {
         let trees = forest.trees.iter().enumerate();
         let trees = trees.filter_map(|(number, tree)| Some((number / forest.groups, tree.as_ref()?)));
-        let blocks = blocks(trees, &sources)?;
+        let blocks = blocks(trees, sources)?;
         let one_row =
             sources.list().len() <= MAX_ROW_SOURCES && blocks.iter().all(|block| block.rows.is_some());
         let trees = blocks.iter().flat_map(|block| block.forest.trees());
@@ -45,7 +45,14 @@ impl Masks {
         if isa == Isa::Portable && depth > 8 {
             return Err(Unfit::TooLarge);
         }
-        Ok(Self { isa, sources, blocks, classes: forest.trees_per_group, one_row, depth })
+        Ok(Self {
+            isa,
+            sources: Arc::clone(sources),
+            blocks,
+            classes: forest.trees_per_group,
+            one_row,
+            depth,
+        })
     }
 }
 

@@ -5,11 +5,11 @@
 //! rows in the first; one row is taken down many trees at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use cenote_mojo::Schema;
 use cenote_mojo::algo::{Forest, Node, Tree};
 
-use super::codes::{Asks, Coding, Sources, Unfit, level_code};
+use super::codes::{Asks, Coding, Source, Sources, Unfit, level_code};
 use super::{Block, Quantised};
 use crate::kernels::{Isa, WALKS, WalkScratch, fetch};
 use crate::layout::{CODES, CodeLine, MISSING, Step, SubtreeForest, SubtreeForestBuilder, floor32};
@@ -23,7 +23,7 @@ const MAX_ROW_LINES: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Subtrees {
     isa: Isa,
-    sources: Sources,
+    sources: Arc<Sources>,
     /// Each column of codes.
     columns: Vec<CodeColumn>,
     forest: SubtreeForest,
@@ -49,14 +49,17 @@ impl CodeColumn {
 
 impl Subtrees {
     /// Compiles `forest`.
-    pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa) -> Result<Self, Unfit> {
-        let sources = Sources::new(forest, schema)?;
+    pub(crate) fn new(forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Result<Self, Unfit> {
         // Columns that are asked sets come last.
         let mut asked: BTreeMap<(bool, u16), u16> = BTreeMap::new();
+        let mut seen = vec![[false; 2]; sources.list().len()];
         for split in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
             let Node::Split(split) = split else { continue };
             let index = sources.index(split.column);
-            let is_set = sources.list()[usize::from(index)].asks(split) == Asks::Set;
+            let is_set = Source::is_set(split);
+            if std::mem::replace(&mut seen[usize::from(index)][usize::from(is_set)], true) {
+                continue;
+            }
             // There is always a column that is asked bounds, which the ends of paths name.
             if is_set && asked.is_empty() {
                 asked.insert((false, index), 0);
@@ -82,10 +85,10 @@ impl Subtrees {
         for (number, tree) in forest.trees.iter().enumerate() {
             let Some(tree) = tree else { continue };
             class.push(number / forest.groups);
-            let steps = steps(tree, &sources, &asked, &mut builder)?;
+            let steps = steps(tree, sources, &asked, &mut builder)?;
             builder.tree(&steps);
         }
-        Ok(Self { isa, sources, columns, forest: builder.finish(), class })
+        Ok(Self { isa, sources: Arc::clone(sources), columns, forest: builder.finish(), class })
     }
 }
 
@@ -96,6 +99,10 @@ fn steps(
     asked: &BTreeMap<(bool, u16), u16>,
     builder: &mut SubtreeForestBuilder,
 ) -> Result<Vec<Step>, Unfit> {
+    let mut columns = vec![[u16::MAX; 2]; sources.list().len()];
+    asked.iter().for_each(|((is_set, source), column)| {
+        columns[usize::from(*source)][usize::from(*is_set)] = *column;
+    });
     let mut step = |node: &Node| {
         let split = match node {
             Node::Leaf(value) => return Ok(Step::Leaf(*value)),
@@ -104,7 +111,7 @@ fn steps(
         let index = sources.index(split.column);
         let source = &sources.list()[usize::from(index)];
         let asks = source.asks(split);
-        let column = asked[&(asks == Asks::Set, index)];
+        let column = columns[usize::from(index)][usize::from(asks == Asks::Set)];
         let children = [split.left, split.right];
         Ok(match asks {
             Asks::From { code, missing } => Step::From { column, from: code, missing, children },

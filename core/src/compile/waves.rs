@@ -4,12 +4,12 @@
 //! the codes of a wave in the first.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use cenote_mojo::Schema;
 use cenote_mojo::algo::{Forest, Node, Split, Tree};
 
 use super::blocks::{GroupData, TreeBlock, blocks};
-use super::codes::{Asks, Sources, Unfit};
+use super::codes::{Asks, Source, Sources, Unfit};
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, WaveScratch};
 use crate::layout::{GROUP, WAVE, WaveForest, WaveForestBuilder, WaveStep as Step};
@@ -23,7 +23,7 @@ const HEAD: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Waves {
     isa: Isa,
-    sources: Sources,
+    sources: Arc<Sources>,
     /// The source of each column, and the code that a missing value has instead of the last.
     columns: Vec<(u16, Option<u16>)>,
     forest: WaveForest,
@@ -35,17 +35,13 @@ pub(crate) struct Waves {
 
 impl Waves {
     /// Compiles `forest`.
-    pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa) -> Result<Self, Unfit> {
-        let sources = Sources::new(forest, schema)?;
+    pub(crate) fn new(forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Result<Self, Unfit> {
         // A column for each source and answer to missing values; sets answer for themselves.
         let mut asked: BTreeMap<(u16, bool), u16> = BTreeMap::new();
         for split in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
             let Node::Split(split) = split else { continue };
             let index = sources.index(split.column);
-            let missing = match sources.list()[usize::from(index)].asks(split) {
-                Asks::From { missing, .. } => missing,
-                Asks::Set => true,
-            };
+            let missing = Source::is_set(split) || !split.na.missing_goes_left();
             asked.insert((index, missing), 0);
         }
         let mut columns = Vec::new();
@@ -67,16 +63,16 @@ impl Waves {
             let Some(tree) = tree else { continue };
             class.push(number / forest.groups);
             let order = levels(tree);
-            let steps = steps(tree, &order, &sources, &asked, &mut builder)?;
+            let steps = steps(tree, &order, sources, &asked, &mut builder)?;
             builder.tree(&steps);
             heads.push(head(tree, &order));
         }
         // The portable kernel asks tests one row after another: a walk is faster.
         let heads = match isa {
             Isa::Portable => None,
-            _ => blocks(heads.iter().map(|tree| (0, tree)), &sources).ok(),
+            _ => blocks(heads.iter().map(|tree| (0, tree)), sources).ok(),
         };
-        Ok(Self { isa, sources, columns, forest: builder.finish(), class, heads })
+        Ok(Self { isa, sources: Arc::clone(sources), columns, forest: builder.finish(), class, heads })
     }
 }
 
