@@ -129,6 +129,7 @@ struct Slot {
     id: u32,
     /// What the view's table is called in notifications.
     table: String,
+    #[cfg(feature = "redis")]
     fingerprint: String,
     /// Counts every change of the table that was heard of.
     epoch: AtomicU64,
@@ -324,6 +325,7 @@ impl Shared {
             Arc::new(Slot {
                 id,
                 table: notify::table(&reader.store, view),
+                #[cfg(feature = "redis")]
                 fingerprint: fingerprint.to_owned(),
                 epoch: AtomicU64::new(0),
                 generation: AtomicU32::new(0),
