@@ -11,8 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from .telemetry import BREAKER
-
 T = TypeVar("T")
 
 
@@ -29,9 +27,12 @@ class Breaker:
         threshold: int = 5,
         cooldown: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
+        changed: Callable[[str, bool], None] | None = None,
     ) -> None:
+        """`changed` is told the name and whether the circuit is open, each time it opens or closes."""
         self.name, self._failures = name, (*failures, TimeoutError)
         self._threshold, self._cooldown, self._clock = threshold, cooldown, clock
+        self._changed = changed or (lambda name, opened: None)
         self._in_a_row, self._opened, self._probing = 0, None, False  # type: int, float | None, bool
 
     @property
@@ -53,11 +54,11 @@ class Breaker:
             self._in_a_row += 1
             if probe or self._in_a_row >= self._threshold:
                 self._opened = self._clock()
-                BREAKER.labels(self.name).set(1)
+                self._changed(self.name, True)
             raise
         else:
             if self._opened is not None:
-                BREAKER.labels(self.name).set(0)
+                self._changed(self.name, False)
             self._in_a_row, self._opened = 0, None
             return result
         finally:

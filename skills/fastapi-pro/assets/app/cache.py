@@ -16,13 +16,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from .breaker import Breaker, CircuitOpen
-from .telemetry import CACHE
+from .telemetry import CACHE, breaker_changed
 
 
 class Cache:
     def __init__(self, redis: Redis | None, *, seconds: int, timeout: float) -> None:
         self._redis, self._seconds, self._timeout = redis, seconds, timeout
-        self._breaker = Breaker("redis", (RedisError, OSError))
+        self._breaker = Breaker("redis", (RedisError, OSError), changed=breaker_changed)
         self._loading: dict[str, asyncio.Task[Any]] = {}
 
     async def get(self, key: str, load: Callable[[], Awaitable[Any]]) -> Any:

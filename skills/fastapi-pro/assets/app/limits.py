@@ -15,14 +15,14 @@ from redis.exceptions import RedisError
 
 from .auth import Reader
 from .breaker import Breaker, CircuitOpen
-from .telemetry import LIMITER
+from .telemetry import LIMITER, breaker_changed
 
 
 class Limiter:
     def __init__(self, limit: str, redis_url: str | None, *, timeout: float) -> None:
         self._limit: RateLimitItem = parse(limit)
         self._timeout = timeout
-        self._breaker = Breaker("limiter", (RedisError, OSError, ConnectionError))
+        self._breaker = Breaker("limiter", (RedisError, OSError, ConnectionError), changed=breaker_changed)
         # limits asks for coredis unless it is told to use redis-py.
         storage = RedisStorage(f"async+{redis_url}", implementation="redispy") if redis_url else None
         self._shared = SlidingWindowCounterRateLimiter(storage) if storage else None

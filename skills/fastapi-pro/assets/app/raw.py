@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 
 from .breaker import Breaker
+from .telemetry import breaker_changed
 
 FAILURES = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.TooManyConnectionsError, OSError)
 
@@ -23,7 +24,7 @@ class Raw:
             f"SELECT q.nth, r.body FROM unnest($1::text[]) WITH ORDINALITY AS q(key, nth) CROSS JOIN LATERAL "
             f"(SELECT body FROM {table} WHERE body @> jsonb_build_object('key', q.key) ORDER BY event_ts DESC LIMIT $2) r"
         )
-        self._breaker = Breaker("raw", FAILURES)
+        self._breaker = Breaker("raw", FAILURES, changed=breaker_changed)
 
     async def get(self, keys: list[str], most: int = 10) -> list[list[Any]]:
         """Up to `most` documents of each key, in the order of the keys, by one query."""

@@ -17,7 +17,7 @@ import cenote
 from opentelemetry.trace import Tracer
 
 from .breaker import Breaker, CircuitOpen
-from .telemetry import STATUS, STORE
+from .telemetry import STATUS, STORE, breaker_changed
 
 T = TypeVar("T")
 Key = tuple[Any, ...]
@@ -45,7 +45,7 @@ class Store:
         self._binding: dict[str, Any] = {"on_stale": on_stale, "unseen_levels": "na"}
         self._keys = [(k["name"], k["type"]) for k in view.to_dict()["keys"]]
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="store")
-        self._breaker = Breaker("postgres", (cenote.StoreTimeoutError, cenote.StoreConnectionError))
+        self._breaker = Breaker("postgres", (cenote.StoreTimeoutError, cenote.StoreConnectionError), changed=breaker_changed)
 
     @classmethod
     async def open(cls, store: cenote.FeatureStore, path: Path, **options: Any) -> Store:

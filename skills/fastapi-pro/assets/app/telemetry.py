@@ -35,6 +35,11 @@ BREAKER = Gauge("app_breaker_open", "1 while a circuit is open", ["name"])
 MODEL = Gauge("app_model_info", "1 for each model that serves", ["role", "digest", "version"])
 
 
+def breaker_changed(name: str, opened: bool) -> None:
+    """What a circuit breaker tells of itself."""
+    BREAKER.labels(name).set(opened)
+
+
 class Timed:
     """ASGI middleware: the time of each request by route and status, and a limit to the bytes of a body."""
 
