@@ -248,4 +248,21 @@ fn a_history_is_materialised() {
             .collect::<String>(),
     );
     assert_eq!(table.column("inserted").unwrap(), ["0"]);
+
+    // Now the online rows are the newest of the history, until that alone hears of another event.
+    let parity = store.json("parity", &[]);
+    assert_eq!((&parity["checked"], &parity["differing"]), (&2.into(), &0.into()));
+    let newer = store
+        .folder
+        .write("newer.csv", "carrier,flight,departed_at,delay,since,embedding\nUA,1,2026-11-02,3,,\n");
+    store.run("load", &["--input", &newer, "--history-only"]).ok();
+    let differs = store.run("parity", &["--json"]);
+    assert_eq!(differs.code, 1);
+    let found: Value = serde_json::from_str(&differs.stdout).unwrap();
+    assert_eq!(
+        found["differences"],
+        serde_json::json!([{"key": ["UA", 1], "skew": "event", "online": "2026-11-01T00:00:00Z",
+                            "history": "2026-11-02T00:00:00Z", "features": []}])
+    );
+    assert!(store.run("parity", &[]).stdout.contains("UA,1  event"));
 }

@@ -41,6 +41,8 @@ pub(crate) enum StoreCommand {
     Pit(read::PitArgs),
     /// Brings online what came into the history alone
     Materialize(bulk::MaterializeArgs),
+    /// Compares online rows with the newest of their history; lists each difference and exits with 1 if there is one
+    Parity(read::ParityArgs),
     /// Makes the history's partitions of the months to come, drops those that are too old, forgets finished batches
     Gc(tables::GcArgs),
     /// Erases every row of keys: online, in the history and among the raw documents
@@ -82,6 +84,7 @@ pub(crate) fn run(command: &StoreCommand) -> anyhow::Result<()> {
         StoreCommand::Get(args) => read::get(args),
         StoreCommand::Pit(args) => read::pit(args),
         StoreCommand::Materialize(args) => bulk::materialize(args),
+        StoreCommand::Parity(args) => read::parity(args),
         StoreCommand::Gc(args) => tables::gc(args),
         StoreCommand::Erase(args) => read::erase(args),
     }

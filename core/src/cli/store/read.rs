@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use cenote::input::parquet::ParquetWriter;
 use cenote::input::stored;
-use cenote::store::{ErrorKind, Key, KnownAt, Status, Timestamp, Value, View};
+use cenote::store::{ErrorKind, Key, KnownAt, Skew, Status, Timestamp, Value, View};
 use clap::Args;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -106,6 +106,56 @@ pub(crate) fn erase(args: &EraseArgs) -> anyhow::Result<()> {
     }
     let counts = [erased.online, erased.history, erased.raw].map(|count| Some(count.to_string()));
     Ok(print_table(&["online", "history", "raw"], &[counts.to_vec()])?)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ParityArgs {
+    #[command(flatten)]
+    of: OneView,
+    /// About how many keys to look at, chosen at random
+    #[arg(long, value_name = "KEYS", default_value_t = 1000)]
+    sample: u32,
+}
+
+pub(crate) fn parity(args: &ParityArgs) -> anyhow::Result<()> {
+    let view = open_view(&args.of.view)?;
+    let parity = args.of.connection.open()?.parity(&view, args.sample)?;
+    let texts = |key: &Key| key.values().iter().map(Value::to_string).collect::<Vec<_>>();
+    // What differs, the online event and that of the history, the features.
+    let told = |skew: &Skew| match skew {
+        Skew::NoHistory => ("no history", None, None, Vec::new()),
+        Skew::Event { online, history } => {
+            ("event", Some(online.to_string()), Some(history.to_string()), Vec::new())
+        }
+        Skew::Features(names) => ("features", None, None, names.clone()),
+        _ => ("otherwise", None, None, Vec::new()),
+    };
+    if args.of.json {
+        let differences = parity.differences.iter().map(|difference| {
+            let (skew, online, history, features) = told(&difference.skew);
+            let key: Vec<_> = difference.key.values().iter().map(Value::to_json).collect();
+            json!({"key": key, "skew": skew, "online": online, "history": history, "features": features})
+        });
+        let differences: Vec<_> = differences.collect();
+        let (checked, differing) = (parity.checked, parity.differing);
+        print_json(&json!({"checked": checked, "differing": differing, "differences": differences}))?;
+    } else {
+        let counts = [parity.checked, parity.differing].map(|count| Some(count.to_string()));
+        print_table(&["checked", "differing"], &[counts.to_vec()])?;
+        let rows = parity.differences.iter().map(|difference| {
+            let (skew, online, history, features) = told(&difference.skew);
+            let features = (!features.is_empty()).then(|| features.join(", "));
+            vec![Some(texts(&difference.key).join(",")), Some(skew.to_owned()), online, history, features]
+        });
+        let rows: Vec<_> = rows.collect();
+        if !rows.is_empty() {
+            print_table(&["key", "differs in", "online event", "history's event", "features"], &rows)?;
+        }
+    }
+    match parity.differing {
+        0 => Ok(()),
+        differing => anyhow::bail!("{differing} of {} keys differ from their history", parity.checked),
+    }
 }
 
 pub(crate) const ABOUT_PIT: &str = "One row goes out for each entity that comes in, in order: its own columns, then the view's features, the \
