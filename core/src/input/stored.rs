@@ -13,6 +13,7 @@ use arrow_array::{
     ArrayRef, BooleanArray, Date32Array, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
     LargeStringArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
 };
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, Field, Schema};
 
@@ -100,45 +101,48 @@ fn moments(moments: impl Iterator<Item = Option<Timestamp>>) -> ArrayRef {
     Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
 
+/// Which of `rows` cells are null; `None` if none is.
+fn nulls(validity: &[u8], rows: usize) -> Option<NullBuffer> {
+    let nulls = NullBuffer::new(BooleanBuffer::new(Buffer::from_slice_ref(validity), 0, rows));
+    (nulls.null_count() > 0).then_some(nulls)
+}
+
 fn array(column: &FeatureColumn) -> ArrayRef {
     macro_rules! array {
-        ($kind:ty, $values:expr) => {{
-            let cells = $values.iter().enumerate();
-            Arc::new(cells.map(|(row, value)| column.is_present(row).then_some(*value)).collect::<$kind>())
-        }};
+        ($kind:ty, $values:expr) => {
+            <$kind>::new($values.clone().into(), nulls(&column.validity, $values.len()))
+        };
     }
     match &column.values {
-        FeatureValues::Bool(values) => array!(BooleanArray, values),
-        FeatureValues::I16(values) => array!(Int16Array, values),
-        FeatureValues::I32(values) => array!(Int32Array, values),
-        FeatureValues::I64(values) => array!(Int64Array, values),
-        FeatureValues::F32(values) => array!(Float32Array, values),
-        FeatureValues::F64(values) => array!(Float64Array, values),
-        FeatureValues::Date(values) => array!(Date32Array, values),
-        FeatureValues::Timestamp(values) => moments(
-            values
-                .iter()
-                .enumerate()
-                .map(|(row, micros)| column.is_present(row).then(|| Timestamp::from_micros(*micros))),
-        ),
-        FeatureValues::Text { offsets, .. }
-        | FeatureValues::Numeric { offsets, .. }
-        | FeatureValues::Json { offsets, .. } => texts(column, offsets.len().saturating_sub(1)),
-        FeatureValues::Uuid(values) => texts(column, values.len()),
+        FeatureValues::Bool(values) => Arc::new(array!(BooleanArray, values)),
+        FeatureValues::I16(values) => Arc::new(array!(Int16Array, values)),
+        FeatureValues::I32(values) => Arc::new(array!(Int32Array, values)),
+        FeatureValues::I64(values) => Arc::new(array!(Int64Array, values)),
+        FeatureValues::F32(values) => Arc::new(array!(Float32Array, values)),
+        FeatureValues::F64(values) => Arc::new(array!(Float64Array, values)),
+        FeatureValues::Date(values) => Arc::new(array!(Date32Array, values)),
+        FeatureValues::Timestamp(values) => {
+            Arc::new(array!(TimestampMicrosecondArray, values).with_timezone("UTC"))
+        }
+        FeatureValues::Text { offsets, data }
+        | FeatureValues::Numeric { offsets, data }
+        | FeatureValues::Json { offsets, data } => {
+            let rows = offsets.len().saturating_sub(1);
+            let offsets = OffsetBuffer::new(offsets.clone().into());
+            let data = Buffer::from_slice_ref(data.as_bytes());
+            Arc::new(LargeStringArray::new(offsets, data, nulls(&column.validity, rows)))
+        }
+        FeatureValues::Uuid(values) => uuids(column, values.len()),
         FeatureValues::List(values) => lists(column.ty, values),
     }
 }
 
-fn texts(column: &FeatureColumn, rows: usize) -> ArrayRef {
-    Arc::new((0..rows).map(|row| text(column.value(row))).collect::<LargeStringArray>())
-}
-
-fn text(value: Value) -> Option<Box<str>> {
-    match value {
-        Value::Text(text) | Value::Numeric(text) | Value::Json(text) => Some(text),
-        uuid @ Value::Uuid(_) => Some(uuid.to_string().into()),
+fn uuids(column: &FeatureColumn, rows: usize) -> ArrayRef {
+    let cells = (0..rows).map(|row| match column.value(row) {
+        uuid @ Value::Uuid(_) => Some(uuid.to_string()),
         _ => None,
-    }
+    });
+    Arc::new(cells.collect::<LargeStringArray>())
 }
 
 fn lists(ty: Type, rows: &[Value]) -> ArrayRef {

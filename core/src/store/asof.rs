@@ -4,7 +4,10 @@
 //! time, no older than the view's ttl, among the rows that were known by then. The invariant: nothing that was written after the
 //! time it is asked for can be seen, unless the caller says so; so a training set has what serving would have had.
 
+use std::pin::pin;
+
 use bytes::BytesMut;
+use futures_util::TryStreamExt;
 use tokio_postgres::types::{ToSql, Type as PgType};
 
 use crate::input::Batch;
@@ -17,7 +20,7 @@ use super::features::{self, FeatureSet, Features, Status};
 use super::history;
 use super::merge::list;
 use super::pool::{Deadline, Lease, Query};
-use super::read::{EncodedKey, FoundRows, Reader, StoredRow};
+use super::read::{EncodedKey, Reader};
 use super::telemetry::{Timed, timed};
 use super::value::{Key, Timestamp, Type};
 use super::view::View;
@@ -197,9 +200,13 @@ impl AsOf {
             let mut next = 0;
             while next < entities.len() {
                 let end = entities.len().min(next + ENTITIES_A_STATEMENT);
-                let found = self.some(&lease, entities, next..end).await?;
-                let status = found.iter().map(|row| row.map_or(Status::Missing, |_| Status::Fresh));
-                self.reader.append(&mut set, &found, status.collect(), |_| true)?;
+                let (came, places) = self.some(&lease, entities, next..end).await?;
+                for (column, from) in set.columns.iter_mut().zip(&came.columns) {
+                    column.extend_from(next, from, &places);
+                }
+                let status = |place: &Option<usize>| place.map_or(Status::Missing, |_| Status::Fresh);
+                set.status.extend(places.iter().map(status));
+                set.event_ts.extend(places.iter().map(|place| place.and_then(|place| came.event_ts[place])));
                 next = end;
             }
             Ok(set)
@@ -208,13 +215,13 @@ impl AsOf {
         lease.end(Step::Read, Deadline::after(pool.deadlines().join), outcome).await
     }
 
-    /// The rows of some entities, in their order.
+    /// The rows of some entities as they came, and where among them each entity's is.
     async fn some(
         &self,
         lease: &Lease<'_>,
         entities: &impl Rows,
         range: std::ops::Range<usize>,
-    ) -> Result<FoundRows, Error> {
+    ) -> Result<(FeatureSet, Vec<Option<usize>>), Error> {
         let Reader { view, store, .. } = &self.reader;
         let length = store.pool().deadlines().join;
         let client = lease.client();
@@ -248,20 +255,43 @@ impl AsOf {
         let types = view.keys().iter().map(|key| key.ty.pg_array());
         let types = types.chain([PgType::TIMESTAMPTZ_ARRAY, PgType::TIMESTAMPTZ]);
         let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).zip(types).collect();
-        let answer = client.query_typed(&sql, &parameters);
-        let rows = lease.during(Step::Read, Deadline::after(length), answer).await?;
-        if let Some(row) = rows.first() {
+        let mut came = self.reader.empty_set(range.len());
+        let mut places = vec![None; range.len()];
+        // Each row is read while the server makes the next ones.
+        let answer = async {
+            let mut rows = pin!(client.query_typed_raw(&sql, parameters).await?);
+            while let Some(row) = rows.try_next().await? {
+                if let Err(error) = self.take(&row, &order, &mut came, &mut places) {
+                    return Ok(Err(error));
+                }
+            }
+            Ok(Ok(()))
+        };
+        lease.during(Step::Read, Deadline::after(length), answer).await??;
+        Ok((came, places))
+    }
+
+    /// Appends a row of the join's answer to those that came before, and notes whose it is.
+    fn take(
+        &self,
+        row: &tokio_postgres::Row,
+        order: &[usize],
+        came: &mut FeatureSet,
+        places: &mut [Option<usize>],
+    ) -> Result<(), Error> {
+        let next = came.event_ts.len();
+        if next == 0 {
             self.check(row)?;
         }
-        let mut row_of_key = vec![None; range.len()];
-        for (index, row) in rows.iter().enumerate() {
-            let place = i64::from_be_bytes(fixed(cell(row, 0)?.unwrap_or_default())?);
-            let entity = usize::try_from(place - 1).ok().and_then(|place| order.get(place));
-            let entity = entity.ok_or_else(|| Error::protocol(Step::Read, "a row for no entity"))?;
-            row_of_key[*entity] = Some(index);
+        let place = i64::from_be_bytes(fixed(cell(row, 0)?.unwrap_or_default())?);
+        let entity = usize::try_from(place - 1).ok().and_then(|place| order.get(place));
+        let entity = entity.ok_or_else(|| Error::protocol(Step::Read, "a row for no entity"))?;
+        places[*entity] = Some(next);
+        came.event_ts.push(Some(features::event_ts(row, 1)?));
+        for (column, index) in came.columns.iter_mut().zip(2..) {
+            column.extend(next, std::iter::once(cell(row, index)))?;
         }
-        let rows = rows.into_iter().map(StoredRow::Wire).collect();
-        Ok(FoundRows { rows, row_of_key, first: 1 })
+        Ok(())
     }
 
     /// Refuses an answer whose columns are not the view's.

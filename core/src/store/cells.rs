@@ -188,6 +188,15 @@ impl Rows for BatchRows<'_, '_> {
                 Cell::Integer(value) => return encode_field(&fit(Value::Int(value), ty), ty, out),
                 Cell::Bool(value) => return encode_field(&Value::Bool(value), ty, out),
             },
+            // The common columns, without a step between.
+            Values::F64(column) if ty == Type::F64 => {
+                put(present(column, row).map(f64::to_be_bytes), out);
+                return Ok(());
+            }
+            Values::I64(column) if ty == Type::I64 => {
+                put(present(column, row).map(i64::to_be_bytes), out);
+                return Ok(());
+            }
             other => return encode_field(&number(other, row, ty)?, ty, out),
         };
         match text {
@@ -204,6 +213,18 @@ impl Rows for BatchRows<'_, '_> {
             Some(text) => encode_field(&Value::Text(text.into()), ty, out),
             None => encode_field(&Value::Null, ty, out),
         }
+    }
+}
+
+/// Appends a cell of eight bytes as [`encode_field`] does.
+fn put(cell: Option<[u8; 8]>, out: &mut BytesMut) {
+    match cell {
+        Some(cell) => {
+            let mut field = [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+            field[4..].copy_from_slice(&cell);
+            out.extend_from_slice(&field);
+        }
+        None => out.extend_from_slice(&(-1i32).to_be_bytes()),
     }
 }
 

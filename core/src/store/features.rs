@@ -176,35 +176,51 @@ impl FeatureColumn {
         Self { name, ty, values, validity: Vec::with_capacity(rows.div_ceil(8)) }
     }
 
-    /// Appends row `row`, the next one.
-    pub(crate) fn push(&mut self, row: usize, cell: Option<&[u8]>) -> Result<(), Error> {
-        if row.is_multiple_of(8) {
-            self.validity.push(0);
-        }
-        if cell.is_some() {
-            self.validity[row / 8] |= 1 << (row % 8);
+    /// Appends cells to the `start` that there are.
+    pub(crate) fn extend<'c>(
+        &mut self,
+        start: usize,
+        cells: impl Iterator<Item = Result<Option<&'c [u8]>, Error>>,
+    ) -> Result<(), Error> {
+        let Self { ty, values, validity, .. } = self;
+        let cells = (start..).zip(cells).map(|(row, cell)| {
+            let cell = cell?;
+            mark(validity, row, cell.is_some());
+            Ok::<_, Error>(cell)
+        });
+        macro_rules! each {
+            ($column:expr, $zero:expr, $from:expr) => {
+                for cell in cells {
+                    $column.push(match cell? {
+                        Some(bytes) => $from(bytes)?,
+                        None => $zero,
+                    });
+                }
+            };
         }
         macro_rules! number {
             ($column:expr, $zero:expr, $from:expr) => {
-                $column.push(match cell {
-                    Some(bytes) => $from(wire::fixed(bytes)?),
-                    None => $zero,
-                })
+                each!($column, $zero, |bytes| wire::fixed(bytes).map($from))
             };
         }
-        match &mut self.values {
+        macro_rules! text {
+            ($offsets:expr, $data:expr, $from:expr) => {
+                for cell in cells {
+                    if let Some(bytes) = cell? {
+                        $data.push_str(&$from(bytes)?);
+                    }
+                    $offsets.push($data.len() as i64);
+                }
+            };
+        }
+        match values {
             FeatureValues::Bool(column) => number!(column, false, |[byte]: [u8; 1]| byte != 0),
             FeatureValues::I16(column) => number!(column, 0, i16::from_be_bytes),
             FeatureValues::I32(column) => number!(column, 0, i32::from_be_bytes),
             FeatureValues::I64(column) => number!(column, 0, i64::from_be_bytes),
             FeatureValues::F32(column) => number!(column, f32::NAN, f32::from_be_bytes),
             FeatureValues::F64(column) => number!(column, f64::NAN, f64::from_be_bytes),
-            FeatureValues::Text { offsets, data } => {
-                if let Some(bytes) = cell {
-                    data.push_str(wire::text(bytes)?);
-                }
-                offsets.push(data.len() as i64);
-            }
+            FeatureValues::Text { offsets, data } => text!(offsets, data, wire::text),
             FeatureValues::Timestamp(column) => {
                 number!(column, 0, |bytes| Timestamp::from_wire(i64::from_be_bytes(bytes)).as_micros());
             }
@@ -212,24 +228,51 @@ impl FeatureColumn {
                 number!(column, 0, |bytes| Date::from_wire(i32::from_be_bytes(bytes)).as_days());
             }
             FeatureValues::Uuid(column) => number!(column, [0; 16], |bytes| bytes),
-            FeatureValues::Numeric { offsets, data } => {
-                if let Some(bytes) = cell {
-                    data.push_str(&wire::decimal(bytes)?);
-                }
-                offsets.push(data.len() as i64);
-            }
-            FeatureValues::Json { offsets, data } => {
-                if let Some(bytes) = cell {
-                    data.push_str(wire::json(bytes)?);
-                }
-                offsets.push(data.len() as i64);
-            }
-            FeatureValues::List(column) => column.push(match cell {
-                Some(bytes) => wire::decode(self.ty, bytes)?,
-                None => Value::Null,
-            }),
+            FeatureValues::Numeric { offsets, data } => text!(offsets, data, wire::decimal),
+            FeatureValues::Json { offsets, data } => text!(offsets, data, wire::json),
+            FeatureValues::List(column) => each!(column, Value::Null, |bytes| wire::decode(*ty, bytes)),
         }
         Ok(())
+    }
+
+    /// Appends rows of a column of the same type to the `start` that there are: those at `places`, missing cells where there is none.
+    pub(crate) fn extend_from(&mut self, start: usize, from: &Self, places: &[Option<usize>]) {
+        for (row, place) in (start..).zip(places) {
+            mark(&mut self.validity, row, place.is_some_and(|place| from.is_present(place)));
+        }
+        macro_rules! each {
+            ($column:expr, $from:expr, $zero:expr) => {
+                $column.extend(places.iter().map(|place| place.map_or($zero, |place| $from[place].clone())))
+            };
+        }
+        match (&mut self.values, &from.values) {
+            (FeatureValues::Bool(column), FeatureValues::Bool(from)) => each!(column, from, false),
+            (FeatureValues::I16(column), FeatureValues::I16(from)) => each!(column, from, 0),
+            (FeatureValues::I32(column), FeatureValues::I32(from))
+            | (FeatureValues::Date(column), FeatureValues::Date(from)) => each!(column, from, 0),
+            (FeatureValues::I64(column), FeatureValues::I64(from))
+            | (FeatureValues::Timestamp(column), FeatureValues::Timestamp(from)) => each!(column, from, 0),
+            (FeatureValues::F32(column), FeatureValues::F32(from)) => each!(column, from, f32::NAN),
+            (FeatureValues::F64(column), FeatureValues::F64(from)) => each!(column, from, f64::NAN),
+            (FeatureValues::Uuid(column), FeatureValues::Uuid(from)) => each!(column, from, [0; 16]),
+            (FeatureValues::List(column), FeatureValues::List(from)) => each!(column, from, Value::Null),
+            (
+                FeatureValues::Text { offsets, data }
+                | FeatureValues::Numeric { offsets, data }
+                | FeatureValues::Json { offsets, data },
+                FeatureValues::Text { offsets: ends, data: text }
+                | FeatureValues::Numeric { offsets: ends, data: text }
+                | FeatureValues::Json { offsets: ends, data: text },
+            ) => {
+                for place in places {
+                    if let Some(place) = place {
+                        data.push_str(text_at(ends, text, *place));
+                    }
+                    offsets.push(data.len() as i64);
+                }
+            }
+            _ => unreachable!("columns of one reader are of one type"),
+        }
     }
 
     /// Whether row `row` has a value.
@@ -309,6 +352,14 @@ impl FeatureColumn {
             | FeatureValues::List(_) => return None,
         })
     }
+}
+
+/// Notes whether row `row`, the next one, has a value.
+fn mark(validity: &mut Vec<u8>, row: usize, present: bool) {
+    if row.is_multiple_of(8) {
+        validity.push(0);
+    }
+    validity[row / 8] |= u8::from(present) << (row % 8);
 }
 
 fn text_at<'a>(offsets: &[i64], data: &'a str, row: usize) -> &'a str {

@@ -32,10 +32,8 @@ pub(super) enum Tables {
 pub(super) struct Statements {
     /// Merges the one row that its parameters are: keys, event time, features, and the two that say when it became known.
     pub(super) one: Query,
-    /// Makes the temporary table.
+    /// Makes the temporary table, empty.
     pub(super) stage: String,
-    /// Empties it.
-    pub(super) clear: String,
     pub(super) copy: String,
     /// Merges the staged rows; its parameters say when they became known.
     pub(super) merge: String,
@@ -69,9 +67,10 @@ impl Statements {
             one,
             copy: format!("COPY {stage} ({names}, extra) FROM STDIN (FORMAT binary)"),
             merge: merge(store, view, &columns, &Source::Stage(&stage), tables),
-            clear: format!("TRUNCATE {stage}"),
+            // A merge that looks into the history for each row seems costly enough to be compiled, which takes longer than it.
             stage: format!(
-                "CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}, extra boolean) ON COMMIT DELETE ROWS",
+                "SET LOCAL jit = off; \
+                 CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}, extra boolean) ON COMMIT DELETE ROWS; TRUNCATE {stage}",
                 stage.trim_start_matches("pg_temp."),
                 definitions.join(", ")
             ),

@@ -3,6 +3,7 @@
 //! In flow keys; out flow [`Features`] or a [`FeatureSet`]. The statements are made once, with the [`Reader`]: a call encodes its
 //! keys, asks once, and puts the rows back into the caller's order here, which is quicker than asking the server for an order.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bytes::BytesMut;
@@ -37,6 +38,9 @@ pub struct Reader {
     #[cfg(feature = "cache")]
     places: std::sync::Arc<[u32]>,
 }
+
+/// Where each of some distinct keys stands.
+type Places<'k> = HashMap<&'k [u8], usize>;
 
 /// Who may be asked.
 #[derive(Debug, Clone, Copy)]
@@ -235,10 +239,10 @@ impl Reader {
     ) -> Result<(), Error> {
         let start = set.len();
         for (column, index) in set.columns.iter_mut().zip(found.first + 1..) {
-            for (place, row) in found.iter().enumerate() {
-                let cell = row.filter(|_| usable(place)).map_or(Ok(None), |row| wire::cell(row, index))?;
-                column.push(start + place, cell)?;
-            }
+            let cells = found.iter().enumerate().map(|(place, row)| {
+                row.filter(|_| usable(place)).map_or(Ok(None), |row| wire::cell(row, index))
+            });
+            column.extend(start, cells)?;
         }
         set.status.extend(status);
         set.event_ts.extend(found.event_ts()?);
@@ -306,19 +310,28 @@ impl Reader {
 
     /// The row of each key: the key's columns, its event time, then the features.
     pub(crate) async fn rows(&self, keys: &[Key]) -> Result<FoundRows, Error> {
-        let mut places = HashMap::with_capacity(keys.len());
-        let mut distinct: Vec<EncodedKey> = Vec::with_capacity(keys.len());
-        let mut place_of_key = Vec::with_capacity(keys.len());
-        for key in keys {
-            let key = EncodedKey::new(&self.view, key)?;
-            let next = distinct.len();
-            let place = *places.entry(key.clone()).or_insert(next);
-            if place == next {
-                distinct.push(key);
+        let mut scratch = BytesMut::new();
+        let encoded = keys.iter().map(|key| EncodedKey::encode(&self.view, key, &mut scratch));
+        let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
+        let mut places = Places::with_capacity(encoded.len());
+        let place_of_key = encoded.iter().map(|key| {
+            let next = places.len();
+            *places.entry(&key.0).or_insert(next)
+        });
+        let place_of_key: Vec<usize> = place_of_key.collect();
+        let distinct = if places.len() == encoded.len() {
+            Cow::Borrowed(encoded.as_slice())
+        } else {
+            // A key's place is the next one where it stands for the first time.
+            let mut distinct: Vec<EncodedKey> = Vec::with_capacity(places.len());
+            for (key, place) in encoded.iter().zip(&place_of_key) {
+                if *place == distinct.len() {
+                    distinct.push(key.clone());
+                }
             }
-            place_of_key.push(place);
-        }
-        let found = self.found(&distinct).await?;
+            Cow::Owned(distinct)
+        };
+        let found = self.found(&distinct, &places).await?;
         let mut row_of_place = vec![None; distinct.len()];
         let mut rows = Vec::with_capacity(distinct.len());
         for (place, row) in found.into_iter().enumerate() {
@@ -331,8 +344,8 @@ impl Reader {
         Ok(FoundRows { rows, row_of_key, first: self.view.keys().len() })
     }
 
-    /// The row of each of some distinct keys.
-    async fn found(&self, keys: &[EncodedKey]) -> Result<Vec<Option<StoredRow>>, Error> {
+    /// The row of each of some distinct keys, which stand at `places`.
+    async fn found(&self, keys: &[EncodedKey], places: &Places<'_>) -> Result<Vec<Option<StoredRow>>, Error> {
         #[cfg(feature = "cache")]
         if let Some(cache) = self.store.cache() {
             match cache.rows(self, keys).await {
@@ -343,7 +356,7 @@ impl Reader {
             }
         }
         Ok(self
-            .fetch_many(keys, Server::Any)
+            .fetch(keys, places, Server::Any)
             .await?
             .into_iter()
             .map(|row| row.map(StoredRow::Wire))
@@ -351,12 +364,22 @@ impl Reader {
     }
 
     /// The row of each of some distinct keys from a server.
+    #[cfg(feature = "cache")]
     pub(crate) async fn fetch_many(
         &self,
         keys: &[EncodedKey],
         server: Server,
     ) -> Result<Vec<Option<tokio_postgres::Row>>, Error> {
-        let places: HashMap<&[u8], usize> = keys.iter().map(|key| &*key.0).zip(0..).collect();
+        self.fetch(keys, &keys.iter().map(|key| &*key.0).zip(0..).collect(), server).await
+    }
+
+    /// As [`fetch_many`](Self::fetch_many), of keys that stand at `places`.
+    async fn fetch(
+        &self,
+        keys: &[EncodedKey],
+        places: &Places<'_>,
+        server: Server,
+    ) -> Result<Vec<Option<tokio_postgres::Row>>, Error> {
         let mut found: Vec<_> = keys.iter().map(|_| None).collect();
         let mut scratch = Vec::new();
         for some in keys.chunks(KEYS_A_STATEMENT) {
@@ -395,7 +418,7 @@ fn one(
 pub(crate) fn key_lists(view: &View, keys: &[EncodedKey]) -> Vec<BytesMut> {
     let count = i32::try_from(keys.len()).expect("a statement has fewer keys");
     let lists = view.keys().iter().enumerate().map(|(index, column)| {
-        let mut list = BytesMut::new();
+        let mut list = BytesMut::with_capacity(20 + 12 * keys.len());
         wire::begin_array(column.ty, count, &mut list);
         for key in keys {
             list.extend_from_slice(key.field_with_length(index));
@@ -430,6 +453,11 @@ pub(crate) struct EncodedKey(Box<[u8]>);
 
 impl EncodedKey {
     pub(crate) fn new(view: &View, key: &Key) -> Result<Self, Error> {
+        Self::encode(view, key, &mut BytesMut::with_capacity(16 * view.keys().len()))
+    }
+
+    /// As [`new`](Self::new), with memory to work in.
+    fn encode(view: &View, key: &Key, bytes: &mut BytesMut) -> Result<Self, Error> {
         let columns = view.keys();
         if key.0.len() != columns.len() {
             return Err(ErrorKind::Key {
@@ -439,7 +467,7 @@ impl EncodedKey {
             }
             .into());
         }
-        let mut bytes = BytesMut::with_capacity(16 * columns.len());
+        bytes.clear();
         for (column, value) in columns.iter().zip(&key.0) {
             let refuse = |found: &str| {
                 Error::from(ErrorKind::Key {
@@ -451,7 +479,7 @@ impl EncodedKey {
             if *value == super::value::Value::Null {
                 return Err(refuse(value.kind()));
             }
-            wire::encode_field(value, column.ty, &mut bytes).map_err(|mismatch| refuse(mismatch.found))?;
+            wire::encode_field(value, column.ty, bytes).map_err(|mismatch| refuse(mismatch.found))?;
         }
         Ok(Self(bytes.as_ref().into()))
     }

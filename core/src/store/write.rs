@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
+use futures_util::future::join;
 use sha2::{Digest, Sha256};
 use tokio_postgres::types::{ToSql, Type as PgType};
 
@@ -225,17 +226,25 @@ impl Writer {
         let outcome = async {
             let mut done = Upserted::default();
             loop {
-                if next == rows.len() && chunk.entries.len() <= FEW_ROWS {
+                let last = next == rows.len();
+                if last && chunk.entries.len() <= FEW_ROWS {
                     self.write_few(&lease, &chunk, known, &mut done).await?;
                 } else {
-                    self.write_many(&lease, &chunk, known, &mut done).await?;
+                    self.stage(&lease, &chunk).await?;
+                    let fill = async {
+                        // The merge goes out first: the next rows are encoded while the server is at it.
+                        tokio::task::yield_now().await;
+                        self.fill(&mut chunk, rows, next)
+                    };
+                    let (merged, filled) = join(self.merge(&lease, known, &mut done), fill).await;
+                    merged?;
+                    next = filled?;
                 }
-                if next == rows.len() {
+                if last {
                     done.stale = rows.len() as u64 - done.inserted - done.updated;
                     also.run(&lease, done).await?;
                     return Ok(done);
                 }
-                next = self.fill(&mut chunk, rows, next)?;
             }
         };
         let outcome = outcome.await;
@@ -356,18 +365,12 @@ impl Writer {
         Ok(())
     }
 
-    async fn write_many(
-        &self,
-        lease: &Lease<'_>,
-        chunk: &Chunk,
-        known: (Option<[u8; 8]>, bool),
-        done: &mut Upserted,
-    ) -> Result<(), Error> {
+    /// Copies the chunk into the temporary table.
+    async fn stage(&self, lease: &Lease<'_>, chunk: &Chunk) -> Result<(), Error> {
         let sql = &*self.sql;
         let client = lease.client();
         let copy = async {
             client.batch_execute(&sql.stage).await?;
-            client.batch_execute(&sql.clear).await?;
             let mut sink = Box::pin(client.copy_in::<_, Bytes>(&sql.copy).await?);
             let mut out = BytesMut::with_capacity(SEND + (64 << 10));
             // The signature, no flags, no extension.
@@ -389,10 +392,20 @@ impl Writer {
             sink.as_mut().finish().await
         };
         lease.during(Step::Write, self.deadline(), copy).await?;
+        Ok(())
+    }
+
+    /// Merges what is in the temporary table.
+    async fn merge(
+        &self,
+        lease: &Lease<'_>,
+        known: (Option<[u8; 8]>, bool),
+        done: &mut Upserted,
+    ) -> Result<(), Error> {
         let written_at = Encoded(known.0.as_ref().map(<[u8; 8]>::as_slice));
         let parameters: [(&(dyn ToSql + Sync), PgType); 2] =
             [(&written_at, PgType::TIMESTAMPTZ), (&known.1, PgType::BOOL)];
-        let merge = client.query_typed(&sql.merge, &parameters);
+        let merge = lease.client().query_typed(&self.sql.merge, &parameters);
         done.add(&lease.during(Step::Write, self.deadline(), merge).await?)
     }
 }

@@ -1,5 +1,7 @@
 //! The feature store against a real PostgreSQL.
 
+#[cfg(feature = "arrow")]
+mod arrow;
 mod blocking;
 mod bulk;
 #[cfg(feature = "cache")]
