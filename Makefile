@@ -9,7 +9,7 @@ VENV := target/venv
 BIN := $(VENV)/bin
 CARGO ?= cargo
 # Every feature of the crate `cenote`; each is also built alone.
-FEATURES := arrow ndarray parquet cli store cache redis
+FEATURES := arrow ndarray parquet tracing cli store cache redis
 
 export RUSTDOCFLAGS := -D warnings
 

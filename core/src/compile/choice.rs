@@ -76,8 +76,19 @@ fn batch_engine(name: &str, forest: &Forest, sources: &Arc<Sources>, isa: Isa) -
 }
 
 impl Engines {
-    /// Compiles `forest` for `isa`; for the engine called `only`, if one is named that fits.
+    /// Compiles `forest` for `isa`; for the engine called `only`, if one is named that fits. With the feature `tracing` an event
+    /// says which engines these are.
     pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa, only: Option<&str>) -> Self {
+        let engines = Self::choose(forest, schema, isa, only);
+        #[cfg(feature = "tracing")]
+        {
+            let rows = engines.for_rows().map_or(engines.flat.name(), Quantised::name);
+            tracing::debug!(engine = engines.name(), rows, isa = isa.name(), "a forest was compiled");
+        }
+        engines
+    }
+
+    fn choose(forest: &Forest, schema: &Schema, isa: Isa, only: Option<&str>) -> Self {
         let sources = Sources::new(forest, schema).ok().map(Arc::new);
         let compile = |name: &str| batch_engine(name, forest, sources.as_ref()?, isa);
         let flat = FlatForest::new(forest, schema);

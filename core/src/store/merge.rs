@@ -67,7 +67,7 @@ impl Statements {
             one,
             copy: format!("COPY {stage} ({names}, extra) FROM STDIN (FORMAT binary)"),
             merge: merge(store, view, &columns, &Source::Stage(&stage), tables),
-            // A merge that looks into the history for each row seems costly enough to be compiled, which takes longer than it.
+            // A merge that looks into the history for each row can seem costly enough to be compiled; it runs too shortly for that.
             stage: format!(
                 "SET LOCAL jit = off; \
                  CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}, extra boolean) ON COMMIT DELETE ROWS; TRUNCATE {stage}",
