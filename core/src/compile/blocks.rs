@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use cenote_mojo::algo::{Node, Split, Tree};
 
+use super::asked::AskedTree;
 use super::codes::{Asks, Source, Sources, Unfit};
 use crate::kernels::{Isa, RowData};
 use crate::layout::{
@@ -120,14 +121,14 @@ impl TreeBlock {
 
 /// Puts trees, each with its class, into blocks.
 pub(super) fn blocks<'a>(
-    trees: impl Iterator<Item = (usize, &'a Tree)>,
+    trees: impl Iterator<Item = (usize, AskedTree<'a>)>,
     sources: &Sources,
 ) -> Result<Vec<TreeBlock>, Unfit> {
     let mut blocks = Vec::new();
     let mut plan = Plan::default();
     let mut budget = FREE_BYTES;
     let mut end = |plan: Plan<'_>| {
-        let nodes: usize = plan.trees.iter().map(|(_, tree, _)| tree.nodes.len()).sum();
+        let nodes: usize = plan.trees.iter().map(|(_, asked, _)| asked.tree.nodes.len()).sum();
         budget = (budget + nodes * NODE_BYTES).checked_sub(plan.bytes(sources)).ok_or(Unfit::TooLarge)?;
         Ok(plan.build(sources))
     };
@@ -149,7 +150,7 @@ pub(super) fn blocks<'a>(
 /// Trees that are to share byte columns.
 #[derive(Default)]
 struct Plan<'a> {
-    trees: Vec<(usize, &'a Tree, usize)>,
+    trees: Vec<(usize, AskedTree<'a>, usize)>,
     /// The bounds of each rank column; empty for the others.
     columns: BTreeMap<Bytes, Vec<u16>>,
     /// How many sets of each source become planes.
@@ -165,15 +166,15 @@ fn top(bounds: usize, missing: bool) -> u8 {
 
 impl<'a> Plan<'a> {
     /// Adds `tree`; `false` if it must begin another block.
-    fn add(&mut self, sources: &Sources, class: usize, tree: &'a Tree) -> Result<bool, Unfit> {
-        let depth = depth(tree).filter(|depth| *depth <= MAX_DEPTH).ok_or(Unfit::TooLarge)?;
+    fn add(&mut self, sources: &Sources, class: usize, tree: AskedTree<'a>) -> Result<bool, Unfit> {
+        let depth = depth(tree.tree).filter(|depth| *depth <= MAX_DEPTH).ok_or(Unfit::TooLarge)?;
         let mut asked: BTreeMap<Bytes, Vec<u16>> = BTreeMap::new();
         // Beside what columns need: the two lines that are the same for all rows, and one for each set.
         let mut lines = self.lines.max(2);
-        for split in splits(tree) {
+        for (node, split) in splits(tree.tree) {
             let index = sources.index(split.column);
             let source = &sources.list()[usize::from(index)];
-            match source.asks(split) {
+            match tree.asks(node, split) {
                 Asks::From { code, missing } => {
                     asked.entry(Bytes::Rank { source: index, missing }).or_default().push(code);
                 }
@@ -202,7 +203,7 @@ impl<'a> Plan<'a> {
         if lines > MAX_LINES {
             return if self.trees.is_empty() { Err(Unfit::TooLarge) } else { Ok(false) };
         }
-        for split in splits(tree) {
+        for (_, split) in splits(tree.tree) {
             let index = sources.index(split.column);
             let source = &sources.list()[usize::from(index)];
             if Source::is_set(split) && source.missing() >= 64 {
@@ -276,7 +277,7 @@ impl<'a> Plan<'a> {
             let mut large = Vec::new();
             let mut open = vec![(0usize, 0usize, 0usize)];
             while let Some((node, slot, level)) = open.pop() {
-                let split = match &tree.nodes[node] {
+                let split = match &tree.tree.nodes[node] {
                     Node::Leaf(value) => {
                         let below = depth - level;
                         let first = (slot + 1 - (1 << level)) << below;
@@ -287,14 +288,14 @@ impl<'a> Plan<'a> {
                 };
                 let index = sources.index(split.column);
                 let source = &sources.list()[usize::from(index)];
-                let ask = match source.asks(split) {
+                let ask = match tree.asks(node, split) {
                     Asks::From { code, missing } => {
                         let key = Bytes::Rank { source: index, missing };
                         let below = self.columns[&key].partition_point(|bound| *bound < code);
                         Ask::From { column: column_of[&key], bound: below as u8 + 1 }
                     }
                     Asks::Set if source.missing() < 64 => {
-                        let answers = source.answers(tree, split).enumerate();
+                        let answers = source.answers(tree.tree, split).enumerate();
                         let bits = answers.fold(0, |bits, (code, right)| bits | u64::from(right) << code);
                         Ask::Set { column: column_of[&Bytes::Slot { source: index }], bits }
                     }
@@ -317,7 +318,7 @@ impl<'a> Plan<'a> {
                 let index = sources.index(split.column);
                 let (_, first, answers, next) =
                     sets.iter_mut().find(|(of, ..)| *of == index).expect("counted before");
-                for (code, right) in sources.list()[usize::from(index)].answers(tree, split).enumerate() {
+                for (code, right) in sources.list()[usize::from(index)].answers(tree.tree, split).enumerate() {
                     if right {
                         answers.set(code, *next);
                     }
@@ -341,10 +342,10 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The splits of `tree`.
-fn splits(tree: &Tree) -> impl Iterator<Item = &Split> {
-    tree.nodes.iter().filter_map(|node| match node {
-        Node::Split(split) => Some(split),
+/// The splits of `tree`, each with its index among the nodes.
+fn splits(tree: &Tree) -> impl Iterator<Item = (usize, &Split)> {
+    tree.nodes.iter().enumerate().filter_map(|(index, node)| match node {
+        Node::Split(split) => Some((index, split)),
         Node::Leaf(_) => None,
     })
 }

@@ -5,12 +5,10 @@
 //! faster for them too. The plain walk takes what has no codes (MOJO 1.00 and 1.10, sets of numbers, more than 65,534 thresholds or
 //! levels of a column) and rows that have none. The figures are in `docs/performance.md`.
 
-use std::sync::Arc;
-
 use cenote_mojo::Schema;
 use cenote_mojo::algo::{Forest, Node, Split, Test};
 
-use super::codes::Sources;
+use super::asked::Asked;
 use super::masks::Masks;
 use super::subtrees::Subtrees;
 use super::waves::Waves;
@@ -66,11 +64,11 @@ pub(crate) struct Engines {
 }
 
 /// Compiles the batch engine called `name`.
-fn batch_engine(name: &str, forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Option<Box<dyn Quantised>> {
+fn batch_engine(name: &str, asked: &Asked<'_>, isa: Isa) -> Option<Box<dyn Quantised>> {
     match name {
-        "masks" => Some(Box::new(Masks::new(forest, sources, isa).ok()?)),
-        "waves" => Some(Box::new(Waves::new(forest, sources, isa).ok()?)),
-        "subtrees" => Some(Box::new(Subtrees::new(forest, sources, isa).ok()?)),
+        "masks" => Some(Box::new(Masks::new(asked, isa).ok()?)),
+        "waves" => Some(Box::new(Waves::new(asked, isa).ok()?)),
+        "subtrees" => Some(Box::new(Subtrees::new(asked, isa).ok()?)),
         _ => None,
     }
 }
@@ -89,8 +87,8 @@ impl Engines {
     }
 
     fn choose(forest: &Forest, schema: &Schema, isa: Isa, only: Option<&str>) -> Self {
-        let sources = Sources::new(forest, schema).ok().map(Arc::new);
-        let compile = |name: &str| batch_engine(name, forest, sources.as_ref()?, isa);
+        let asked = Asked::new(forest, schema).ok();
+        let compile = |name: &str| batch_engine(name, asked.as_ref()?, isa);
         let flat = FlatForest::new(forest, schema);
         match only {
             Some("flat") => return Self { flat, batch: None, rows: None },
@@ -127,8 +125,8 @@ pub(crate) fn engine(forest: &Forest, schema: &Schema, options: &EngineOptions) 
 /// Every engine, whether it fits `forest`, and what it is in use for.
 pub(crate) fn report(forest: &Forest, schema: &Schema, options: &EngineOptions) -> Vec<EngineReport> {
     let isa = options.isa();
-    let sources = Sources::new(forest, schema).ok().map(Arc::new);
-    let compile = |engine: &str| batch_engine(engine, forest, sources.as_ref()?, isa);
+    let asked = Asked::new(forest, schema).ok();
+    let compile = |engine: &str| batch_engine(engine, asked.as_ref()?, isa);
     let engines = Engines::new(forest, schema, isa, options.engine.as_deref());
     let rows = engines.for_rows().map_or("flat", |rows| rows.name());
     let report = |engine: &'static str| EngineReport {

@@ -1,5 +1,6 @@
 //! Plain data to a scorer: chooses the engine that fits a forest's shape, the batch and the processor.
 
+mod asked;
 mod blocks;
 mod choice;
 mod codes;

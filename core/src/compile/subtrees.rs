@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cenote_mojo::algo::{Forest, Node, Tree};
+use cenote_mojo::algo::Node;
 
+use super::asked::{Asked, AskedTree};
 use super::codes::{Asks, Coding, Source, Sources, Unfit, level_code};
 use super::{Block, Quantised};
 use crate::kernels::{Isa, WALKS, WalkScratch, fetch};
@@ -48,12 +49,13 @@ impl CodeColumn {
 }
 
 impl Subtrees {
-    /// Compiles `forest`.
-    pub(crate) fn new(forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Result<Self, Unfit> {
+    /// Compiles a forest.
+    pub(crate) fn new(forest: &Asked<'_>, isa: Isa) -> Result<Self, Unfit> {
+        let sources = &forest.sources;
         // Columns that are asked sets come last.
         let mut asked: BTreeMap<(bool, u16), u16> = BTreeMap::new();
         let mut seen = vec![[false; 2]; sources.list().len()];
-        for split in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
+        for split in forest.trees().flat_map(|(_, asked)| &asked.tree.nodes) {
             let Node::Split(split) = split else { continue };
             let index = sources.index(split.column);
             let is_set = Source::is_set(split);
@@ -82,9 +84,8 @@ impl Subtrees {
         let sets_from = asked.keys().filter(|(is_set, _)| !is_set).count();
         let mut builder = SubtreeForestBuilder::new(codes, sets_from);
         let mut class = Vec::new();
-        for (number, tree) in forest.trees.iter().enumerate() {
-            let Some(tree) = tree else { continue };
-            class.push(number / forest.groups);
+        for (of_class, tree) in forest.trees() {
+            class.push(of_class);
             let steps = steps(tree, sources, &asked, &mut builder)?;
             builder.tree(&steps);
         }
@@ -94,7 +95,7 @@ impl Subtrees {
 
 /// The nodes of a tree as steps.
 fn steps(
-    tree: &Tree,
+    tree: AskedTree<'_>,
     sources: &Sources,
     asked: &BTreeMap<(bool, u16), u16>,
     builder: &mut SubtreeForestBuilder,
@@ -103,25 +104,25 @@ fn steps(
     asked.iter().for_each(|((is_set, source), column)| {
         columns[usize::from(*source)][usize::from(*is_set)] = *column;
     });
-    let mut step = |node: &Node| {
+    let mut step = |(at, node): (usize, &Node)| {
         let split = match node {
             Node::Leaf(value) => return Ok(Step::Leaf(*value)),
             Node::Split(split) => split,
         };
         let index = sources.index(split.column);
         let source = &sources.list()[usize::from(index)];
-        let asks = source.asks(split);
+        let asks = tree.asks(at, split);
         let column = columns[usize::from(index)][usize::from(asks == Asks::Set)];
         let children = [split.left, split.right];
         Ok(match asks {
             Asks::From { code, missing } => Step::From { column, from: code, missing, children },
             Asks::Set => {
-                let set = builder.set(column, source.answers(tree, split)).ok_or(Unfit::TooLarge)?;
+                let set = builder.set(column, source.answers(tree.tree, split)).ok_or(Unfit::TooLarge)?;
                 Step::In { column, set, children }
             }
         })
     };
-    tree.nodes.iter().map(&mut step).collect()
+    tree.tree.nodes.iter().enumerate().map(&mut step).collect()
 }
 
 impl Quantised for Subtrees {

@@ -1,0 +1,136 @@
+//! Every question of a forest in codes, found once for all engines.
+//!
+//! In flows a forest; out flow its columns' codings and, for each split, the bound that a code must reach. The thresholds of
+//! a column are sorted together with the splits that they come from, so that no split looks for its rank.
+
+use std::sync::Arc;
+
+use cenote_mojo::Schema;
+use cenote_mojo::algo::{Forest, Node, Split, Test, Tree, TreeRules};
+use rayon::prelude::*;
+
+use super::codes::{Asks, Coding, Source, Sources, Unfit};
+use crate::layout::RankTable;
+
+/// A forest and its questions.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    forest: &'a Forest,
+    /// The columns that some split reads.
+    pub(crate) sources: Arc<Sources>,
+    /// The bound of each node that asks for one, tree after tree.
+    bounds: Vec<u16>,
+}
+
+/// A tree and its questions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AskedTree<'a> {
+    pub(crate) tree: &'a Tree,
+    /// The bound of each node that asks for one.
+    pub(crate) bounds: &'a [u16],
+}
+
+impl AskedTree<'_> {
+    /// What `split` asks, which is node `node` of the tree.
+    #[inline]
+    pub(crate) fn asks(&self, node: usize, split: &Split) -> Asks {
+        if Source::is_set(split) {
+            return Asks::Set;
+        }
+        Asks::From { code: self.bounds[node], missing: !split.na.missing_goes_left() }
+    }
+}
+
+impl<'a> Asked<'a> {
+    /// The questions of `forest`.
+    pub(crate) fn new(forest: &'a Forest, schema: &Schema) -> Result<Self, Unfit> {
+        if forest.rules != TreeRules::V120 {
+            return Err(Unfit::OldRules);
+        }
+        let levels: Vec<Option<usize>> =
+            schema.features.iter().map(|column| column.domain.as_ref().map(|levels| levels.len())).collect();
+        let nodes = || forest.trees.iter().flatten().flat_map(|tree| &tree.nodes);
+        let mut bounds = vec![0; nodes().count()];
+        let mut used = vec![false; levels.len()];
+        // Of each column of numbers the sort key of each threshold above the node it comes from.
+        let mut thresholds: Vec<Vec<u64>> = vec![Vec::new(); levels.len()];
+        for (at, node) in nodes().enumerate() {
+            let Node::Split(split) = node else { continue };
+            let feature = usize::from(split.column);
+            used[feature] = true;
+            let Some(levels) = levels[feature] else {
+                if Source::is_set(split) {
+                    return Err(Unfit::SetOfNumbers);
+                }
+                let node = u32::try_from(at).map_err(|_| Unfit::TooLarge)?;
+                thresholds[feature].push(u64::from(sort_key(split)) << 32 | u64::from(node));
+                continue;
+            };
+            bounds[at] = match split.test {
+                // Saturates at 0 below and far above the levels above; a level is at least the threshold's ceiling.
+                Test::AtLeast(threshold) if !threshold.is_nan() => (threshold.ceil() as usize).min(levels),
+                _ => levels,
+            } as u16;
+        }
+        thresholds.par_iter_mut().for_each(|thresholds| thresholds.sort_unstable());
+        let mut list = Vec::new();
+        for (feature, thresholds) in thresholds.iter().enumerate().filter(|(feature, _)| used[*feature]) {
+            let coding = match levels[feature] {
+                Some(levels) => Coding::Level(levels),
+                None => Coding::Rank(rank(thresholds, &mut bounds).ok_or(Unfit::TooManyCodes)?),
+            };
+            list.push(Source { feature, coding });
+        }
+        Ok(Self { forest, sources: Arc::new(Sources::new(list, levels.len())?), bounds })
+    }
+
+    /// The forest.
+    pub(crate) fn forest(&self) -> &'a Forest {
+        self.forest
+    }
+
+    /// The trees that there are, each with its class.
+    pub(crate) fn trees(&self) -> impl Iterator<Item = (usize, AskedTree<'_>)> {
+        let mut rest = &self.bounds[..];
+        self.forest.trees.iter().enumerate().filter_map(move |(place, tree)| {
+            let tree = tree.as_ref()?;
+            let bounds = rest.split_off(..tree.nodes.len()).expect("a bound a node");
+            Some((place / self.forest.groups, AskedTree { tree, bounds }))
+        })
+    }
+}
+
+/// The key of what no present value reaches: a threshold that is NaN, and no threshold.
+const NEVER: u32 = u32::MAX;
+
+/// A number that is ordered as the threshold of `split`.
+fn sort_key(split: &Split) -> u32 {
+    match split.test {
+        Test::AtLeast(threshold) if !threshold.is_nan() => {
+            // Adding 0 makes -0 into +0: they are one threshold.
+            let bits = (threshold + 0.0).to_bits();
+            if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+        }
+        _ => NEVER,
+    }
+}
+
+fn threshold_of(key: u32) -> f32 {
+    f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
+}
+
+/// The table of a column's thresholds, which are sorted; writes the rank of each to the node it comes from. `None` if there
+/// are too many.
+fn rank(sorted: &[u64], bounds: &mut [u16]) -> Option<RankTable> {
+    let mut thresholds = Vec::new();
+    let mut last = None;
+    for entry in sorted {
+        let (key, node) = ((entry >> 32) as u32, *entry as u32);
+        if last.replace(key) != Some(key) && key != NEVER {
+            thresholds.push(threshold_of(key));
+        }
+        // Of those that are never reached one more, the code of a missing value.
+        bounds[node as usize] = (thresholds.len() + usize::from(key == NEVER)) as u16;
+    }
+    RankTable::new(thresholds)
+}
