@@ -9,7 +9,7 @@ use cenote_mojo::Schema;
 use cenote_mojo::algo::{Forest, Node, Split, Test, Tree, TreeRules};
 use rayon::prelude::*;
 
-use super::codes::{Asks, Coding, Source, Sources, Unfit};
+use super::codes::{AskedFor, Asks, Coding, Source, Sources, Unfit};
 use crate::layout::RankTable;
 
 /// A forest and its questions.
@@ -51,15 +51,17 @@ impl<'a> Asked<'a> {
             schema.features.iter().map(|column| column.domain.as_ref().map(|levels| levels.len())).collect();
         let nodes = || forest.trees.iter().flatten().flat_map(|tree| &tree.nodes);
         let mut bounds = vec![0; nodes().count()];
-        let mut used = vec![false; levels.len()];
+        let mut asked = vec![AskedFor::default(); levels.len()];
         // Of each column of numbers the sort key of each threshold above the node it comes from.
         let mut thresholds: Vec<Vec<u64>> = vec![Vec::new(); levels.len()];
         for (at, node) in nodes().enumerate() {
             let Node::Split(split) = node else { continue };
             let feature = usize::from(split.column);
-            used[feature] = true;
+            let is_set = Source::is_set(split);
+            asked[feature].sets |= is_set;
+            asked[feature].bounds |= !is_set;
             let Some(levels) = levels[feature] else {
-                if Source::is_set(split) {
+                if is_set {
                     return Err(Unfit::SetOfNumbers);
                 }
                 let node = u32::try_from(at).map_err(|_| Unfit::TooLarge)?;
@@ -74,12 +76,15 @@ impl<'a> Asked<'a> {
         }
         thresholds.par_iter_mut().for_each(|thresholds| thresholds.sort_unstable());
         let mut list = Vec::new();
-        for (feature, thresholds) in thresholds.iter().enumerate().filter(|(feature, _)| used[*feature]) {
+        for (feature, asked) in asked.into_iter().enumerate() {
+            if asked == AskedFor::default() {
+                continue;
+            }
             let coding = match levels[feature] {
                 Some(levels) => Coding::Level(levels),
-                None => Coding::Rank(rank(thresholds, &mut bounds).ok_or(Unfit::TooManyCodes)?),
+                None => Coding::Rank(rank(&thresholds[feature], &mut bounds).ok_or(Unfit::TooManyCodes)?),
             };
-            list.push(Source { feature, coding });
+            list.push(Source { feature, coding, asked });
         }
         Ok(Self { forest, sources: Arc::new(Sources::new(list, levels.len())?), bounds })
     }

@@ -318,7 +318,8 @@ impl<'a> Plan<'a> {
                 let index = sources.index(split.column);
                 let (_, first, answers, next) =
                     sets.iter_mut().find(|(of, ..)| *of == index).expect("counted before");
-                for (code, right) in sources.list()[usize::from(index)].answers(tree.tree, split).enumerate() {
+                for (code, right) in sources.list()[usize::from(index)].answers(tree.tree, split).enumerate()
+                {
                     if right {
                         answers.set(code, *next);
                     }

@@ -28,6 +28,17 @@ pub(crate) struct Source {
     pub(crate) feature: usize,
     /// How its values become codes.
     pub(crate) coding: Coding,
+    /// What it is asked.
+    pub(crate) asked: AskedFor,
+}
+
+/// What the splits of a column ask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct AskedFor {
+    /// Whether some ask a bound.
+    pub(crate) bounds: bool,
+    /// Whether some ask a set.
+    pub(crate) sets: bool,
 }
 
 /// Every column that some split reads.
@@ -83,7 +94,7 @@ impl Source {
 
     /// Whether `split` asks for a set.
     pub(crate) fn is_set(split: &Split) -> bool {
-        matches!(split.test, Test::In(_)) || (split.test == Test::None && split.stale_range.is_some())
+        matches!(split.test, Test::In(_) | Test::Range(_))
     }
 
     /// The answer to `split` for each code, the missing one last.

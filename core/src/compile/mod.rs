@@ -14,7 +14,7 @@ mod waves;
 
 pub use choice::{EngineOptions, EngineReport};
 pub(crate) use choice::{engine, report};
-pub(crate) use flat::FlatForest;
+pub(crate) use flat::{FlatForest, LateFlat};
 
 /// A block of raw features, by column: `columns[feature][row]`, `NaN` where missing, level codes as numbers.
 #[derive(Debug, Clone, Copy)]

@@ -107,7 +107,8 @@ fn head(AskedTree { tree, bounds }: AskedTree<'_>, order: &[(usize, usize, usize
             Node::Leaf(f32::from_bits((place as u32) << 1 | u32::from(leaf)))
         }
     });
-    let tree = Tree { nodes: nodes.collect(), set_bytes: tree.set_bytes.clone(), aux: None };
+    let (sets, set_bytes) = (tree.sets.clone(), tree.set_bytes.clone());
+    let tree = Tree { nodes: nodes.collect(), sets, set_bytes, aux: None };
     (tree, upper().map(|(node, ..)| bounds[*node]).collect())
 }
 

@@ -36,6 +36,9 @@ pub(crate) struct Exits {
     firsts: [u32; 2],
 }
 
+/// No node.
+const NONE: u32 = u32::MAX;
+
 /// Bits for a number of exits.
 const COUNT_BITS: usize = 5;
 
@@ -222,28 +225,31 @@ impl SubtreeForestBuilder {
         Some(set)
     }
 
-    /// Adds a tree whose root is its first node.
+    /// Adds a tree of `nodes` nodes, of which `step` says what they are; the root is the first.
     ///
     /// # Panics
     /// If it is empty, or a node names a column, set or child that is not there, or a child before itself.
-    pub(crate) fn tree(&mut self, steps: &[Step]) {
+    pub(crate) fn tree(&mut self, nodes: usize, step: impl Fn(u32) -> Step) {
         let forest = &mut self.forest;
         let first = forest.subtrees.len();
-        assert!(first + steps.len() < MAX_SUBTREES && forest.leaves.len() + steps.len() < u32::MAX as usize);
+        assert!(first + nodes < MAX_SUBTREES && forest.leaves.len() + nodes < u32::MAX as usize);
         forest.roots.push(first as u32);
         // The node at the root of each subtree, level after level, so that the subtrees below one lie side by side.
         let mut tops = vec![0u32];
         let mut at = 0;
         while at < tops.len() {
-            let mut nodes = [None; SLOTS + EXITS];
-            nodes[0] = Some(tops[at]);
+            let mut nodes = [NONE; SLOTS + EXITS];
+            nodes[0] = tops[at];
             let mut wide = [0; SLOTS + 1];
             let mut subtree = Subtree { bounds: [0; SLOTS + 1], columns: [0; SLOTS + 1], exits: Exits::NONE };
             for slot in 0..SLOTS {
-                let Some(node) = nodes[slot] else { continue };
-                let (column, bound, left, children) = match steps[node as usize] {
+                let node = nodes[slot];
+                if node == NONE {
+                    continue;
+                }
+                let (column, bound, left, children) = match step(node) {
                     Step::Leaf(_) => {
-                        nodes[2 * slot + 2] = Some(node);
+                        nodes[2 * slot + 2] = node;
                         continue;
                     }
                     Step::From { column, from, missing, children } => {
@@ -260,22 +266,28 @@ impl SubtreeForestBuilder {
                 subtree.bounds[slot] = bound;
                 subtree.columns[slot] = column as u8 | u8::from(left) << 7;
                 wide[slot] = column | u16::from(left) << 15;
-                (nodes[2 * slot + 1], nodes[2 * slot + 2]) = (Some(children[0]), Some(children[1]));
+                [nodes[2 * slot + 1], nodes[2 * slot + 2]] = children;
             }
             let (tops_before, leaves_before) = (tops.len(), forest.leaves.len());
-            for leads_to_leaf in [false, true] {
-                for exit in 0..EXITS {
-                    let Some(node) = nodes[SLOTS + exit] else { continue };
-                    match steps[node as usize] {
-                        Step::Leaf(value) if leads_to_leaf => forest.leaves.push(value),
-                        Step::From { .. } | Step::In { .. } if !leads_to_leaf => tops.push(node),
-                        _ => continue,
+            // The ranks of leaves count from 0 until it is known how many subtrees there are.
+            let (mut ranks, mut of_leaves) = (0u64, 0u64);
+            for (exit, node) in nodes[SLOTS..].iter().enumerate().filter(|(_, node)| **node != NONE) {
+                let rank = match step(*node) {
+                    Step::Leaf(value) => {
+                        forest.leaves.push(value);
+                        of_leaves |= 1 << (4 * exit);
+                        forest.leaves.len() - leaves_before - 1
                     }
-                    let rank = tops.len() - tops_before + forest.leaves.len() - leaves_before - 1;
-                    subtree.exits.ranks |= (rank as u64) << (4 * exit);
-                }
+                    Step::From { .. } | Step::In { .. } => {
+                        tops.push(*node);
+                        tops.len() - tops_before - 1
+                    }
+                };
+                ranks |= (rank as u64) << (4 * exit);
             }
             let count = (tops.len() - tops_before) as u32;
+            // No digit carries, since of 16 exits the last has rank 15; where all 16 are subtrees there is no leaf to count.
+            subtree.exits.ranks = ranks + of_leaves.wrapping_mul(u64::from(count & 15));
             subtree.exits.firsts = [
                 (leaves_before as u32).wrapping_sub(count),
                 ((first + tops_before) as u32) << COUNT_BITS | count,
