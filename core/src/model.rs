@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use cenote_mojo::{Archive, Artifact, Category, Domain, Limits, Manifest, MojoVersion, Schema};
+use cenote_mojo::{Archive, Artifact, Bytes, Category, Domain, Limits, Manifest, MojoVersion, Schema};
 
 use crate::compile::{EngineOptions, EngineReport, FlatForest, LateFlat, report};
 use crate::error::{Error, ErrorKind};
@@ -152,7 +152,26 @@ impl Model {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes_with(bytes: &[u8], limits: &Limits) -> Result<Self, Error> {
-        Self::from_archive(Archive::from_bytes_with(bytes, limits)?, limits)
+        if bytes.len() as u64 > limits.archive_bytes {
+            return Self::from_archive(Archive::from_bytes_with(bytes, limits)?, limits);
+        }
+        Self::from_shared_with(Bytes::copy_from_slice(bytes), limits)
+    }
+
+    /// Opens a MOJO from the bytes of its zip without copying them: the model holds them, as whoever else has them does.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_shared(bytes: Bytes) -> Result<Self, Error> {
+        Self::from_shared_with(bytes, &Limits::default())
+    }
+
+    /// [`from_shared`](Self::from_shared) within limits of the caller's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_shared_with(bytes: Bytes, limits: &Limits) -> Result<Self, Error> {
+        Self::from_archive(Archive::from_shared_with(bytes, limits)?, limits)
     }
 
     /// A model of an artifact already read.
@@ -181,7 +200,7 @@ impl Model {
     fn compile(
         artifact: Artifact,
         engines: &EngineOptions,
-        zip: Option<(Vec<u8>, Limits)>,
+        zip: Option<(Bytes, Limits)>,
     ) -> Result<Self, Error> {
         let (plain, artifact) = match zip {
             Some((zip, limits)) => (Plain::packed(zip, limits), Some(artifact)),

@@ -6,14 +6,14 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use cenote_mojo::{Artifact, Limits};
+use cenote_mojo::{Archive, Artifact, Bytes, Limits};
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Plain {
     kept: OnceLock<Artifact>,
     /// The file, and the limits within which it was read.
-    zip: Option<(Vec<u8>, Limits)>,
+    zip: Option<(Bytes, Limits)>,
 }
 
 impl Plain {
@@ -23,7 +23,7 @@ impl Plain {
     }
 
     /// A model that was read from `zip` within `limits`, which is not kept.
-    pub(crate) fn packed(zip: Vec<u8>, limits: Limits) -> Self {
+    pub(crate) fn packed(zip: Bytes, limits: Limits) -> Self {
         Self { kept: OnceLock::new(), zip: Some((zip, limits)) }
     }
 
@@ -39,6 +39,7 @@ impl Plain {
 
     fn read(&self) -> Artifact {
         let (zip, limits) = self.zip.as_ref().expect("what is not kept came from a zip");
-        Artifact::from_bytes_with(zip, limits).expect("the same bytes were read before")
+        let artifact = || Archive::from_shared_with(zip.clone(), limits)?.artifact();
+        artifact().expect("the same bytes were read before")
     }
 }

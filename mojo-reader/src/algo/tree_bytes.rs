@@ -19,6 +19,9 @@
 //! never the machine's stack. Mirrors `SharedTreeMojoModel.scoreTree`, `scoreTree0`, `scoreTree1` and
 //! `GenmodelBitSet.fill2`, `fill3`, `fill3_1`.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -28,13 +31,14 @@ use super::{LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};
 /// The column number that marks a leaf.
 const LEAF: u16 = 65_535;
 
-/// Reads one tree after the other, within one budget of nodes.
-pub(super) struct TreeReader {
+/// Reads one tree after the other, within a budget of nodes that other readers share.
+pub(super) struct TreeReader<'b> {
     rules: TreeRules,
     n_features: usize,
     max_depth: u64,
     max_nodes: u64,
-    spent_nodes: u64,
+    /// Nodes of the trees that are read already, by any reader.
+    spent_nodes: &'b AtomicU64,
     nodes: Vec<Node>,
     sets: Vec<LevelSet>,
     set_bytes: Vec<u8>,
@@ -59,14 +63,19 @@ enum Kind {
     Node,
 }
 
-impl TreeReader {
-    pub(super) fn new(rules: TreeRules, n_features: usize, limits: &Limits) -> Self {
+impl<'b> TreeReader<'b> {
+    pub(super) fn new(
+        rules: TreeRules,
+        n_features: usize,
+        limits: &Limits,
+        spent_nodes: &'b AtomicU64,
+    ) -> Self {
         Self {
             rules,
             n_features,
             max_depth: limits.depth,
             max_nodes: limits.nodes,
-            spent_nodes: 0,
+            spent_nodes,
             nodes: Vec::new(),
             sets: Vec::new(),
             set_bytes: Vec::new(),
@@ -87,8 +96,10 @@ impl TreeReader {
         let mut next = Kind::Node;
         let mut set = None;
         let mut depth = 0;
+        // Trees that are being read elsewhere count when they are complete: the last to be sees them all.
+        let left = self.max_nodes.saturating_sub(self.spent_nodes.load(Relaxed));
         loop {
-            if self.spent_nodes + self.nodes.len() as u64 >= self.max_nodes {
+            if self.nodes.len() as u64 >= left {
                 return Err(Error::limit("tree nodes", self.max_nodes).at_byte(cursor.position()));
             }
             if let Kind::Node = next
@@ -123,7 +134,10 @@ impl TreeReader {
             let message = format!("{} bytes after the end of the tree", cursor.remaining());
             return Err(Error::malformed(message).at_byte(cursor.position()));
         }
-        self.spent_nodes += self.nodes.len() as u64;
+        let nodes = self.nodes.len() as u64;
+        if self.spent_nodes.fetch_add(nodes, Relaxed) + nodes > self.max_nodes {
+            return Err(Error::limit("tree nodes", self.max_nodes));
+        }
         Ok(Tree {
             nodes: self.nodes.clone(),
             sets: self.sets.clone(),
