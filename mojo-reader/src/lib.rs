@@ -39,7 +39,8 @@ mod packed;
 mod read;
 mod schema;
 mod text;
-mod threads;
+#[doc(hidden)]
+pub mod threads;
 
 pub use archive::Archive;
 pub use artifact::{Artifact, Body, Category, Manifest, MojoVersion};

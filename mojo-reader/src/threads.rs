@@ -1,4 +1,4 @@
-//! The work of opening a model, shared by a few threads.
+//! The work of opening a model, shared by a few threads. Not for others than `cenote`, which goes on where this crate ends.
 //!
 //! They live for one call: a pool would not survive `fork()`, after which a child may well open a model.
 
@@ -8,7 +8,7 @@ use std::thread;
 const MOST: usize = 8;
 
 /// What `work` makes of each item, in order. Each thread makes one state for all of its items.
-pub(crate) fn share<T: Sync, S, R: Send>(
+pub fn share<T: Sync, S, R: Send>(
     items: &[T],
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, &T) -> R + Sync,

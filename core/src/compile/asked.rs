@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use cenote_mojo::Schema;
 use cenote_mojo::algo::{Forest, Node, Split, Test, Tree, TreeRules};
-use rayon::prelude::*;
 
 use super::codes::{AskedFor, Asks, Coding, Source, Sources, Unfit};
 use crate::layout::RankTable;
@@ -74,7 +73,7 @@ impl<'a> Asked<'a> {
                 _ => levels,
             } as u16;
         }
-        thresholds.par_iter_mut().for_each(|thresholds| thresholds.sort_unstable());
+        thresholds.iter_mut().for_each(|thresholds| thresholds.sort_unstable());
         let mut list = Vec::new();
         for (feature, asked) in asked.into_iter().enumerate() {
             if asked == AskedFor::default() {

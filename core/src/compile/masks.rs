@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use super::asked::Asked;
-use super::blocks::{GroupData, TreeBlock, blocks};
+use super::blocks::{GroupData, TreeBlock};
 use super::codes::{Sources, Unfit};
+use super::plan::blocks;
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, RowData};
 use crate::layout::{GROUP, Sums};

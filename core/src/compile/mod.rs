@@ -6,6 +6,7 @@ mod choice;
 mod codes;
 mod flat;
 mod masks;
+mod plan;
 mod question;
 mod subtrees;
 #[cfg(test)]

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use cenote_mojo::algo::{Node, Split, Tree};
 
 use super::asked::{Asked, AskedTree};
-use super::blocks::{GroupData, TreeBlock, blocks};
+use super::blocks::{GroupData, TreeBlock};
 use super::codes::{Asks, Source, Sources, Unfit};
+use super::plan::blocks;
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, WaveScratch};
 use crate::layout::{GROUP, WAVE, WaveForest, WaveForestBuilder, WaveStep as Step};
