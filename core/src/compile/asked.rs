@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use cenote_mojo::Schema;
 use cenote_mojo::algo::{Forest, Node, Split, Test, Tree, TreeRules};
+use cenote_mojo::threads::share;
 
 use super::codes::{AskedFor, Asks, Coding, Source, Sources, Unfit};
 use crate::layout::RankTable;
@@ -48,32 +49,38 @@ impl<'a> Asked<'a> {
         }
         let levels: Vec<Option<usize>> =
             schema.features.iter().map(|column| column.domain.as_ref().map(|levels| levels.len())).collect();
-        let nodes = || forest.trees.iter().flatten().flat_map(|tree| &tree.nodes);
-        let mut bounds = vec![0; nodes().count()];
+        let mut bounds = vec![0; forest.trees.iter().flatten().map(|tree| tree.nodes.len()).sum()];
         let mut asked = vec![AskedFor::default(); levels.len()];
         // Of each column of numbers the sort key of each threshold above the node it comes from.
         let mut thresholds: Vec<Vec<u64>> = vec![Vec::new(); levels.len()];
-        for (at, node) in nodes().enumerate() {
-            let Node::Split(split) = node else { continue };
-            let feature = usize::from(split.column);
-            let is_set = Source::is_set(split);
-            asked[feature].sets |= is_set;
-            asked[feature].bounds |= !is_set;
-            let Some(levels) = levels[feature] else {
-                if is_set {
-                    return Err(Unfit::SetOfNumbers);
-                }
-                let node = u32::try_from(at).map_err(|_| Unfit::TooLarge)?;
-                thresholds[feature].push(u64::from(sort_key(split)) << 32 | u64::from(node));
-                continue;
-            };
-            bounds[at] = match split.test {
-                // Saturates at 0 below and far above the levels above; a level is at least the threshold's ceiling.
-                Test::AtLeast(threshold) if !threshold.is_nan() => (threshold.ceil() as usize).min(levels),
-                _ => levels,
-            } as u16;
+        let mut first = 0;
+        for tree in forest.trees.iter().flatten() {
+            let bounds = &mut bounds[first..][..tree.nodes.len()];
+            u32::try_from(first + tree.nodes.len()).map_err(|_| Unfit::TooLarge)?;
+            for (node, (bound, at)) in tree.nodes.iter().zip(bounds.iter_mut().zip(first as u32..)) {
+                let Node::Split(split) = node else { continue };
+                let feature = usize::from(split.column);
+                let is_set = Source::is_set(split);
+                asked[feature].sets |= is_set;
+                asked[feature].bounds |= !is_set;
+                let Some(levels) = levels[feature] else {
+                    if is_set {
+                        return Err(Unfit::SetOfNumbers);
+                    }
+                    thresholds[feature].push(u64::from(sort_key(split)) << 32 | u64::from(at));
+                    continue;
+                };
+                *bound = match split.test {
+                    // Saturates at 0 below and far above the levels above; a level is at least the threshold's ceiling.
+                    Test::AtLeast(threshold) if !threshold.is_nan() => {
+                        (threshold.ceil() as usize).min(levels)
+                    }
+                    _ => levels,
+                } as u16;
+            }
+            first += tree.nodes.len();
         }
-        thresholds.iter_mut().for_each(|thresholds| thresholds.sort_unstable());
+        let sorted = share(&thresholds, || (), |(), thresholds| sorted(thresholds));
         let mut list = Vec::new();
         for (feature, asked) in asked.into_iter().enumerate() {
             if asked == AskedFor::default() {
@@ -81,7 +88,7 @@ impl<'a> Asked<'a> {
             }
             let coding = match levels[feature] {
                 Some(levels) => Coding::Level(levels),
-                None => Coding::Rank(rank(&thresholds[feature], &mut bounds).ok_or(Unfit::TooManyCodes)?),
+                None => Coding::Rank(rank(&sorted[feature], &mut bounds).ok_or(Unfit::TooManyCodes)?),
             };
             list.push(Source { feature, coding, asked });
         }
@@ -121,6 +128,29 @@ fn sort_key(split: &Split) -> u32 {
 
 fn threshold_of(key: u32) -> f32 {
     f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
+}
+
+/// The entries by their upper halves, the lower ones of equal upper ones as they were: by one byte after another, which for
+/// many is quicker than to compare.
+fn sorted(entries: &[u64]) -> Vec<u64> {
+    let mut from = entries.to_vec();
+    let mut to = vec![0; from.len()];
+    for shift in [32, 40, 48, 56] {
+        let digit = |entry: u64| (entry >> shift) as usize & 255;
+        let mut places = [0; 256];
+        from.iter().for_each(|entry| places[digit(*entry)] += 1);
+        let mut next = 0;
+        for place in &mut places {
+            next += std::mem::replace(place, next);
+        }
+        for entry in &from {
+            let place = &mut places[digit(*entry)];
+            to[*place] = *entry;
+            *place += 1;
+        }
+        std::mem::swap(&mut from, &mut to);
+    }
+    from
 }
 
 /// The table of a column's thresholds, which are sorted; writes the rank of each to the node it comes from. `None` if there

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use cenote_mojo::algo::Node;
+use cenote_mojo::threads::share;
 
 use super::asked::{Asked, AskedTree};
 use super::codes::{Asks, Coding, Source, Sources, Unfit, level_code};
@@ -78,27 +79,35 @@ impl Subtrees {
         }
         let mut builder = SubtreeForestBuilder::new(codes, sets_from);
         let mut class = Vec::new();
+        let mut trees = Vec::new();
         for (of_class, asked) in forest.trees() {
             class.push(of_class);
             let mut sets = Vec::new();
             if !asked.tree.sets.is_empty() {
                 sets = set_numbers(asked, sources, &column_of, &mut builder)?;
             }
-            builder.tree(asked.tree.nodes.len(), |node| {
-                let at = node as usize;
-                let split = match &asked.tree.nodes[at] {
-                    Node::Leaf(value) => return Step::Leaf(*value),
-                    Node::Split(split) => split,
-                };
-                let [column, set_column] = column_of[usize::from(sources.index(split.column))];
-                let children = [split.left, split.right];
-                match asked.asks(at, split) {
-                    Asks::From { code, missing } => Step::From { column, from: code, missing, children },
-                    Asks::Set => Step::In { column: set_column, set: sets[at], children },
-                }
-            });
+            trees.push((asked, sets));
         }
-        Ok(Self { isa, sources: Arc::clone(sources), columns, forest: builder.finish(), class })
+        let trees = share(
+            &trees,
+            || (),
+            |(), (asked, sets)| {
+                builder.cut(|node| {
+                    let at = node as usize;
+                    let split = match &asked.tree.nodes[at] {
+                        Node::Leaf(value) => return Step::Leaf(*value),
+                        Node::Split(split) => split,
+                    };
+                    let [column, set_column] = column_of[usize::from(sources.index(split.column))];
+                    let children = [split.left, split.right];
+                    match asked.asks(at, split) {
+                        Asks::From { code, missing } => Step::From { column, from: code, missing, children },
+                        Asks::Set => Step::In { column: set_column, set: sets[at], children },
+                    }
+                })
+            },
+        );
+        Ok(Self { isa, sources: Arc::clone(sources), columns, forest: builder.finish(&trees), class })
     }
 }
 
