@@ -1,11 +1,22 @@
 //! The work of opening a model, shared by a few threads. Not for others than `cenote`, which goes on where this crate ends.
 //!
-//! They live for one call: a pool would not survive `fork()`, after which a child may well open a model.
+//! They live for one call: a pool would not survive `fork()`, after which a child may well open a model. As many as rayon
+//! would make, so that `RAYON_NUM_THREADS` says it of both.
 
 use std::thread;
 
 /// The most threads that share work; a model is opened beside others that score.
 const MOST: usize = 8;
+
+/// How many threads share work.
+fn threads() -> usize {
+    let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|asked| asked.parse().ok());
+    match asked {
+        Some(asked @ 1..) => asked,
+        _ => thread::available_parallelism().map_or(1, usize::from),
+    }
+    .min(MOST)
+}
 
 /// What `work` makes of each item, in order. Each thread makes one state for all of its items.
 pub fn share<T: Sync, S, R: Send>(
@@ -17,7 +28,7 @@ pub fn share<T: Sync, S, R: Send>(
         let mut state = state();
         items.iter().map(|item| work(&mut state, item)).collect::<Vec<R>>()
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST);
+    let threads = threads();
     let mut parts = items.chunks(items.len().div_ceil(threads).max(1));
     let Some(first) = parts.next() else { return Vec::new() };
     thread::scope(|scope| {
