@@ -122,6 +122,9 @@ struct Trees {
 }
 
 impl Model {
+    /// A batch of at most so many rows is scored by the caller's thread alone, in or out of a pool.
+    pub const ROWS_ALONE: usize = blocks::FEWEST_ROWS;
+
     /// Opens a MOJO zip, or the folder of an unzipped one.
     ///
     /// # Errors

@@ -152,7 +152,7 @@ impl Model {
         match source {
             Source::Columns(columns) => {
                 let batch = columns.batch(&self.wanted).map_err(|error| error::core(py, &error, names))?;
-                enter(py, names, || self.call(call, &batch, options))
+                enter(py, batch.rows(), names, || self.call(call, &batch, options))
             }
             Source::Stream(reader) => {
                 let schema = reader.schema();
@@ -160,7 +160,7 @@ impl Model {
                 let score = |batch: &arrow_array::RecordBatch| {
                     let columns = input::wanted_columns(py, batch, &self.wanted)?;
                     let batch = columns.batch().map_err(|error| error::core(py, &error, names))?;
-                    enter(py, names, || self.call(call, &batch, options))
+                    enter(py, batch.rows(), names, || self.call(call, &batch, options))
                 };
                 for batch in reader {
                     let batch = batch.map_err(|error| error::input(py, &error.to_string()))?;

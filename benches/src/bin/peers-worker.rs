@@ -154,7 +154,6 @@ impl Opened {
         std::hint::black_box(&numbers);
         Ok(format!("{} {done}", watch.read().as_nanos()))
     }
-
 }
 
 /// Opens a model again and again until `limit` has gone, at least once.
