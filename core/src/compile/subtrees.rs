@@ -11,7 +11,7 @@ use cenote_mojo::algo::{Forest, Node, Tree};
 
 use super::codes::{Asks, Coding, Source, Sources, Unfit, level_code};
 use super::{Block, Quantised};
-use crate::kernels::{Isa, WALKS, WalkScratch, fetch};
+use crate::kernels::{Isa, WALKS, WalkScratch, fetch, prefer_large_pages};
 use crate::layout::{CODES, CodeLine, MISSING, Step, SubtreeForest, SubtreeForestBuilder, floor32};
 
 /// Rows whose codes are held at once: a tree comes into the second cache once for all of them.
@@ -88,7 +88,10 @@ impl Subtrees {
             let steps = steps(tree, sources, &asked, &mut builder)?;
             builder.tree(&steps);
         }
-        Ok(Self { isa, sources: Arc::clone(sources), columns, forest: builder.finish(), class })
+        let forest = builder.finish();
+        prefer_large_pages(forest.subtrees());
+        prefer_large_pages(forest.leaves());
+        Ok(Self { isa, sources: Arc::clone(sources), columns, forest, class })
     }
 }
 

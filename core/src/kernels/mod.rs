@@ -17,6 +17,7 @@ pub(crate) mod exp;
 mod exps;
 mod heap;
 mod linear;
+mod pages;
 mod portable;
 mod rows;
 mod subtrees;
@@ -32,6 +33,7 @@ use std::ops::Range;
 
 pub(crate) use cpu::Isa;
 pub(crate) use linear::{Slots, Terms};
+pub(crate) use pages::prefer_large_pages;
 pub(crate) use rows::RowData;
 pub(crate) use subtrees::{WALKS, WalkScratch, fetch};
 pub(crate) use waves::WaveScratch;
