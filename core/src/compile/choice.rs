@@ -70,7 +70,7 @@ fn batch_engine(name: &str, forest: &Forest, sources: &Arc<Sources>, isa: Isa) -
     match name {
         "masks" => Some(Box::new(Masks::new(forest, sources, isa).ok()?)),
         "waves" => Some(Box::new(Waves::new(forest, sources, isa).ok()?)),
-        "subtrees" => Some(Box::new(Subtrees::new(forest, sources, isa).ok()?)),
+        "subtrees" => Some(Box::new(Subtrees::new(forest, sources, isa, true).ok()?)),
         _ => None,
     }
 }
@@ -109,7 +109,10 @@ impl Engines {
             (_, true) => ["masks", "waves"],
         };
         let batch = names.into_iter().find_map(compile);
-        let rows = batch.as_ref().filter(|batch| !batch.takes_rows()).and_then(|_| compile("subtrees"));
+        let few = || -> Option<Box<dyn Quantised>> {
+            Some(Box::new(Subtrees::new(forest, sources.as_ref()?, isa, false).ok()?))
+        };
+        let rows = batch.as_ref().filter(|batch| !batch.takes_rows()).and_then(|_| few());
         Self { flat, batch, rows }
     }
 

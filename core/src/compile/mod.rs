@@ -4,6 +4,7 @@ mod blocks;
 mod choice;
 mod codes;
 mod flat;
+mod heads;
 mod masks;
 mod question;
 mod subtrees;

@@ -2,20 +2,25 @@
 //! and walk through subtrees of four levels.
 //!
 //! Many rows are taken down one tree after another, so that a tree stays in the second cache and the codes of a wave of
-//! rows in the first; one row is taken down many trees at once.
+//! rows in the first. Without AVX-512 the upper levels of trees are asked as masks, and walks begin below them. One row is taken
+//! down many trees at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cenote_mojo::algo::{Forest, Node, Tree};
 
+use super::blocks::{GroupData, TreeBlock, blocks};
 use super::codes::{Asks, Coding, Source, Sources, Unfit, level_code};
+use super::heads::head;
 use super::{Block, Quantised};
-use crate::kernels::{Isa, WALKS, WalkScratch, fetch, prefer_large_pages};
-use crate::layout::{CODES, CodeLine, MISSING, Step, SubtreeForest, SubtreeForestBuilder, floor32};
+use crate::kernels::{Begin, Isa, MaskScratch, WALKS, WalkScratch, fetch, prefer_large_pages};
+use crate::layout::{CODES, CodeLine, GROUP, MISSING, Step, SubtreeForest, SubtreeForestBuilder, floor32};
 
 /// Rows whose codes are held at once: a tree comes into the second cache once for all of them.
 const RUN: usize = 8192;
+/// From so many rows on, the upper levels of trees are asked as masks.
+const HEADED: usize = 256;
 /// The most lines of codes that a single row has room for.
 const MAX_ROW_LINES: usize = 128;
 
@@ -29,6 +34,8 @@ pub(crate) struct Subtrees {
     forest: SubtreeForest,
     /// The class of each tree.
     class: Vec<usize>,
+    /// The upper levels of the trees, for batches of many rows, where masks are faster than walks.
+    heads: Vec<TreeBlock>,
 }
 
 /// A column of codes.
@@ -48,8 +55,8 @@ impl CodeColumn {
 }
 
 impl Subtrees {
-    /// Compiles `forest`.
-    pub(crate) fn new(forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Result<Self, Unfit> {
+    /// Compiles `forest`; also for batches of many rows if `many`.
+    pub(crate) fn new(forest: &Forest, sources: &Arc<Sources>, isa: Isa, many: bool) -> Result<Self, Unfit> {
         // Columns that are asked sets come last.
         let mut asked: BTreeMap<(bool, u16), u16> = BTreeMap::new();
         let mut seen = vec![[false; 2]; sources.list().len()];
@@ -82,16 +89,22 @@ impl Subtrees {
         let sets_from = asked.keys().filter(|(is_set, _)| !is_set).count();
         let mut builder = SubtreeForestBuilder::new(codes, sets_from);
         let mut class = Vec::new();
+        let mut heads = Vec::new();
         for (number, tree) in forest.trees.iter().enumerate() {
             let Some(tree) = tree else { continue };
             class.push(number / forest.groups);
             let steps = steps(tree, sources, &asked, &mut builder)?;
-            builder.tree(&steps);
+            let entries = builder.tree(&steps);
+            // The portable kernel asks tests one row after another, AVX-512 a subtree at once: a walk is faster.
+            if many && matches!(isa, Isa::Avx2(_)) {
+                heads.push(head(tree, |_, node| entries[node]));
+            }
         }
-        let forest = builder.finish();
+        let forest = builder.finish(isa.asks_at_once(columns.len(), sets_from < columns.len()));
         prefer_large_pages(forest.subtrees());
         prefer_large_pages(forest.leaves());
-        Ok(Self { isa, sources: Arc::clone(sources), columns, forest, class })
+        let heads = blocks(heads.iter().map(|tree| (0, tree)), sources).unwrap_or_default();
+        Ok(Self { isa, sources: Arc::clone(sources), columns, forest, class, heads })
     }
 }
 
@@ -153,6 +166,11 @@ impl Quantised for Subtrees {
         let mut codes = vec![CodeLine::ZERO; run * lines];
         let mut gaps = vec![false; run.div_ceil(WALKS)];
         let mut scratch = WalkScratch::new();
+        let mut mask_scratch = MaskScratch::new();
+        let mut data = GroupData::new(self.heads.iter(), if run < HEADED { 0 } else { run.div_ceil(GROUP) });
+        let most = self.heads.iter().map(|head| head.forest.trees().len()).max().unwrap_or(0);
+        let mut indices = vec![0u16; if run < HEADED { 0 } else { most * run }];
+        let mut entries = [0; WALKS];
         for from in (0..block.rows).step_by(RUN) {
             let rows = RUN.min(block.rows - from);
             let found = self.sources.encode(self.isa, block, from, rows, run, &mut coded);
@@ -172,11 +190,39 @@ impl Quantised for Subtrees {
                 }
                 *gaps = missing;
             }
-            for (tree, class) in self.class.iter().enumerate() {
-                let sums = &mut out[class * block.rows + from..][..rows];
-                let waves = codes.chunks(WALKS * lines).zip(gaps.iter().copied());
-                for (codes, sums) in waves.zip(sums.chunks_mut(WALKS)) {
-                    self.isa.add_tree(&self.forest, tree, codes, &mut scratch, sums);
+            let mut add = |tree: usize, wave: usize, begin: Begin<'_>| {
+                let sums = &mut out[self.class[tree] * block.rows + from + wave * WALKS..][..begin.walks()];
+                let codes = &codes[wave * WALKS * lines..];
+                self.isa.add_rows(&self.forest, begin, (codes, gaps[wave]), &mut scratch, sums);
+            };
+            let waves = rows.div_ceil(WALKS);
+            if rows < HEADED || self.heads.is_empty() {
+                for (tree, root) in self.forest.roots().iter().enumerate() {
+                    for wave in 0..waves {
+                        add(tree, wave, Begin::Root(*root, WALKS.min(rows - wave * WALKS)));
+                    }
+                }
+                continue;
+            }
+            let mut trees = 0..;
+            for head in &self.heads {
+                data.fill(head, self.isa, &coded, run, 0, rows);
+                let of_head = head.forest.trees().len();
+                // Of all trees before any is walked, so that a group's lines stay in the first cache.
+                for (group, first) in (0..rows).step_by(GROUP).enumerate() {
+                    let (lines, rows) = (data.group(head, group), GROUP.min(rows - first));
+                    for tree in 0..of_head {
+                        let indices = &mut indices[tree * run + first..][..rows];
+                        self.isa.indices(&head.forest, tree, lines, &mut mask_scratch, indices);
+                    }
+                }
+                for (of_head, tree) in (0..of_head).zip(&mut trees) {
+                    let indices = &indices[of_head * run..][..rows];
+                    for (wave, indices) in indices.chunks(WALKS).enumerate() {
+                        let entries = &mut entries[..indices.len()];
+                        head.forest.exits(of_head, indices, entries);
+                        add(tree, wave, Begin::Each(entries));
+                    }
                 }
             }
         }

@@ -19,7 +19,8 @@ pub(crate) struct Subtree {
     /// From which code on a row goes right at each slot, or which set it asks.
     pub(crate) bounds: [u16; SLOTS + 1],
     /// The column that each slot asks, of a forest of at most [`NARROW`] columns; the highest bit says that a missing value
-    /// goes left.
+    /// goes left. In the order of slots, or, of a forest [for vectors](SubtreeForest::for_vectors), each of the first eight
+    /// beside the one eight slots later: a shift then makes words of them, which a shuffle takes.
     pub(crate) columns: [u8; SLOTS + 1],
     /// Where the exits lead.
     pub(crate) exits: Exits,
@@ -74,8 +75,15 @@ pub(crate) const NARROW: usize = 128;
 pub(crate) const WIDE_LEFT: u16 = 1 << 15;
 /// Subtrees that [`Exits`] can name.
 const MAX_SUBTREES: usize = 1 << 27;
+/// Leaves that entries can name.
+const MAX_LEAVES: usize = 1 << 31;
 /// Words of sets, 64 MiB: a small file must not make large tables.
 const MAX_SET_WORDS: usize = 16 << 20;
+
+/// The entry of a subtree: where a walk begins. That of a leaf is twice its index and one more.
+fn subtree_entry(subtree: usize) -> u32 {
+    (subtree as u32) << 1
+}
 
 /// Trees over one set of code columns.
 #[derive(Debug, Clone)]
@@ -84,6 +92,7 @@ pub(crate) struct SubtreeForest {
     /// The first of the columns that are asked sets; those before are asked bounds.
     sets_from: usize,
     subtrees: Vec<Subtree>,
+    for_vectors: bool,
     /// The columns of each subtree's slots, if there are more than [`NARROW`].
     wide: Vec<[u16; SLOTS + 1]>,
     leaves: Vec<f32>,
@@ -113,6 +122,11 @@ impl SubtreeForest {
         &self.subtrees
     }
 
+    /// Whether [`Subtree::columns`] are in the order for kernels that ask all slots at once.
+    pub(crate) fn for_vectors(&self) -> bool {
+        self.for_vectors
+    }
+
     /// The columns of each subtree's slots, and [`WIDE_LEFT`], if there are more than [`NARROW`]; else empty.
     pub(crate) fn wide(&self) -> &[[u16; SLOTS + 1]] {
         &self.wide
@@ -123,7 +137,7 @@ impl SubtreeForest {
         &self.leaves
     }
 
-    /// The first subtree of each tree.
+    /// The entry of each tree: its first subtree's.
     pub(crate) fn roots(&self) -> &[u32] {
         &self.roots
     }
@@ -189,6 +203,7 @@ impl SubtreeForestBuilder {
                 columns: codes.len(),
                 sets_from,
                 subtrees: Vec::new(),
+                for_vectors: false,
                 wide: Vec::new(),
                 leaves: Vec::new(),
                 roots: Vec::new(),
@@ -222,19 +237,22 @@ impl SubtreeForestBuilder {
         Some(set)
     }
 
-    /// Adds a tree whose root is its first node.
+    /// Adds a tree whose root is its first node. Returns the entry of each node that is a leaf or the root of a subtree: where
+    /// walks may begin.
     ///
     /// # Panics
     /// If it is empty, or a node names a column, set or child that is not there, or a child before itself.
-    pub(crate) fn tree(&mut self, steps: &[Step]) {
+    pub(crate) fn tree(&mut self, steps: &[Step]) -> Vec<u32> {
         let forest = &mut self.forest;
         let first = forest.subtrees.len();
-        assert!(first + steps.len() < MAX_SUBTREES && forest.leaves.len() + steps.len() < u32::MAX as usize);
-        forest.roots.push(first as u32);
+        assert!(first + steps.len() < MAX_SUBTREES && forest.leaves.len() + steps.len() < MAX_LEAVES);
+        let mut entries = vec![0; steps.len()];
+        forest.roots.push(subtree_entry(first));
         // The node at the root of each subtree, level after level, so that the subtrees below one lie side by side.
         let mut tops = vec![0u32];
         let mut at = 0;
         while at < tops.len() {
+            entries[tops[at] as usize] = subtree_entry(first + at);
             let mut nodes = [None; SLOTS + EXITS];
             nodes[0] = Some(tops[at]);
             let mut wide = [0; SLOTS + 1];
@@ -267,7 +285,10 @@ impl SubtreeForestBuilder {
                 for exit in 0..EXITS {
                     let Some(node) = nodes[SLOTS + exit] else { continue };
                     match steps[node as usize] {
-                        Step::Leaf(value) if leads_to_leaf => forest.leaves.push(value),
+                        Step::Leaf(value) if leads_to_leaf => {
+                            entries[node as usize] = (forest.leaves.len() as u32) << 1 | 1;
+                            forest.leaves.push(value);
+                        }
                         Step::From { .. } | Step::In { .. } if !leads_to_leaf => tops.push(node),
                         _ => continue,
                     }
@@ -286,11 +307,21 @@ impl SubtreeForestBuilder {
             }
             at += 1;
         }
+        entries
     }
 
-    /// The trees so far.
-    pub(crate) fn finish(mut self) -> SubtreeForest {
+    /// The trees so far; for kernels that ask all slots of a subtree at once if `for_vectors`.
+    pub(crate) fn finish(mut self, for_vectors: bool) -> SubtreeForest {
         let forest = &mut self.forest;
+        forest.for_vectors = for_vectors;
+        if for_vectors {
+            for Subtree { columns, .. } in &mut forest.subtrees {
+                let in_order = *columns;
+                for (slot, column) in in_order.into_iter().enumerate() {
+                    columns[slot % 8 * 2 + slot / 8] = column;
+                }
+            }
+        }
         forest.subtrees.shrink_to_fit();
         forest.wide.shrink_to_fit();
         forest.leaves.shrink_to_fit();
