@@ -11,11 +11,11 @@ use std::sync::Arc;
 use cenote_mojo::algo::{Forest, Node, Tree};
 
 use super::blocks::{GroupData, TreeBlock, blocks};
-use super::codes::{Asks, Coding, Source, Sources, Unfit, level_code};
+use super::codes::{Asks, Source, Sources, Unfit};
 use super::heads::head;
 use super::{Block, Quantised};
-use crate::kernels::{Begin, Isa, MaskScratch, WALKS, WalkScratch, fetch, prefer_large_pages};
-use crate::layout::{CODES, CodeLine, GROUP, MISSING, Step, SubtreeForest, SubtreeForestBuilder, floor32};
+use crate::kernels::{Begin, Isa, MaskScratch, WALKS, WalkScratch, prefer_large_pages};
+use crate::layout::{CODES, CodeLine, GROUP, MISSING, Step, SubtreeForest, SubtreeForestBuilder};
 
 /// Rows whose codes are held at once: a tree comes into the second cache once for all of them.
 const RUN: usize = 8192;
@@ -197,9 +197,9 @@ impl Quantised for Subtrees {
             };
             let waves = rows.div_ceil(WALKS);
             if rows < HEADED || self.heads.is_empty() {
-                for (tree, root) in self.forest.roots().iter().enumerate() {
+                for tree in 0..self.class.len() {
                     for wave in 0..waves {
-                        add(tree, wave, Begin::Root(*root, WALKS.min(rows - wave * WALKS)));
+                        add(tree, wave, Begin::Tree(tree, WALKS.min(rows - wave * WALKS)));
                     }
                 }
                 continue;
@@ -238,55 +238,20 @@ impl Quantised for Subtrees {
 }
 
 impl Subtrees {
-    /// Writes the codes of one row; `false` if it is odd. The tables of a deep forest do not fit a core's caches, so what
-    /// each step reads of each of them is asked for before any is read.
-    #[inline(always)]
-    fn row_codes<const LINES: usize>(&self, row: &[f64], codes: &mut [CodeLine; LINES]) -> bool {
-        let (mut values, mut begins) = ([[0.0; CODES]; LINES], [[0; CODES]; LINES]);
-        let places =
-            || self.sources.list().iter().enumerate().map(|(at, source)| (at / CODES, at % CODES, source));
-        for (line, at, source) in places() {
-            let value = row[source.feature];
-            match &source.coding {
-                Coding::Rank(table) => {
-                    values[line][at] = floor32(value);
-                    begins[line][at] = table.bucket(values[line][at]);
-                    fetch(&table.starts()[begins[line][at]]);
-                }
-                Coding::Level(levels) => match level_code(value, *levels) {
-                    Some(code) => codes[line].0[at] = code,
-                    None => return false,
-                },
-            }
-        }
-        for (line, at, source) in places() {
-            let Coding::Rank(table) = &source.coding else { continue };
-            begins[line][at] = usize::from(table.starts()[begins[line][at]]);
-            fetch(&table.padded()[begins[line][at]]);
-        }
-        for (line, at, source) in places() {
-            let Coding::Rank(table) = &source.coding else { continue };
-            let value = values[line][at];
-            let rank = table.rank_from(begins[line][at], value);
-            codes[line].0[at] = if value.is_nan() { table.missing() } else { rank } as u16;
-        }
-        true
-    }
-
     /// [`Quantised::row_sums`] with room for `LINES` lines of codes.
     #[inline(always)]
     fn row<const LINES: usize>(&self, row: &[f64], out: &mut [f64]) -> bool {
-        let (mut coded, mut codes) = ([CodeLine::ZERO; LINES], [CodeLine::ZERO; LINES]);
+        let (mut coded, mut codes) = ([[0; CODES]; LINES], [CodeLine::ZERO; LINES]);
         if self.forest.lines() > LINES {
             return false;
         }
-        if !self.row_codes::<LINES>(row, &mut coded) {
+        if !self.sources.encode_row(row, coded.as_flattened_mut()) {
             return false;
         }
         let mut gaps = false;
         for (at, column) in self.columns.iter().enumerate() {
             let index = usize::from(column.source);
-            let code = column.code(coded[index / CODES].0[index % CODES]);
+            let code = column.code(coded[index / CODES][index % CODES]);
             codes[at / CODES].0[at % CODES] = code;
             gaps |= code == MISSING;
         }

@@ -261,10 +261,10 @@ impl Isa {
         sum: &mut f64,
     ) {
         assert!(forest.lines() <= codes.len());
-        let roots = &forest.roots()[trees];
+        let walks = trees.len();
         // SAFETY: all walks have the same codes.
-        unsafe { self.walk(forest, Begin::Each(roots), (codes, gaps), 0, scratch) };
-        *sum = subtrees::fold(forest, scratch, roots.len(), *sum);
+        unsafe { self.walk(forest, Begin::Trees(trees), (codes, gaps), 0, scratch) };
+        *sum = subtrees::fold(forest, scratch, walks, *sum);
     }
 
     /// Whether there is a kernel that asks all slots of a subtree at once, for a forest of so many columns, with sets or without.
@@ -312,11 +312,15 @@ impl Isa {
         }
         // SAFETY: the caller's promise.
         unsafe {
-            match (sets, forest.columns() > NARROW, gaps) {
-                (_, true, _) => walk::<true, true, true>(forest, from, codes, stride, scratch),
-                (true, false, _) => walk::<true, false, true>(forest, from, codes, stride, scratch),
-                (false, false, false) => walk::<false, false, false>(forest, from, codes, stride, scratch),
-                (false, false, true) => walk::<false, false, true>(forest, from, codes, stride, scratch),
+            match (stride > 0, sets, forest.columns() > NARROW, gaps) {
+                (_, _, true, _) => walk::<true, true, true, true>(forest, from, codes, stride, scratch),
+                (_, true, _, _) => walk::<true, true, false, true>(forest, from, codes, stride, scratch),
+                (true, _, _, false) => {
+                    walk::<true, false, false, false>(forest, from, codes, stride, scratch)
+                }
+                (true, _, _, true) => walk::<true, false, false, true>(forest, from, codes, stride, scratch),
+                (false, _, _, false) => walk::<false, false, false, false>(forest, from, codes, 0, scratch),
+                (false, _, _, true) => walk::<false, false, false, true>(forest, from, codes, 0, scratch),
             }
         }
     }

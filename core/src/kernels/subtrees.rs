@@ -5,6 +5,8 @@
 //! nothing is predicted, walks do not wait for each other, no step is wasted on one that has arrived, and the loads of
 //! different walks overlap.
 
+use std::ops::Range;
+
 use crate::layout::{Exits, MISSING, SLOTS, SubtreeForest, WIDE_LEFT};
 
 /// Walks that go down together.
@@ -39,10 +41,12 @@ impl WalkScratch {
 }
 
 /// Where walks begin.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Begin<'a> {
-    /// This many at one subtree, by its entry.
-    Root(u32, usize),
+    /// So many at the root of a tree.
+    Tree(usize, usize),
+    /// Each at the root of one of these trees.
+    Trees(Range<usize>),
     /// Each at its own entry.
     Each(&'a [u32]),
 }
@@ -51,13 +55,15 @@ impl Begin<'_> {
     /// How many walks there are.
     pub(crate) fn walks(&self) -> usize {
         match self {
-            Begin::Root(_, walks) => *walks,
+            Begin::Tree(_, walks) => *walks,
+            Begin::Trees(trees) => trees.len(),
             Begin::Each(entries) => entries.len(),
         }
     }
 }
 
-/// Takes walks from where they begin to their leaves; the codes of each begin `stride` after those of the one before. `SETS` if
+/// Takes walks from where they begin to their leaves; the codes of each begin `stride` after those of the one before
+/// if `ROWS`, or are the same. `SETS` if
 /// some slot of the forest asks a set, `WIDE` if it has many columns, `GAPS` if some code may be missing.
 ///
 /// # Safety
@@ -65,7 +71,7 @@ impl Begin<'_> {
 ///
 /// # Panics
 /// If an entry is none of the forest's.
-pub(super) unsafe fn walk<const SETS: bool, const WIDE: bool, const GAPS: bool>(
+pub(super) unsafe fn walk<const ROWS: bool, const SETS: bool, const WIDE: bool, const GAPS: bool>(
     forest: &SubtreeForest,
     from: Begin<'_>,
     codes: *const u16,
@@ -78,12 +84,13 @@ pub(super) unsafe fn walk<const SETS: bool, const WIDE: bool, const GAPS: bool>(
         let mut index = 0;
         while index + SIDE <= left {
             // SAFETY: as many are left.
-            kept = unsafe { pass::<SIDE, SETS, WIDE, GAPS>(forest, codes, stride, scratch, index, kept) };
+            kept =
+                unsafe { pass::<SIDE, ROWS, SETS, WIDE, GAPS>(forest, codes, stride, scratch, index, kept) };
             index += SIDE;
         }
         while index < left {
             // SAFETY: one is left.
-            kept = unsafe { pass::<1, SETS, WIDE, GAPS>(forest, codes, stride, scratch, index, kept) };
+            kept = unsafe { pass::<1, ROWS, SETS, WIDE, GAPS>(forest, codes, stride, scratch, index, kept) };
             index += 1;
         }
         left = kept;
@@ -99,11 +106,19 @@ pub(super) fn begin<const AT: u32, const NUMBER: u32>(
     scratch: &mut WalkScratch,
 ) -> usize {
     let entries = match from {
-        Begin::Root(root, walks) => {
-            assert!(root & 1 == 0 && ((root >> 1) as usize) < forest.subtrees().len(), "{MISPLACED}");
-            scratch.at[..walks].fill(root >> 1 << AT);
+        Begin::Tree(tree, walks) => {
+            scratch.at[..walks].fill(forest.roots()[tree] << AT);
             scratch.number[..walks].iter_mut().zip(0..).for_each(|(number, walk)| *number = walk << NUMBER);
             return walks;
+        }
+        Begin::Trees(trees) => {
+            let roots = &forest.roots()[trees];
+            for ((at, number), (walk, root)) in
+                scratch.at.iter_mut().zip(&mut scratch.number).zip((0..).zip(roots))
+            {
+                (*at, *number) = (root << AT, walk << NUMBER);
+            }
+            return roots.len();
         }
         Begin::Each(entries) => entries,
     };
@@ -117,12 +132,9 @@ pub(super) fn begin<const AT: u32, const NUMBER: u32>(
         scratch.leaf[number] = place;
         left += 1 - leaf;
     }
-    assert!(there, "{MISPLACED}");
+    assert!(there, "an entry of another forest");
     left
 }
-
-/// What is said of an entry that is none of the forest's.
-const MISPLACED: &str = "an entry of another forest";
 
 /// Takes the `N` walks of the list from `index` on through their subtrees; those that go on are put into the list from
 /// `kept` on. Returns the list's end.
@@ -130,7 +142,7 @@ const MISPLACED: &str = "an entry of another forest";
 /// # Safety
 /// As of [`walk`]; there are so many walks in the list, and `kept` is at most `index`.
 #[inline(always)]
-unsafe fn pass<const N: usize, const SETS: bool, const WIDE: bool, const GAPS: bool>(
+unsafe fn pass<const N: usize, const ROWS: bool, const SETS: bool, const WIDE: bool, const GAPS: bool>(
     forest: &SubtreeForest,
     codes: *const u16,
     stride: usize,
@@ -147,7 +159,7 @@ unsafe fn pass<const N: usize, const SETS: bool, const WIDE: bool, const GAPS: b
         let (at, of) =
             unsafe { (*scratch.at.get_unchecked(index + walk), *scratch.number.get_unchecked(index + walk)) };
         subtree[walk] = subtree[walk].wrapping_add(at as usize);
-        row[walk] = codes.wrapping_add(of as usize * stride);
+        row[walk] = if ROWS { codes.wrapping_add(of as usize * stride) } else { codes };
         number[walk] = of;
     }
     let mut slot = [0; N];

@@ -26,14 +26,13 @@ pub(super) unsafe fn walk<const NUMBER: u32, const TWO: bool, const GAPS: bool>(
     scratch: &mut WalkScratch,
 ) {
     let subtrees = forest.subtrees().as_ptr().cast::<u64>();
-    let codes_of = |number: u32| codes.wrapping_add(if NUMBER == 0 { 0 } else { number as usize });
-    let mut left = begin::<AT, NUMBER>(forest, from, scratch);
-    if let Begin::Root(root, walks) = from {
+    let mut left = begin::<AT, NUMBER>(forest, from.clone(), scratch);
+    if let Begin::Tree(tree, walks) = from {
         // By value, so that it stays in registers.
-        let root = forest.subtrees()[(root >> 1) as usize];
-        for (walk, of_walk) in (0..).zip(&mut scratch.answers[..walks]) {
+        let root = forest.subtrees()[forest.roots()[tree] as usize];
+        for (walk, of_walk) in scratch.answers[..walks].iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            *of_walk = unsafe { answers::<TWO, GAPS>(&root, codes_of(walk << NUMBER)) };
+            *of_walk = unsafe { answers::<TWO, GAPS>(&root, codes.add(walk << NUMBER)) };
         }
         left = resolve::<NUMBER, true>(scratch, walks, &root.exits);
     }
@@ -41,30 +40,55 @@ pub(super) unsafe fn walk<const NUMBER: u32, const TWO: bool, const GAPS: bool>(
     scratch.at[left..left + 16].fill(0);
     scratch.number[left..left + 16].fill(0);
     while left > 0 {
-        for first in (0..left).step_by(16) {
+        let whole = left / 16 * 16;
+        for first in (0..whole).step_by(16) {
             for column in 0..4 {
                 for row in 0..4 {
-                    // Exits lie so that four registers of them, transposed, are in the order of the list.
-                    let (index, place) = (first + 4 * row + column, first + 4 * column + row);
                     // SAFETY: as many are in the list.
-                    let (at, number) =
-                        unsafe { (*scratch.at.get_unchecked(index), *scratch.number.get_unchecked(index)) };
-                    // SAFETY: the builder checked the subtrees that exits lead to, `begin` the entries.
-                    let subtree = unsafe { &*subtrees.add(at as usize).cast::<Subtree>() };
-                    // SAFETY: the caller's promise.
-                    let answers = unsafe { answers::<TWO, GAPS>(subtree, codes_of(number)) };
-                    // SAFETY: as many walks have room.
-                    unsafe {
-                        *scratch.answers.get_unchecked_mut(index) = answers;
-                        *scratch.exits.get_unchecked_mut(place) = subtree.exits;
-                    }
+                    unsafe { ask::<NUMBER, TWO, GAPS>(subtrees, codes, scratch, first, row, column) };
                 }
+            }
+        }
+        for row in 0..(left - whole).div_ceil(4) {
+            for column in 0..4 {
+                // SAFETY: as many are in the list, or have room after its end.
+                unsafe { ask::<NUMBER, TWO, GAPS>(subtrees, codes, scratch, whole, row, column) };
             }
         }
         left = resolve::<NUMBER, false>(scratch, left, &Exits::NONE);
         for at in &scratch.at[..left] {
             fetch(subtrees.wrapping_add(*at as usize));
         }
+    }
+}
+
+/// Asks the subtree of walk `4 * row + column` from `first` on. Exits lie so that four registers of them, transposed, are in the
+/// order of the list.
+///
+/// # Safety
+/// The list names a subtree and a row there, with as many codes as of [`answers`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt")]
+unsafe fn ask<const NUMBER: u32, const TWO: bool, const GAPS: bool>(
+    subtrees: *const u64,
+    codes: *const u16,
+    scratch: &mut WalkScratch,
+    first: usize,
+    row: usize,
+    column: usize,
+) {
+    let (index, place) = (first + 4 * row + column, first + 4 * column + row);
+    // SAFETY: the caller's promise.
+    let (at, number) = unsafe { (*scratch.at.get_unchecked(index), *scratch.number.get_unchecked(index)) };
+    // SAFETY: see above.
+    let subtree = unsafe { &*subtrees.add(at as usize).cast::<Subtree>() };
+    // SAFETY: see above.
+    let answers =
+        unsafe { answers::<TWO, GAPS>(subtree, codes.add(if NUMBER == 0 { 0 } else { number as usize })) };
+    // SAFETY: as many walks have room.
+    unsafe {
+        *scratch.answers.get_unchecked_mut(index) = answers;
+        *scratch.exits.get_unchecked_mut(place) = subtree.exits;
     }
 }
 

@@ -137,7 +137,7 @@ impl SubtreeForest {
         &self.leaves
     }
 
-    /// The entry of each tree: its first subtree's.
+    /// The first subtree of each tree.
     pub(crate) fn roots(&self) -> &[u32] {
         &self.roots
     }
@@ -247,7 +247,7 @@ impl SubtreeForestBuilder {
         let first = forest.subtrees.len();
         assert!(first + steps.len() < MAX_SUBTREES && forest.leaves.len() + steps.len() < MAX_LEAVES);
         let mut entries = vec![0; steps.len()];
-        forest.roots.push(subtree_entry(first));
+        forest.roots.push(first as u32);
         // The node at the root of each subtree, level after level, so that the subtrees below one lie side by side.
         let mut tops = vec![0u32];
         let mut at = 0;
