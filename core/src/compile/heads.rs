@@ -3,6 +3,8 @@
 
 use cenote_mojo::algo::{Node, Split, Tree};
 
+use super::asked::AskedTree;
+
 /// Levels of a head.
 const LEVELS: usize = 8;
 
@@ -41,15 +43,21 @@ pub(super) fn by_level(tree: &Tree) -> Vec<Placed> {
     down_to(tree, usize::MAX)
 }
 
-/// The head of a tree: `entry` says, of a place in [`by_level`] and the node there, where one who comes there is to begin.
-pub(super) fn head(tree: &Tree, entry: impl Fn(usize, usize) -> u32) -> Tree {
-    let nodes =
-        down_to(tree, LEVELS).into_iter().enumerate().map(|(place, placed)| match &tree.nodes[placed.node] {
-            Node::Split(split) if placed.level < LEVELS => {
-                let left = placed.left as u32;
-                Node::Split(Split { left, right: left + 1, ..*split })
-            }
-            _ => Node::Leaf(f32::from_bits(entry(place, placed.node))),
-        });
-    Tree { nodes: nodes.collect(), set_bytes: tree.set_bytes.clone(), aux: None }
+/// The head of a tree, and the bounds of its nodes. `entry` says, of a place in [`by_level`] and the node there, where one who
+/// comes there is to begin.
+pub(super) fn head(
+    AskedTree { tree, bounds }: AskedTree<'_>,
+    entry: impl Fn(usize, usize) -> u32,
+) -> (Tree, Vec<u16>) {
+    let order = down_to(tree, LEVELS);
+    let nodes = order.iter().enumerate().map(|(place, placed)| match &tree.nodes[placed.node] {
+        Node::Split(split) if placed.level < LEVELS => {
+            let left = placed.left as u32;
+            Node::Split(Split { left, right: left + 1, ..*split })
+        }
+        _ => Node::Leaf(f32::from_bits(entry(place, placed.node))),
+    });
+    let (sets, set_bytes) = (tree.sets.clone(), tree.set_bytes.clone());
+    let head = Tree { nodes: nodes.collect(), sets, set_bytes, aux: None };
+    (head, order.iter().map(|placed| bounds[placed.node]).collect())
 }

@@ -5,14 +5,16 @@
 //! rows in the first. Without AVX-512 the upper levels of trees are asked as masks, and walks begin below them. One row is taken
 //! down many trees at once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cenote_mojo::algo::{Forest, Node, Tree};
+use cenote_mojo::algo::Node;
+use cenote_mojo::threads::share;
 
-use super::blocks::{GroupData, TreeBlock, blocks};
+use super::asked::{Asked, AskedTree};
+use super::blocks::{GroupData, TreeBlock};
 use super::codes::{Asks, Source, Sources, Unfit};
 use super::heads::head;
+use super::plan::blocks;
 use super::{Block, Quantised};
 use crate::kernels::{Begin, Isa, MaskScratch, WALKS, WalkScratch, prefer_large_pages};
 use crate::layout::{CODES, CodeLine, GROUP, MISSING, Step, SubtreeForest, SubtreeForestBuilder};
@@ -55,89 +57,107 @@ impl CodeColumn {
 }
 
 impl Subtrees {
-    /// Compiles `forest`; also for batches of many rows if `many`.
-    pub(crate) fn new(forest: &Forest, sources: &Arc<Sources>, isa: Isa, many: bool) -> Result<Self, Unfit> {
+    /// Compiles a forest; also for batches of many rows if `many`.
+    pub(crate) fn new(forest: &Asked<'_>, isa: Isa, many: bool) -> Result<Self, Unfit> {
+        let sources = &forest.sources;
         // Columns that are asked sets come last.
-        let mut asked: BTreeMap<(bool, u16), u16> = BTreeMap::new();
-        let mut seen = vec![[false; 2]; sources.list().len()];
-        for split in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
-            let Node::Split(split) = split else { continue };
-            let index = sources.index(split.column);
-            let is_set = Source::is_set(split);
-            if std::mem::replace(&mut seen[usize::from(index)][usize::from(is_set)], true) {
-                continue;
-            }
-            // There is always a column that is asked bounds, which the ends of paths name.
-            if is_set && asked.is_empty() {
-                asked.insert((false, index), 0);
-            }
-            asked.insert((is_set, index), 0);
+        let list = || sources.list().iter().zip(0u16..);
+        let bounds = list().filter(|(source, _)| source.asked.bounds).map(|(_, index)| (index, false));
+        let sets = list().filter(|(source, _)| source.asked.sets).map(|(_, index)| (index, true));
+        let mut asked: Vec<(u16, bool)> = bounds.collect();
+        // There is always a column that is asked bounds, which the ends of paths name.
+        if asked.is_empty() && !sources.list().is_empty() {
+            asked.push((0, false));
         }
+        let sets_from = asked.len();
+        asked.extend(sets);
         if asked.len() > 1 << 15 {
             return Err(Unfit::TooLarge);
         }
         let mut columns = Vec::new();
         let mut codes = Vec::new();
-        for ((is_set, source), column) in &mut asked {
-            *column = columns.len() as u16;
-            let last = sources.list()[usize::from(*source)].missing();
+        // Of each source the column that is asked bounds, and the one that is asked sets.
+        let mut column_of = vec![[u16::MAX; 2]; sources.list().len()];
+        for (source, is_set) in asked {
+            column_of[usize::from(source)][usize::from(is_set)] = columns.len() as u16;
+            let last = sources.list()[usize::from(source)].missing();
             codes.push(last + 1);
             let last = last as u16;
-            columns
-                .push(CodeColumn { source: *source, missing: (last, if *is_set { last } else { MISSING }) });
+            columns.push(CodeColumn { source, missing: (last, if is_set { last } else { MISSING }) });
         }
-        let sets_from = asked.keys().filter(|(is_set, _)| !is_set).count();
         let mut builder = SubtreeForestBuilder::new(codes, sets_from);
         let mut class = Vec::new();
-        let mut heads = Vec::new();
-        for (number, tree) in forest.trees.iter().enumerate() {
-            let Some(tree) = tree else { continue };
-            class.push(number / forest.groups);
-            let steps = steps(tree, sources, &asked, &mut builder)?;
-            let entries = builder.tree(&steps);
-            // The portable kernel asks tests one row after another, AVX-512 a subtree at once: a walk is faster.
-            if many && matches!(isa, Isa::Avx2(_)) {
-                heads.push(head(tree, |_, node| entries[node]));
+        let mut trees = Vec::new();
+        for (of_class, asked) in forest.trees() {
+            class.push(of_class);
+            let mut sets = Vec::new();
+            if !asked.tree.sets.is_empty() {
+                sets = set_numbers(asked, sources, &column_of, &mut builder)?;
             }
+            trees.push((asked, sets));
         }
-        let forest = builder.finish(isa.asks_at_once(columns.len(), sets_from < columns.len()));
+        // The portable kernel asks tests one row after another, AVX-512 a subtree at once: a walk is faster.
+        let headed = many && matches!(isa, Isa::Avx2(_));
+        let trees = share(
+            &trees,
+            || (),
+            |(), (asked, sets)| {
+                let mut entries = vec![0; if headed { asked.tree.nodes.len() } else { 0 }];
+                let step = |node: u32| {
+                    let at = node as usize;
+                    let split = match &asked.tree.nodes[at] {
+                        Node::Leaf(value) => return Step::Leaf(*value),
+                        Node::Split(split) => split,
+                    };
+                    let [column, set_column] = column_of[usize::from(sources.index(split.column))];
+                    let children = [split.left, split.right];
+                    match asked.asks(at, split) {
+                        Asks::From { code, missing } => Step::From { column, from: code, missing, children },
+                        Asks::Set => Step::In { column: set_column, set: sets[at], children },
+                    }
+                };
+                let cut = builder.cut(step, |node, entry| {
+                    if headed {
+                        entries[node as usize] = entry;
+                    }
+                });
+                (cut, headed.then(|| head(*asked, |_, node| entries[node])))
+            },
+        );
+        let (trees, heads): (Vec<_>, Vec<_>) = trees.into_iter().unzip();
+        let forest = builder.finish(&trees, isa.asks_at_once(columns.len(), sets_from < columns.len()));
         prefer_large_pages(forest.subtrees());
         prefer_large_pages(forest.leaves());
-        let heads = blocks(heads.iter().map(|tree| (0, tree)), sources).unwrap_or_default();
+        let mut heads: Vec<_> = heads.into_iter().flatten().collect();
+        for (tree, (head, _)) in heads.iter_mut().enumerate() {
+            for node in &mut head.nodes {
+                if let Node::Leaf(entry) = node {
+                    *entry = f32::from_bits(forest.entry(tree, entry.to_bits()));
+                }
+            }
+        }
+        let heads = heads.iter().map(|(tree, bounds)| (0, AskedTree { tree, bounds }));
+        let heads = blocks(heads, sources).unwrap_or_default();
         Ok(Self { isa, sources: Arc::clone(sources), columns, forest, class, heads })
     }
 }
 
-/// The nodes of a tree as steps.
-fn steps(
-    tree: &Tree,
+/// The number of the set that each node of a tree asks, if it asks one.
+fn set_numbers(
+    AskedTree { tree, .. }: AskedTree<'_>,
     sources: &Sources,
-    asked: &BTreeMap<(bool, u16), u16>,
+    column_of: &[[u16; 2]],
     builder: &mut SubtreeForestBuilder,
-) -> Result<Vec<Step>, Unfit> {
-    let mut columns = vec![[u16::MAX; 2]; sources.list().len()];
-    asked.iter().for_each(|((is_set, source), column)| {
-        columns[usize::from(*source)][usize::from(*is_set)] = *column;
-    });
-    let mut step = |node: &Node| {
-        let split = match node {
-            Node::Leaf(value) => return Ok(Step::Leaf(*value)),
-            Node::Split(split) => split,
-        };
-        let index = sources.index(split.column);
-        let source = &sources.list()[usize::from(index)];
-        let asks = source.asks(split);
-        let column = columns[usize::from(index)][usize::from(asks == Asks::Set)];
-        let children = [split.left, split.right];
-        Ok(match asks {
-            Asks::From { code, missing } => Step::From { column, from: code, missing, children },
-            Asks::Set => {
-                let set = builder.set(column, source.answers(tree, split)).ok_or(Unfit::TooLarge)?;
-                Step::In { column, set, children }
-            }
-        })
+) -> Result<Vec<u16>, Unfit> {
+    let mut number = |node: &Node| match node {
+        Node::Split(split) if Source::is_set(split) => {
+            let index = usize::from(sources.index(split.column));
+            let answers = sources.list()[index].answers(tree, split);
+            builder.set(column_of[index][1], answers).ok_or(Unfit::TooLarge)
+        }
+        _ => Ok(0),
     };
-    tree.nodes.iter().map(&mut step).collect()
+    tree.nodes.iter().map(&mut number).collect()
 }
 
 impl Quantised for Subtrees {

@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cenote_mojo::algo::{Forest, Node, Tree};
+use cenote_mojo::algo::Node;
 
-use super::blocks::{GroupData, TreeBlock, blocks};
+use super::asked::{Asked, AskedTree};
+use super::blocks::{GroupData, TreeBlock};
 use super::codes::{Asks, Source, Sources, Unfit};
 use super::heads::{Placed, by_level, head};
+use super::plan::blocks;
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, WaveScratch};
 use crate::layout::{GROUP, WAVE, WaveForest, WaveForestBuilder, WaveStep as Step};
@@ -33,11 +35,12 @@ pub(crate) struct Waves {
 }
 
 impl Waves {
-    /// Compiles `forest`.
-    pub(crate) fn new(forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Result<Self, Unfit> {
+    /// Compiles a forest.
+    pub(crate) fn new(forest: &Asked<'_>, isa: Isa) -> Result<Self, Unfit> {
+        let sources = &forest.sources;
         // A column for each source and answer to missing values; sets answer for themselves.
         let mut asked: BTreeMap<(u16, bool), u16> = BTreeMap::new();
-        for split in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
+        for split in forest.trees().flat_map(|(_, asked)| &asked.tree.nodes) {
             let Node::Split(split) = split else { continue };
             let index = sources.index(split.column);
             let missing = Source::is_set(split) || !split.na.missing_goes_left();
@@ -58,20 +61,19 @@ impl Waves {
         let mut builder = WaveForestBuilder::new(codes);
         let mut class = Vec::new();
         let mut heads = Vec::new();
-        for (number, tree) in forest.trees.iter().enumerate() {
-            let Some(tree) = tree else { continue };
-            class.push(number / forest.groups);
-            let order = by_level(tree);
+        for (of_class, tree) in forest.trees() {
+            class.push(of_class);
+            let order = by_level(tree.tree);
             let steps = steps(tree, &order, sources, &asked, &mut builder)?;
             builder.tree(&steps);
             heads.push(head(tree, |place, node| {
-                (place as u32) << 1 | u32::from(matches!(tree.nodes[node], Node::Leaf(_)))
+                (place as u32) << 1 | u32::from(matches!(tree.tree.nodes[node], Node::Leaf(_)))
             }));
         }
         // The portable kernel asks tests one row after another: a walk is faster.
         let heads = match isa {
             Isa::Portable => None,
-            _ => blocks(heads.iter().map(|tree| (0, tree)), sources).ok(),
+            _ => blocks(heads.iter().map(|(tree, bounds)| (0, AskedTree { tree, bounds })), sources).ok(),
         };
         Ok(Self { isa, sources: Arc::clone(sources), columns, forest: builder.finish(), class, heads })
     }
@@ -79,7 +81,7 @@ impl Waves {
 
 /// The nodes of a tree as steps.
 fn steps(
-    tree: &Tree,
+    tree: AskedTree<'_>,
     order: &[Placed],
     sources: &Sources,
     asked: &BTreeMap<(u16, bool), u16>,
@@ -87,20 +89,20 @@ fn steps(
 ) -> Result<Vec<Step>, Unfit> {
     let mut step = |placed: &Placed| {
         let left = placed.left as u32;
-        let split = match &tree.nodes[placed.node] {
+        let split = match &tree.tree.nodes[placed.node] {
             Node::Leaf(value) => return Ok(Step::Leaf(*value)),
             Node::Split(split) => split,
         };
         let index = sources.index(split.column);
         let source = &sources.list()[usize::from(index)];
-        Ok(match source.asks(split) {
+        Ok(match tree.asks(placed.node, split) {
             Asks::From { code, missing } => {
                 let from = if missing { code } else { code + 1 };
                 Step::From { column: asked[&(index, missing)], from, left }
             }
             Asks::Set => {
                 let column = asked[&(index, true)];
-                let set = builder.set(column, source.answers(tree, split)).ok_or(Unfit::TooLarge)?;
+                let set = builder.set(column, source.answers(tree.tree, split)).ok_or(Unfit::TooLarge)?;
                 Step::In { column, set, left }
             }
         })

@@ -229,7 +229,7 @@ impl Isa {
     }
 
     /// Adds the leaf that each row falls into to the row's sum. Rows begin at entries, of those that
-    /// [`crate::layout::SubtreeForestBuilder::tree`] named. `codes` has as many lines for each row as hold the forest's columns;
+    /// [`crate::layout::SubtreeForest::entry`] names. `codes` has as many lines for each row as hold the forest's columns;
     /// some code is [`crate::layout::MISSING`] only if `gaps`.
     ///
     /// # Panics
