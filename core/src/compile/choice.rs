@@ -112,7 +112,7 @@ impl Engines {
             }
             None => {}
         }
-        let has_sets = forest.trees.iter().flatten().any(|tree| !tree.sets.is_empty());
+        let has_sets = runs.iter().flatten().any(Asked::has_sets);
         let names = match (isa, has_sets) {
             // The gathers of waves have no portable twin that is worth it.
             (Isa::Portable, _) | (_, false) => &["masks", "subtrees"][..],

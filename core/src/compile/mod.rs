@@ -3,6 +3,7 @@
 mod asked;
 mod blocks;
 mod choice;
+mod classes;
 mod codes;
 mod flat;
 mod heads;

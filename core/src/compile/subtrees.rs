@@ -12,7 +12,7 @@ use cenote_mojo::threads::share;
 
 use super::asked::{Asked, AskedTree};
 use super::blocks::{GroupData, TreeBlock};
-use super::codes::{Asks, Source, Sources, Unfit};
+use super::codes::{Asks, Sources, Unfit};
 use super::heads::head;
 use super::plan::blocks;
 use super::{Block, Quantised};
@@ -91,7 +91,7 @@ impl Subtrees {
         for (of_class, asked) in forest.trees() {
             class.push(of_class);
             let mut sets = Vec::new();
-            if !asked.tree.sets.is_empty() {
+            if sets_from < columns.len() {
                 sets = set_numbers(asked, sources, &column_of, &mut builder)?;
             }
             trees.push((asked, sets));
@@ -144,20 +144,20 @@ impl Subtrees {
 
 /// The number of the set that each node of a tree asks, if it asks one.
 fn set_numbers(
-    AskedTree { tree, .. }: AskedTree<'_>,
+    asked: AskedTree<'_>,
     sources: &Sources,
     column_of: &[[u16; 2]],
     builder: &mut SubtreeForestBuilder,
 ) -> Result<Vec<u16>, Unfit> {
-    let mut number = |node: &Node| match node {
-        Node::Split(split) if Source::is_set(split) => {
+    let mut number = |(at, node): (usize, &Node)| match node {
+        Node::Split(split) if asked.asks(at, split) == Asks::Set => {
             let index = usize::from(sources.index(split.column));
-            let answers = sources.list()[index].answers(tree, split);
+            let answers = sources.list()[index].answers(asked.tree, split);
             builder.set(column_of[index][1], answers).ok_or(Unfit::TooLarge)
         }
         _ => Ok(0),
     };
-    tree.nodes.iter().map(&mut number).collect()
+    asked.tree.nodes.iter().enumerate().map(&mut number).collect()
 }
 
 impl Quantised for Subtrees {

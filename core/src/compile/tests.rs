@@ -229,12 +229,13 @@ fn grown(numbers: &mut impl FnMut(usize) -> usize, columns: usize, nodes: usize,
     tree
 }
 
-/// Every engine sums rows of numbers, `data[column][row]`, as the rules say; some rows also alone.
+/// Every engine sums rows of one class, `data[column][row]`, as the rules say; some rows also alone.
 fn agree(forest: &Forest, schema: &Schema, data: &[Vec<f64>]) {
     let (columns, rows) = (data.len(), data[0].len());
     let block: Vec<&[f64]> = data.iter().map(Vec::as_slice).collect();
     let row = |index: usize| data.iter().map(|column| column[index]).collect::<Vec<f64>>();
-    let levels = vec![None; columns];
+    let levels: Vec<Option<usize>> =
+        schema.features.iter().map(|column| column.domain.as_ref().map(|levels| levels.len())).collect();
     let wanted: Vec<u64> = (0..rows).map(|index| naive(forest, 0, &row(index), &levels).to_bits()).collect();
     for isa in Isa::available() {
         for name in [None, Some("waves"), Some("subtrees")] {
@@ -276,6 +277,62 @@ fn deep_forests_of_any_width_sum_as_the_rules_say() {
             agree(&forest, &schema, &data);
         }
     }
+}
+
+/// Levels that 16 bits do not tell apart are taken by classes of them that splits do not tell apart.
+#[test]
+fn forests_of_more_levels_than_codes_sum_as_the_rules_say() {
+    const LEVELS: usize = 70_000;
+    let mut state = 13u64;
+    let mut numbers = |limit: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit
+    };
+    let mut bushes: Vec<Tree> = (0..3).map(|_| grown(&mut numbers, 2, 41, 64)).collect();
+    for tree in &mut bushes {
+        for at in 0..tree.nodes.len() {
+            let mut node = tree.nodes[at];
+            let Node::Split(split) = &mut node else { continue };
+            if split.column == 1 {
+                let (offset, bits) = (numbers(100) as u32, 69_000 + numbers(1200) as u32);
+                // Runs of levels, as H2O's bins are.
+                let bytes: Vec<u8> = (0..bits.div_ceil(8))
+                    .map(|byte| if byte / 977 % 3 == at as u32 % 3 { 0xff } else { 0 })
+                    .collect();
+                split.test = match numbers(4) {
+                    0 => Test::AtLeast(numbers(LEVELS) as f32),
+                    1 => {
+                        split.na = NaSplit::NaVsRest;
+                        Test::Range(set(tree, offset, bits, &bytes))
+                    }
+                    _ => Test::In(set(tree, offset, bits, &bytes)),
+                };
+            }
+            tree.nodes[at] = node;
+        }
+    }
+    let forest = Forest {
+        groups: 3,
+        trees_per_group: 1,
+        trees: bushes.into_iter().map(Some).collect(),
+        rules: TreeRules::V120,
+    };
+    let domain: Arc<[String]> = (0..LEVELS).map(|level| level.to_string()).collect();
+    let features = vec![
+        Column { name: "x".to_owned(), domain: None },
+        Column { name: "level".to_owned(), domain: Some(domain) },
+    ];
+    let schema = Schema { features, ..schema() };
+    assert_ne!(
+        Engines::new(&forest, &schema, flat(&forest, schema.clone()), Isa::Portable, None).name(),
+        "flat"
+    );
+    let x = (0..600).map(|_| numbers(128) as f64 / 16.0 - 4.0).collect();
+    let level = |row: usize| match row {
+        0..5 => [f64::NAN, 70_000.0, 99_999.0, 69_999.0, 0.5][row],
+        _ => numbers(LEVELS) as f64,
+    };
+    agree(&forest, &schema, &[x, (0..600).map(level).collect()]);
 }
 
 /// Ranks in 16 bits do not tell the thresholds of all trees apart: runs of trees have ranks of their own.
