@@ -1269,9 +1269,21 @@ class Call:
 
 @final
 class AsyncReads:
-    """Reads on a thread of its own, on a pool of connections."""
+    """Reads on a pool of connections of their own."""
 
-    def __new__(cls, store: FeatureStore, connections: int) -> AsyncReads: ...
+    def __new__(cls, store: FeatureStore, connections: int, own_thread: bool = False) -> AsyncReads: ...
+    def fileno(self) -> int | None:
+        """What an event loop watches to know when :meth:`turn` is due; ``None`` if a thread does the work, or none is left."""
+
+    def turn(self, mailbox: Mailbox) -> None:
+        """Get on with all calls, and hand out the answers of ``mailbox``."""
+
+    def begin_to_beat(self, mailbox: Mailbox) -> bool:
+        """Whether the event loop of ``mailbox`` is to :meth:`beat` from now on."""
+
+    def beat(self, mailbox: Mailbox) -> bool:
+        """Take the turn that is due for the time alone; ``False`` if it was the last for now."""
+
     def get(self, mailbox: Mailbox, future: Any, view: View, key: Any, features: Sequence[str] | None) -> Call:
         """Begin :meth:`FeatureStore.get`; ``future`` gets the answer by way of ``mailbox``."""
 
@@ -1283,5 +1295,8 @@ class AsyncReads:
     def score(self, mailbox: Mailbox, future: Any, plan: ScorePlan, key: Any) -> Call:
         """Begin :meth:`ScorePlan.score` of a key without more."""
 
+    def settle(self, mailbox: Mailbox, future: Any) -> Call:
+        """Begin to close the connections, once what was given up is cancelled."""
+
     def close(self) -> None:
-        """Close the connections and end the thread."""
+        """Close the connections and end what drives them."""

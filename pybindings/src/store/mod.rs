@@ -13,6 +13,7 @@ mod keys;
 mod readers;
 mod registry;
 mod served;
+mod turns;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
