@@ -26,9 +26,9 @@ mod _cenote {
     use crate::store::{AsyncReads, Call, Cancellation, Mailbox};
     #[pymodule_export]
     use crate::store::{
-        Decision, Document, Erased, Explanation, FeatureSet, FeatureStore, Features, FinishedBatch, Loaded,
-        Maintained, Materialized, ModelVersion, Replay, Score, ScorePlan, Scores, ServedModel, Stored,
-        Upserted, View, WatchState,
+        Decision, DecisionBuffer, Document, Erased, Explanation, FeatureSet, FeatureStore, Features,
+        FinishedBatch, Loaded, Maintained, Materialized, ModelVersion, Replay, Score, ScorePlan, Scores,
+        ServedModel, Stored, Upserted, View, WatchState,
     };
     #[pymodule_export]
     use crate::table::ArrowTable;

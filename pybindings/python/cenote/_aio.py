@@ -21,6 +21,7 @@ from cenote._cenote import (
     AsyncReads,
     Call,
     Cancellation,
+    DecisionBuffer,
     Document,
     Erased,
     Features,
@@ -181,6 +182,11 @@ class AsyncFeatureStore:
         read_timeout: float | None = None,
         write_timeout: float | None = None,
         root_certificates: str | os.PathLike[str] | None = None,
+        replicas: Sequence[str] | None = None,
+        max_replica_lag: float | None = None,
+        cache_bytes: int | None = None,
+        cache_ttl: float | None = None,
+        cache_redis: str | None = None,
     ) -> AsyncFeatureStore:
         """Connect to a database; see :meth:`FeatureStore.connect`.
 
@@ -188,8 +194,18 @@ class AsyncFeatureStore:
         """
         store = await asyncio.to_thread(
             FeatureStore.connect, dsn, schema=schema, read_timeout=read_timeout, write_timeout=write_timeout,
-            root_certificates=root_certificates)
+            root_certificates=root_certificates, replicas=replicas, max_replica_lag=max_replica_lag,
+            cache_bytes=cache_bytes, cache_ttl=cache_ttl, cache_redis=cache_redis)
         return cls(store, connections)
+
+    @property
+    def cache_counters(self) -> dict[str, int]:
+        """As :attr:`FeatureStore.cache_counters`."""
+        return self._store.cache_counters
+
+    async def notify_changes(self, view: View) -> None:
+        """As :meth:`FeatureStore.notify_changes`."""
+        await self._threads.run(self._store.notify_changes, view)
 
     async def apply(self, view: View) -> None:
         """As :meth:`FeatureStore.apply`."""
@@ -341,6 +357,10 @@ class AsyncFeatureStore:
     async def record(self, view: View, key: Any, score: Score) -> str:
         """As :meth:`FeatureStore.record`."""
         return await self._threads.run(self._store.record, view, key, score)
+
+    def buffered_decisions(self, *, capacity: int = 10_000) -> DecisionBuffer:
+        """As :meth:`FeatureStore.buffered_decisions`."""
+        return self._store.buffered_decisions(capacity=capacity)
 
     async def replay(self, id: str) -> Replay:
         """As :meth:`FeatureStore.replay`."""

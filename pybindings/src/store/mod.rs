@@ -14,6 +14,7 @@ mod plan;
 mod readers;
 mod registry;
 mod served;
+mod settings;
 mod turns;
 mod view;
 
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cenote::registry::{Registration, Route, SigningKey};
-use cenote::store::{CacheOptions, blocking};
+use cenote::store::blocking;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -31,13 +32,14 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 pub(crate) use self::aio::{AsyncReads, Call, Cancellation, Mailbox};
 pub(crate) use self::answers::{FeatureSet, Features, Score, Scores, Upserted};
 pub(crate) use self::bulk::{Erased, FinishedBatch, Loaded, Maintained, Materialized, Stored};
-pub(crate) use self::decisions::{Decision, Explanation, Replay};
+pub(crate) use self::decisions::{Decision, DecisionBuffer, Explanation, Replay};
 pub(crate) use self::documents::Document;
 use self::plan::PlanSettings;
 pub(crate) use self::plan::ScorePlan;
 use self::readers::{Readers, Selection};
 pub(crate) use self::registry::ModelVersion;
 pub(crate) use self::served::{ServedModel, WatchState};
+use self::settings::Settings;
 pub(crate) use self::view::View;
 use crate::enter::enter_store;
 use crate::error;
@@ -58,22 +60,11 @@ impl FeatureStore {
     }
 }
 
-/// How long Redis may take before a read goes on without.
-const REDIS_TIMEOUT: Duration = Duration::from_millis(50);
-
-/// Seconds to a deadline.
-fn seconds(name: &str, seconds: f64) -> PyResult<Duration> {
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(PyValueError::new_err(format!("{name} is a positive number of seconds"))),
-    }
-}
-
 #[pymethods]
 impl FeatureStore {
     /// Connect to a database.
     #[staticmethod]
-    #[pyo3(signature = (dsn, *, schema=None, read_timeout=None, write_timeout=None, root_certificates=None, cache_bytes=None, cache_ttl=None, cache_redis=None))]
+    #[pyo3(signature = (dsn, *, schema=None, read_timeout=None, write_timeout=None, root_certificates=None, replicas=None, max_replica_lag=None, cache_bytes=None, cache_ttl=None, cache_redis=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn connect(
         py: Python<'_>,
@@ -82,36 +73,24 @@ impl FeatureStore {
         read_timeout: Option<f64>,
         write_timeout: Option<f64>,
         root_certificates: Option<PathBuf>,
+        replicas: Option<Vec<String>>,
+        max_replica_lag: Option<f64>,
         cache_bytes: Option<u64>,
         cache_ttl: Option<f64>,
         cache_redis: Option<String>,
     ) -> PyResult<Self> {
-        let mut settings = cenote::store::FeatureStore::builder(dsn);
-        if let Some(schema) = schema {
-            settings = settings.schema(schema);
-        }
-        if let Some(timeout) = read_timeout {
-            settings = settings.read_timeout(seconds("read_timeout", timeout)?);
-        }
-        if let Some(timeout) = write_timeout {
-            settings = settings.write_timeout(seconds("write_timeout", timeout)?);
-        }
-        if let Some(file) = root_certificates {
-            settings = settings.root_certificates(file);
-        }
-        if cache_bytes.is_some() || cache_ttl.is_some() || cache_redis.is_some() {
-            let mut cache = CacheOptions::new();
-            if let Some(bytes) = cache_bytes {
-                cache = cache.bytes(bytes);
-            }
-            if let Some(ttl) = cache_ttl {
-                cache = cache.ttl(seconds("cache_ttl", ttl)?);
-            }
-            if let Some(url) = cache_redis {
-                cache = cache.redis(url, REDIS_TIMEOUT);
-            }
-            settings = settings.cache(cache);
-        }
+        let settings = Settings {
+            schema,
+            read_timeout,
+            write_timeout,
+            root_certificates,
+            replicas,
+            max_replica_lag,
+            cache_bytes,
+            cache_ttl,
+            cache_redis,
+        };
+        let settings = settings.of(dsn)?;
         Ok(Self::new(enter_store(py, || blocking::FeatureStore::new(settings))?))
     }
 
@@ -125,6 +104,13 @@ impl FeatureStore {
     #[getter]
     fn schema(&self) -> &str {
         self.store.schema()
+    }
+
+    /// How the replicas fare for this thread, in the order in which they were named.
+    #[getter]
+    fn replicas<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let states = enter_store(py, || self.store.replicas())?;
+        states.iter().map(|state| answers::replica(py, state)).collect()
     }
 
     /// The SQL that :meth:`apply` would run; none if the tables are as the view says.
@@ -494,6 +480,12 @@ impl FeatureStore {
         let key = view.key(key)?;
         let id = enter_store(py, || self.store.record(view.view(), key, score.score()))?;
         Ok(id.to_string())
+    }
+
+    /// A queue before the decision log, written behind by a thread.
+    #[pyo3(signature = (*, capacity=10_000))]
+    fn buffered_decisions(&self, py: Python<'_>, capacity: usize) -> PyResult<DecisionBuffer> {
+        enter_store(py, || self.store.buffered_decisions(capacity)).map(DecisionBuffer::new)
     }
 
     /// A decision.

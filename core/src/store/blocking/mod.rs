@@ -6,10 +6,12 @@
 //! the parent had is left untouched; a thread that ends closes its connections.
 
 mod bulk;
+mod decisions;
 mod plan;
 mod registry;
 mod served;
 mod thread;
+mod typed;
 mod views;
 
 use std::collections::HashMap;
@@ -19,12 +21,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::model::Model;
 use crate::serve::PlanBuilder;
 
-use super::{Builder, Erased, Error, Key, Maintained, View};
+use super::{Builder, Erased, Error, Key, Maintained, ReplicaState, View};
 
 pub use bulk::{FeatureService, Load, Raw};
+pub use decisions::DecisionBuffer;
 pub use plan::ScorePlan;
 pub use served::Served;
 pub use thread::Cancellation;
+pub use typed::{TypedAsOf, TypedView};
 pub use views::{AsOf, Reader, Writer};
 
 /// A store of features, for threads without an async runtime. Cheap to clone, shared between threads at will.
@@ -117,6 +121,14 @@ impl FeatureStore {
     /// The PostgreSQL schema that holds the store's tables.
     pub fn schema(&self) -> &str {
         self.shared.template.schema()
+    }
+
+    /// How the replicas fare for this thread, in the order in which they were named; each thread has connections to them of its own.
+    ///
+    /// # Errors
+    /// As any call: if the store is closed, or this thread runs an async runtime.
+    pub fn replicas(&self) -> Result<Vec<ReplicaState>, Error> {
+        self.run(async |store| Ok(store.replicas()))
     }
 
     /// An async store of the same tables with a pool of its own, which connects at its first call. Callers wait for one of its
