@@ -15,6 +15,10 @@ mod table;
 
 use pyo3::pymodule;
 
+/// A call makes hundreds of small things and drops them again, at which the C library's allocator is slow.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What the package is made of.
 #[pymodule(gil_used = false)]
 mod _cenote {
