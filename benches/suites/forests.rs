@@ -107,7 +107,6 @@ fn tree(shape: Shape, numbers: &mut Numbers) -> Tree {
             column: column as u16,
             na,
             test: Test::AtLeast(threshold),
-            stale_range: None,
             left: left as u32,
             right: left as u32 + 1,
         });

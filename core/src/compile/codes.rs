@@ -2,11 +2,10 @@
 //!
 //! A numeric column becomes the rank of its value among the forest's thresholds, a categorical column its level; a missing
 //! value becomes the code after the last. Every answer of every split is then a function of one code, which [`Asks`]
-//! describes. Values of a categorical column that are no level (fractions, negative numbers) have no code: their rows are
+//! describes and [`super::asked`] finds. Values of a categorical column that are no level (fractions, negative numbers) have no code: their rows are
 //! *odd*, and are walked as H2O walks them.
 
-use cenote_mojo::Schema;
-use cenote_mojo::algo::{Forest, Node, Split, Test, Tree, TreeRules};
+use cenote_mojo::algo::{Split, Test, Tree, TreeRules};
 
 use super::Block;
 use super::question::goes_right;
@@ -29,6 +28,17 @@ pub(crate) struct Source {
     pub(crate) feature: usize,
     /// How its values become codes.
     pub(crate) coding: Coding,
+    /// What it is asked.
+    pub(crate) asked: AskedFor,
+}
+
+/// What the splits of a column ask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct AskedFor {
+    /// Whether some ask a bound.
+    pub(crate) bounds: bool,
+    /// Whether some ask a set.
+    pub(crate) sets: bool,
 }
 
 /// Every column that some split reads.
@@ -82,25 +92,9 @@ impl Source {
         }
     }
 
-    /// Whether `split` asks for a set, which [`Self::asks`] says too, after a search.
+    /// Whether `split` asks for a set.
     pub(crate) fn is_set(split: &Split) -> bool {
-        matches!(split.test, Test::In(_)) || (split.test == Test::None && split.stale_range.is_some())
-    }
-
-    /// What `split` asks of the column.
-    pub(crate) fn asks(&self, split: &Split) -> Asks {
-        if Self::is_set(split) {
-            return Asks::Set;
-        }
-        let missing = !split.na.missing_goes_left();
-        let code = match (split.test, &self.coding) {
-            (Test::None | Test::In(_), _) => self.missing(),
-            (Test::AtLeast(threshold), _) if threshold.is_nan() => self.missing(),
-            (Test::AtLeast(threshold), Coding::Rank(table)) => table.rank(threshold.into()),
-            // Saturates at 0 below and far above the levels above; a level is at least the threshold's ceiling.
-            (Test::AtLeast(threshold), Coding::Level(levels)) => (threshold.ceil() as usize).min(*levels),
-        };
-        Asks::From { code: code as u16, missing }
+        matches!(split.test, Test::In(_) | Test::Range(_))
     }
 
     /// The answer to `split` for each code, the missing one last.
@@ -114,42 +108,16 @@ impl Source {
 }
 
 impl Sources {
-    /// The columns that `forest` reads.
-    pub(crate) fn new(forest: &Forest, schema: &Schema) -> Result<Self, Unfit> {
-        if forest.rules != TreeRules::V120 {
-            return Err(Unfit::OldRules);
+    /// The sources of a forest, in order of features, of which there are `features`.
+    pub(crate) fn new(list: Vec<Source>, features: usize) -> Result<Self, Unfit> {
+        if list.iter().any(|source| source.missing() > usize::from(u16::MAX)) {
+            return Err(Unfit::TooManyCodes);
         }
-        let levels = |feature: usize| schema.features[feature].domain.as_ref().map(|domain| domain.len());
-        let mut used = vec![false; schema.features.len()];
-        let mut thresholds = vec![Vec::new(); schema.features.len()];
-        for node in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
-            let Node::Split(split) = node else { continue };
-            let feature = usize::from(split.column);
-            used[feature] = true;
-            match split.test {
-                Test::AtLeast(threshold) if levels(feature).is_none() => thresholds[feature].push(threshold),
-                Test::In(_) if levels(feature).is_none() => return Err(Unfit::SetOfNumbers),
-                Test::None if split.stale_range.is_some() && levels(feature).is_none() => {
-                    return Err(Unfit::SetOfNumbers);
-                }
-                _ => {}
-            }
+        let mut of_feature = vec![u16::MAX; features];
+        for (index, source) in list.iter().enumerate() {
+            of_feature[source.feature] = index as u16;
         }
-        let mut sources = Self { list: Vec::new(), of_feature: vec![u16::MAX; used.len()] };
-        for (feature, thresholds) in thresholds.into_iter().enumerate().filter(|(feature, _)| used[*feature])
-        {
-            let coding = match levels(feature) {
-                Some(levels) => Coding::Level(levels),
-                None => Coding::Rank(RankTable::new(thresholds).ok_or(Unfit::TooManyCodes)?),
-            };
-            let source = Source { feature, coding };
-            if source.missing() > usize::from(u16::MAX) {
-                return Err(Unfit::TooManyCodes);
-            }
-            sources.of_feature[feature] = sources.list.len() as u16;
-            sources.list.push(source);
-        }
-        Ok(sources)
+        Ok(Self { list, of_feature })
     }
 
     /// The sources, in order of features.

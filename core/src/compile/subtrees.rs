@@ -4,11 +4,12 @@
 //! Many rows are taken down one tree after another, so that a tree stays in the second cache and the codes of a wave of
 //! rows in the first; one row is taken down many trees at once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cenote_mojo::algo::{Forest, Node, Tree};
+use cenote_mojo::algo::Node;
+use cenote_mojo::threads::share;
 
+use super::asked::{Asked, AskedTree};
 use super::codes::{Asks, Coding, Source, Sources, Unfit, level_code};
 use super::{Block, Quantised};
 use crate::kernels::{Isa, WALKS, WalkScratch, fetch};
@@ -48,80 +49,84 @@ impl CodeColumn {
 }
 
 impl Subtrees {
-    /// Compiles `forest`.
-    pub(crate) fn new(forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Result<Self, Unfit> {
+    /// Compiles a forest.
+    pub(crate) fn new(forest: &Asked<'_>, isa: Isa) -> Result<Self, Unfit> {
+        let sources = &forest.sources;
         // Columns that are asked sets come last.
-        let mut asked: BTreeMap<(bool, u16), u16> = BTreeMap::new();
-        let mut seen = vec![[false; 2]; sources.list().len()];
-        for split in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
-            let Node::Split(split) = split else { continue };
-            let index = sources.index(split.column);
-            let is_set = Source::is_set(split);
-            if std::mem::replace(&mut seen[usize::from(index)][usize::from(is_set)], true) {
-                continue;
-            }
-            // There is always a column that is asked bounds, which the ends of paths name.
-            if is_set && asked.is_empty() {
-                asked.insert((false, index), 0);
-            }
-            asked.insert((is_set, index), 0);
+        let list = || sources.list().iter().zip(0u16..);
+        let bounds = list().filter(|(source, _)| source.asked.bounds).map(|(_, index)| (index, false));
+        let sets = list().filter(|(source, _)| source.asked.sets).map(|(_, index)| (index, true));
+        let mut asked: Vec<(u16, bool)> = bounds.collect();
+        // There is always a column that is asked bounds, which the ends of paths name.
+        if asked.is_empty() && !sources.list().is_empty() {
+            asked.push((0, false));
         }
+        let sets_from = asked.len();
+        asked.extend(sets);
         if asked.len() > 1 << 15 {
             return Err(Unfit::TooLarge);
         }
         let mut columns = Vec::new();
         let mut codes = Vec::new();
-        for ((is_set, source), column) in &mut asked {
-            *column = columns.len() as u16;
-            let last = sources.list()[usize::from(*source)].missing();
+        // Of each source the column that is asked bounds, and the one that is asked sets.
+        let mut column_of = vec![[u16::MAX; 2]; sources.list().len()];
+        for (source, is_set) in asked {
+            column_of[usize::from(source)][usize::from(is_set)] = columns.len() as u16;
+            let last = sources.list()[usize::from(source)].missing();
             codes.push(last + 1);
             let last = last as u16;
-            columns
-                .push(CodeColumn { source: *source, missing: (last, if *is_set { last } else { MISSING }) });
+            columns.push(CodeColumn { source, missing: (last, if is_set { last } else { MISSING }) });
         }
-        let sets_from = asked.keys().filter(|(is_set, _)| !is_set).count();
         let mut builder = SubtreeForestBuilder::new(codes, sets_from);
         let mut class = Vec::new();
-        for (number, tree) in forest.trees.iter().enumerate() {
-            let Some(tree) = tree else { continue };
-            class.push(number / forest.groups);
-            let steps = steps(tree, sources, &asked, &mut builder)?;
-            builder.tree(&steps);
+        let mut trees = Vec::new();
+        for (of_class, asked) in forest.trees() {
+            class.push(of_class);
+            let mut sets = Vec::new();
+            if !asked.tree.sets.is_empty() {
+                sets = set_numbers(asked, sources, &column_of, &mut builder)?;
+            }
+            trees.push((asked, sets));
         }
-        Ok(Self { isa, sources: Arc::clone(sources), columns, forest: builder.finish(), class })
+        let trees = share(
+            &trees,
+            || (),
+            |(), (asked, sets)| {
+                builder.cut(|node| {
+                    let at = node as usize;
+                    let split = match &asked.tree.nodes[at] {
+                        Node::Leaf(value) => return Step::Leaf(*value),
+                        Node::Split(split) => split,
+                    };
+                    let [column, set_column] = column_of[usize::from(sources.index(split.column))];
+                    let children = [split.left, split.right];
+                    match asked.asks(at, split) {
+                        Asks::From { code, missing } => Step::From { column, from: code, missing, children },
+                        Asks::Set => Step::In { column: set_column, set: sets[at], children },
+                    }
+                })
+            },
+        );
+        Ok(Self { isa, sources: Arc::clone(sources), columns, forest: builder.finish(&trees), class })
     }
 }
 
-/// The nodes of a tree as steps.
-fn steps(
-    tree: &Tree,
+/// The number of the set that each node of a tree asks, if it asks one.
+fn set_numbers(
+    AskedTree { tree, .. }: AskedTree<'_>,
     sources: &Sources,
-    asked: &BTreeMap<(bool, u16), u16>,
+    column_of: &[[u16; 2]],
     builder: &mut SubtreeForestBuilder,
-) -> Result<Vec<Step>, Unfit> {
-    let mut columns = vec![[u16::MAX; 2]; sources.list().len()];
-    asked.iter().for_each(|((is_set, source), column)| {
-        columns[usize::from(*source)][usize::from(*is_set)] = *column;
-    });
-    let mut step = |node: &Node| {
-        let split = match node {
-            Node::Leaf(value) => return Ok(Step::Leaf(*value)),
-            Node::Split(split) => split,
-        };
-        let index = sources.index(split.column);
-        let source = &sources.list()[usize::from(index)];
-        let asks = source.asks(split);
-        let column = columns[usize::from(index)][usize::from(asks == Asks::Set)];
-        let children = [split.left, split.right];
-        Ok(match asks {
-            Asks::From { code, missing } => Step::From { column, from: code, missing, children },
-            Asks::Set => {
-                let set = builder.set(column, source.answers(tree, split)).ok_or(Unfit::TooLarge)?;
-                Step::In { column, set, children }
-            }
-        })
+) -> Result<Vec<u16>, Unfit> {
+    let mut number = |node: &Node| match node {
+        Node::Split(split) if Source::is_set(split) => {
+            let index = usize::from(sources.index(split.column));
+            let answers = sources.list()[index].answers(tree, split);
+            builder.set(column_of[index][1], answers).ok_or(Unfit::TooLarge)
+        }
+        _ => Ok(0),
     };
-    tree.nodes.iter().map(&mut step).collect()
+    tree.nodes.iter().map(&mut number).collect()
 }
 
 impl Quantised for Subtrees {

@@ -1,12 +1,14 @@
 //! Every engine on every instruction set against a walk by the rules as they are written, on random forests and rows.
 
+use std::sync::Arc;
+
 use cenote_mojo::algo::{Forest, LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};
 use cenote_mojo::{CategoricalEncoding, Column, Schema};
 use proptest::prelude::*;
 
 use super::choice::Engines;
 use super::question::goes_right;
-use super::{Block, Engine};
+use super::{Block, Engine, FlatForest, LateFlat};
 use crate::kernels::Isa;
 
 /// The levels of each column; `None` for a number.
@@ -95,6 +97,20 @@ fn draw() -> impl Strategy<Value = Draw> {
     )
 }
 
+/// The plain engine of a forest.
+fn flat(forest: &Forest, schema: Schema) -> Arc<LateFlat> {
+    let forest = forest.clone();
+    Arc::new(LateFlat::new(Box::new(move || FlatForest::new(&forest, &schema))))
+}
+
+/// Adds a set to those of a tree.
+fn set(tree: &mut Tree, offset: u32, bits: u32, bytes: &[u8]) -> u32 {
+    let start = tree.set_bytes.len() as u32;
+    tree.set_bytes.extend(bytes);
+    tree.sets.push(LevelSet { offset, bits, start });
+    tree.sets.len() as u32 - 1
+}
+
 /// A tree of at most `depth` levels from draws, level after level.
 fn tree(draws: &[Draw], depth: usize) -> Tree {
     let mut tree = Tree::default();
@@ -109,19 +125,14 @@ fn tree(draws: &[Draw], depth: usize) -> Tree {
             let left = tree.nodes.len() as u32;
             let (offset, bits, bytes) = &draw.set;
             let is_level = COLUMNS[draw.column].is_some();
-            let (test, stale_range) = match (draw.na, draw.in_set && is_level) {
-                (NaSplit::NaVsRest, true) => (Test::None, Some((*offset, *bits))),
-                (NaSplit::NaVsRest, false) => (Test::None, None),
-                (_, true) => {
-                    let start = tree.set_bytes.len() as u32;
-                    tree.set_bytes.extend(bytes);
-                    (Test::In(LevelSet { offset: *offset, bits: *bits, start }), None)
-                }
-                (_, false) => (Test::AtLeast(draw.threshold), None),
+            let test = match (draw.na, draw.in_set && is_level) {
+                (NaSplit::NaVsRest, true) => Test::Range(set(&mut tree, *offset, *bits, bytes)),
+                (NaSplit::NaVsRest, false) => Test::None,
+                (_, true) => Test::In(set(&mut tree, *offset, *bits, bytes)),
+                (_, false) => Test::AtLeast(draw.threshold),
             };
             let column = draw.column as u16;
-            tree.nodes[at] =
-                Node::Split(Split { column, na: draw.na, test, stale_range, left, right: left + 1 });
+            tree.nodes[at] = Node::Split(Split { column, na: draw.na, test, left, right: left + 1 });
             tree.nodes.extend([Node::Leaf(0.0); 2]);
             levels.extend([levels[at] + 1; 2]);
         }
@@ -179,7 +190,7 @@ proptest! {
             .collect();
         for isa in Isa::available() {
             for name in [Some("masks"), Some("waves"), Some("subtrees"), Some("flat"), None] {
-                let engine = Engines::new(&forest, &schema(), isa, name);
+                let engine = Engines::new(&forest, &schema(), flat(&forest, schema()), isa, name);
                 let mut found = vec![f64::NAN; wanted.len()];
                 engine.sums(&Block { columns: &columns, rows }, &mut found);
                 let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();
@@ -210,7 +221,7 @@ fn grown(numbers: &mut impl FnMut(usize) -> usize, columns: usize, nodes: usize)
         let na = [NaSplit::NaLeft, NaSplit::NaRight, NaSplit::Left, NaSplit::Right][numbers(4)];
         let test = Test::AtLeast(numbers(64) as f32 / 8.0 - 4.0);
         let column = numbers(columns) as u16;
-        tree.nodes[at] = Node::Split(Split { column, na, test, stale_range: None, left, right: left + 1 });
+        tree.nodes[at] = Node::Split(Split { column, na, test, left, right: left + 1 });
         let leaf = |value: usize| Node::Leaf(value as f32 / 7.0);
         tree.nodes.extend([leaf(numbers(99)), leaf(numbers(99))]);
     }
@@ -245,7 +256,7 @@ fn deep_forests_of_any_width_sum_as_the_rules_say() {
                 (0..rows).map(|index| naive(&forest, 0, &row(index), &levels).to_bits()).collect();
             for isa in Isa::available() {
                 for name in [None, Some("waves"), Some("subtrees")] {
-                    let engine = Engines::new(&forest, &schema, isa, name);
+                    let engine = Engines::new(&forest, &schema, flat(&forest, schema.clone()), isa, name);
                     let mut found = vec![f64::NAN; rows];
                     engine.sums(&Block { columns: &block, rows }, &mut found);
                     let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cenote_mojo::algo::{Forest, Node, Split, Tree};
+use cenote_mojo::algo::{Node, Split, Tree};
 
-use super::blocks::{GroupData, TreeBlock, blocks};
+use super::asked::{Asked, AskedTree};
+use super::blocks::{GroupData, TreeBlock};
 use super::codes::{Asks, Source, Sources, Unfit};
+use super::plan::blocks;
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, WaveScratch};
 use crate::layout::{GROUP, WAVE, WaveForest, WaveForestBuilder, WaveStep as Step};
@@ -34,11 +36,12 @@ pub(crate) struct Waves {
 }
 
 impl Waves {
-    /// Compiles `forest`.
-    pub(crate) fn new(forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Result<Self, Unfit> {
+    /// Compiles a forest.
+    pub(crate) fn new(forest: &Asked<'_>, isa: Isa) -> Result<Self, Unfit> {
+        let sources = &forest.sources;
         // A column for each source and answer to missing values; sets answer for themselves.
         let mut asked: BTreeMap<(u16, bool), u16> = BTreeMap::new();
-        for split in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
+        for split in forest.trees().flat_map(|(_, asked)| &asked.tree.nodes) {
             let Node::Split(split) = split else { continue };
             let index = sources.index(split.column);
             let missing = Source::is_set(split) || !split.na.missing_goes_left();
@@ -59,10 +62,9 @@ impl Waves {
         let mut builder = WaveForestBuilder::new(codes);
         let mut class = Vec::new();
         let mut heads = Vec::new();
-        for (number, tree) in forest.trees.iter().enumerate() {
-            let Some(tree) = tree else { continue };
-            class.push(number / forest.groups);
-            let order = levels(tree);
+        for (of_class, tree) in forest.trees() {
+            class.push(of_class);
+            let order = levels(tree.tree);
             let steps = steps(tree, &order, sources, &asked, &mut builder)?;
             builder.tree(&steps);
             heads.push(head(tree, &order));
@@ -70,7 +72,7 @@ impl Waves {
         // The portable kernel asks tests one row after another: a walk is faster.
         let heads = match isa {
             Isa::Portable => None,
-            _ => blocks(heads.iter().map(|tree| (0, tree)), sources).ok(),
+            _ => blocks(heads.iter().map(|(tree, bounds)| (0, AskedTree { tree, bounds })), sources).ok(),
         };
         Ok(Self { isa, sources: Arc::clone(sources), columns, forest: builder.finish(), class, heads })
     }
@@ -93,10 +95,10 @@ fn levels(tree: &Tree) -> Vec<(usize, usize, usize)> {
     order
 }
 
-/// The upper levels of a tree, with entries of waves in place of values.
-fn head(tree: &Tree, order: &[(usize, usize, usize)]) -> Tree {
-    let upper = order.iter().take_while(|(_, level, _)| *level <= HEAD).enumerate();
-    let nodes = upper.map(|(place, (node, level, left))| match &tree.nodes[*node] {
+/// The upper levels of a tree, with entries of waves in place of values, and the bounds of its nodes.
+fn head(AskedTree { tree, bounds }: AskedTree<'_>, order: &[(usize, usize, usize)]) -> (Tree, Vec<u16>) {
+    let upper = || order.iter().take_while(|(_, level, _)| *level <= HEAD);
+    let nodes = upper().enumerate().map(|(place, (node, level, left))| match &tree.nodes[*node] {
         Node::Split(split) if *level < HEAD => {
             let left = *left as u32;
             Node::Split(Split { left, right: left + 1, ..*split })
@@ -106,12 +108,14 @@ fn head(tree: &Tree, order: &[(usize, usize, usize)]) -> Tree {
             Node::Leaf(f32::from_bits((place as u32) << 1 | u32::from(leaf)))
         }
     });
-    Tree { nodes: nodes.collect(), set_bytes: tree.set_bytes.clone(), aux: None }
+    let (sets, set_bytes) = (tree.sets.clone(), tree.set_bytes.clone());
+    let tree = Tree { nodes: nodes.collect(), sets, set_bytes, aux: None };
+    (tree, upper().map(|(node, ..)| bounds[*node]).collect())
 }
 
 /// The nodes of a tree as steps.
 fn steps(
-    tree: &Tree,
+    tree: AskedTree<'_>,
     order: &[(usize, usize, usize)],
     sources: &Sources,
     asked: &BTreeMap<(u16, bool), u16>,
@@ -119,20 +123,20 @@ fn steps(
 ) -> Result<Vec<Step>, Unfit> {
     let mut step = |(node, _, left): &(usize, usize, usize)| {
         let left = *left as u32;
-        let split = match &tree.nodes[*node] {
+        let split = match &tree.tree.nodes[*node] {
             Node::Leaf(value) => return Ok(Step::Leaf(*value)),
             Node::Split(split) => split,
         };
         let index = sources.index(split.column);
         let source = &sources.list()[usize::from(index)];
-        Ok(match source.asks(split) {
+        Ok(match tree.asks(*node, split) {
             Asks::From { code, missing } => {
                 let from = if missing { code } else { code + 1 };
                 Step::From { column: asked[&(index, missing)], from, left }
             }
             Asks::Set => {
                 let column = asked[&(index, true)];
-                let set = builder.set(column, source.answers(tree, split)).ok_or(Unfit::TooLarge)?;
+                let set = builder.set(column, source.answers(tree.tree, split)).ok_or(Unfit::TooLarge)?;
                 Step::In { column, set, left }
             }
         })
