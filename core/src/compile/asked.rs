@@ -3,6 +3,7 @@
 //! In flows a forest; out flow its columns' codings and, for each split, the bound that a code must reach. The thresholds of
 //! a column are sorted together with the splits that they come from, so that no split looks for its rank.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use cenote_mojo::Schema;
@@ -12,10 +13,12 @@ use cenote_mojo::threads::share;
 use super::codes::{AskedFor, Asks, Coding, Source, Sources, Unfit};
 use crate::layout::RankTable;
 
-/// A forest and its questions.
+/// A forest, or a run of its trees, and the questions of it.
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {
-    forest: &'a Forest,
+    trees: &'a [Option<Tree>],
+    /// The place of the first of `trees` in the forest's grid, and how many places a class has.
+    grid: (usize, usize),
     /// The columns that some split reads.
     pub(crate) sources: Arc<Sources>,
     /// The bound of each node that asks for one, tree after tree.
@@ -42,19 +45,42 @@ impl AskedTree<'_> {
 }
 
 impl<'a> Asked<'a> {
-    /// The questions of `forest`.
-    pub(crate) fn new(forest: &'a Forest, schema: &Schema) -> Result<Self, Unfit> {
+    /// The questions of `forest`: of all of it, or of one run of trees after another where a column has more thresholds than
+    /// codes. The runs then have no more than codes each, which does not hold for a tree alone that has.
+    pub(crate) fn runs(forest: &'a Forest, schema: &Schema) -> Result<Vec<Self>, Unfit> {
+        match Self::new(forest, 0..forest.trees.len(), schema) {
+            Err(Unfit::TooManyCodes) => {}
+            all => return Ok(vec![all?]),
+        }
+        let mut runs = Vec::new();
+        let mut first = 0;
+        let mut splits = vec![0; schema.features.len()];
+        for (place, tree) in forest.trees.iter().enumerate() {
+            let of_tree = splits_by_column(tree.as_ref(), schema.features.len());
+            if splits.iter().zip(&of_tree).any(|(run, tree)| run + tree > MAX_SPLITS) {
+                runs.push(first..place);
+                first = place;
+                splits.fill(0);
+            }
+            splits.iter_mut().zip(of_tree).for_each(|(run, tree)| *run += tree);
+        }
+        runs.push(first..forest.trees.len());
+        runs.into_iter().map(|run| Self::new(forest, run, schema)).collect()
+    }
+
+    fn new(forest: &'a Forest, run: Range<usize>, schema: &Schema) -> Result<Self, Unfit> {
+        let trees = &forest.trees[run.clone()];
         if forest.rules != TreeRules::V120 {
             return Err(Unfit::OldRules);
         }
         let levels: Vec<Option<usize>> =
             schema.features.iter().map(|column| column.domain.as_ref().map(|levels| levels.len())).collect();
-        let mut bounds = vec![0; forest.trees.iter().flatten().map(|tree| tree.nodes.len()).sum()];
+        let mut bounds = vec![0; trees.iter().flatten().map(|tree| tree.nodes.len()).sum()];
         let mut asked = vec![AskedFor::default(); levels.len()];
         // Of each column of numbers the sort key of each threshold above the node it comes from.
         let mut thresholds: Vec<Vec<u64>> = vec![Vec::new(); levels.len()];
         let mut first = 0;
-        for tree in forest.trees.iter().flatten() {
+        for tree in trees.iter().flatten() {
             let bounds = &mut bounds[first..][..tree.nodes.len()];
             u32::try_from(first + tree.nodes.len()).map_err(|_| Unfit::TooLarge)?;
             for (node, (bound, at)) in tree.nodes.iter().zip(bounds.iter_mut().zip(first as u32..)) {
@@ -92,23 +118,34 @@ impl<'a> Asked<'a> {
             };
             list.push(Source { feature, coding, asked });
         }
-        Ok(Self { forest, sources: Arc::new(Sources::new(list, levels.len())?), bounds })
-    }
-
-    /// The forest.
-    pub(crate) fn forest(&self) -> &'a Forest {
-        self.forest
+        let grid = (run.start, forest.groups);
+        Ok(Self { trees, grid, sources: Arc::new(Sources::new(list, levels.len())?), bounds })
     }
 
     /// The trees that there are, each with its class.
     pub(crate) fn trees(&self) -> impl Iterator<Item = (usize, AskedTree<'_>)> {
         let mut rest = &self.bounds[..];
-        self.forest.trees.iter().enumerate().filter_map(move |(place, tree)| {
+        let (first, groups) = self.grid;
+        self.trees.iter().zip(first..).filter_map(move |(tree, place)| {
             let tree = tree.as_ref()?;
             let bounds = rest.split_off(..tree.nodes.len()).expect("a bound a node");
-            Some((place / self.forest.groups, AskedTree { tree, bounds }))
+            Some((place / groups, AskedTree { tree, bounds }))
         })
     }
+}
+
+/// The most splits that a column may have in a run of trees, so that their thresholds have codes.
+const MAX_SPLITS: usize = u16::MAX as usize - 1;
+
+/// How many splits of a tree each column has.
+fn splits_by_column(tree: Option<&Tree>, columns: usize) -> Vec<usize> {
+    let mut splits = vec![0; columns];
+    for node in tree.iter().flat_map(|tree| &tree.nodes) {
+        if let Node::Split(split) = node {
+            splits[usize::from(split.column)] += 1;
+        }
+    }
+    splits
 }
 
 /// The key of what no present value reaches: a threshold that is NaN, and no threshold.

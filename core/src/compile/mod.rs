@@ -8,6 +8,7 @@ mod flat;
 mod masks;
 mod plan;
 mod question;
+mod runs;
 mod subtrees;
 #[cfg(test)]
 mod tests;

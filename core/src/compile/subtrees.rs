@@ -148,8 +148,20 @@ impl Quantised for Subtrees {
     }
 
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {
-        let mut odd = Vec::new();
         out.fill(0.0);
+        self.add(block, out)
+    }
+
+    fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
+        out.fill(0.0);
+        self.add_row(row, out)
+    }
+}
+
+impl Subtrees {
+    /// [`Quantised::sums`], added to what is there.
+    pub(super) fn add(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {
+        let mut odd = Vec::new();
         let (run, lines) = (RUN.min(block.rows), self.forest.lines());
         let mut coded = vec![0u16; run * self.sources.list().len()];
         let mut codes = vec![CodeLine::ZERO; run * lines];
@@ -185,15 +197,14 @@ impl Quantised for Subtrees {
         odd
     }
 
-    fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
+    /// [`Quantised::row_sums`], added to what is there.
+    pub(super) fn add_row(&self, row: &[f64], out: &mut [f64]) -> bool {
         match self.forest.lines() {
             0..=2 => self.row::<2>(row, out),
             _ => self.row::<MAX_ROW_LINES>(row, out),
         }
     }
-}
 
-impl Subtrees {
     /// Writes the codes of one row; `false` if it is odd. The tables of a deep forest do not fit a core's caches, so what
     /// each step reads of each of them is asked for before any is read.
     #[inline(always)]
@@ -229,7 +240,7 @@ impl Subtrees {
         true
     }
 
-    /// [`Quantised::row_sums`] with room for `LINES` lines of codes.
+    /// [`Self::add_row`] with room for `LINES` lines of codes.
     #[inline(always)]
     fn row<const LINES: usize>(&self, row: &[f64], out: &mut [f64]) -> bool {
         let (mut coded, mut codes) = ([CodeLine::ZERO; LINES], [CodeLine::ZERO; LINES]);
@@ -246,7 +257,6 @@ impl Subtrees {
             codes[at / CODES].0[at % CODES] = code;
             gaps |= code == MISSING;
         }
-        out.fill(0.0);
         let mut scratch = WalkScratch::new();
         let mut first = 0;
         for trees in self.class.chunk_by(|a, b| a == b) {
