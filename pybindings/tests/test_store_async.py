@@ -77,15 +77,15 @@ def test_what_time_alone_ends(dsn: str, run: Run) -> None:
 
     async def main() -> None:
         named = f"{dsn} application_name=async_deadlines"
-        async with await cenote.AsyncFeatureStore.connect(named, connections=2, read_timeout=0.2) as store:
+        async with await cenote.AsyncFeatureStore.connect(named, connections=2, read_timeout=1.0) as store:
             await store.get(VIEW, 1)
             lock = await asyncio.to_thread(psycopg.connect, dsn)
             watch = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
             lock.execute("LOCK TABLE async_v1 IN ACCESS EXCLUSIVE MODE")
             start = time.monotonic()
-            with pytest.raises(cenote.StoreTimeoutError, match="200 ms"):
+            with pytest.raises(cenote.StoreTimeoutError, match="1000 ms"):
                 await store.get(VIEW, 1)
-            assert 0.19 < time.monotonic() - start < 0.3
+            assert 0.99 < time.monotonic() - start < 2
             call = asyncio.ensure_future(store.get(VIEW, 1))
             while not await active(watch, "async_deadlines"):
                 await asyncio.sleep(0.001)
@@ -93,7 +93,7 @@ def test_what_time_alone_ends(dsn: str, run: Run) -> None:
             start = time.monotonic()
             while await active(watch, "async_deadlines"):
                 await asyncio.sleep(0.001)
-            assert time.monotonic() - start < 0.1
+            assert time.monotonic() - start < 1
             with pytest.raises(asyncio.CancelledError):
                 await call
             lock.close()
