@@ -53,18 +53,25 @@ impl GroupData {
         rows: usize,
     ) {
         let mut bytes = [Line::ZERO; TILES];
-        let groups = self.lines.chunks_exact_mut(block.forest.lines());
-        for (group, lines) in groups.enumerate().take(rows.div_ceil(GROUP)) {
-            let rows = GROUP.min(rows - group * GROUP);
-            let codes = |source: u16| &codes[usize::from(source) * stride + from + group * GROUP..][..rows];
-            block.forest.constant_lines(lines);
-            for (column, made) in block.columns.iter().zip(block.forest.columns()) {
-                isa.look_up(codes(column.source), &column.table, &mut bytes);
-                isa.column_lines(made, &bytes, rows, &mut lines[made.lines()]);
+        let mut groups: Vec<(usize, &mut [Line])> =
+            (0..rows).step_by(GROUP).zip(self.lines.chunks_exact_mut(block.forest.lines())).collect();
+        let codes = |source: u16, group: usize| {
+            &codes[usize::from(source) * stride + from + group..][..GROUP.min(rows - group)]
+        };
+        groups.iter_mut().for_each(|(_, lines)| block.forest.constant_lines(lines));
+        // Column by column, so that its table stays in the first cache.
+        for (column, made) in block.columns.iter().zip(block.forest.columns()) {
+            for (group, lines) in &mut groups {
+                let codes = codes(column.source, *group);
+                isa.look_up(codes, &column.table, &mut bytes);
+                isa.column_lines(made, &bytes, codes.len(), &mut lines[made.lines()]);
             }
+        }
+        for (group, lines) in groups {
             let planes = &mut lines[block.forest.planes()];
             for (source, first, answers) in &block.sets {
-                isa.bit_planes(answers, codes(*source), &mut planes[*first..][..answers.tests()]);
+                let planes = &mut planes[*first..][..answers.tests()];
+                isa.bit_planes(answers, codes(*source, group), planes);
             }
         }
     }

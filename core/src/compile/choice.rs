@@ -75,7 +75,7 @@ fn batch_engine(name: &str, runs: &[Asked<'_>], classes: usize, isa: Isa) -> Opt
     match (name, runs) {
         ("masks", [all]) => Some(Box::new(Masks::new(all, classes, isa).ok()?)),
         ("waves", [all]) => Some(Box::new(Waves::new(all, isa).ok()?)),
-        ("subtrees", [all]) => Some(Box::new(Subtrees::new(all, isa).ok()?)),
+        ("subtrees", [all]) => Some(Box::new(Subtrees::new(all, isa, true).ok()?)),
         ("subtrees", runs) => Some(Box::new(Runs::new(runs, isa).ok()?)),
         _ => None,
     }
@@ -119,7 +119,11 @@ impl Engines {
             (_, true) => &["masks", "waves", "subtrees"],
         };
         let batch = names.iter().copied().find_map(compile);
-        let rows = batch.as_ref().filter(|batch| !batch.takes_rows()).and_then(|_| compile("subtrees"));
+        let few = || -> Option<Box<dyn Quantised>> {
+            let [all] = &runs.as_ref()?[..] else { return None };
+            Some(Box::new(Subtrees::new(all, isa, false).ok()?))
+        };
+        let rows = batch.as_ref().filter(|batch| !batch.takes_rows()).and_then(|_| few());
         Self { flat, batch, rows }
     }
 

@@ -9,8 +9,8 @@ use cenote_mojo::algo::{Split, Test, Tree, TreeRules};
 
 use super::Block;
 use super::question::goes_right;
-use crate::kernels::Isa;
-use crate::layout::RankTable;
+use crate::kernels::{Isa, fetch};
+use crate::layout::{RankTable, floor32};
 
 /// How one column's values become codes.
 #[derive(Debug)]
@@ -162,18 +162,40 @@ impl Sources {
         odd
     }
 
-    /// Writes the codes of one row; `false` if it is odd.
+    /// Writes the codes of one row; `false` if it is odd. Tables lie beyond the first cache, so that what each step reads of some
+    /// of them is asked for before any of it is read.
     #[inline]
     pub(crate) fn encode_row(&self, row: &[f64], codes: &mut [u16]) -> bool {
-        for (source, code) in self.list.iter().zip(codes) {
-            let value = row[source.feature];
-            *code = match &source.coding {
-                Coding::Rank(table) => table.rank(value) as u16,
-                Coding::Level(levels) => match level_code(value, *levels) {
-                    Some(code) => code,
-                    None => return false,
-                },
-            };
+        const SOME: usize = 32;
+        let (mut values, mut begins) = ([0.0; SOME], [0; SOME]);
+        for (sources, codes) in self.list.chunks(SOME).zip(codes.chunks_mut(SOME)) {
+            for ((source, code), (begin, value)) in
+                sources.iter().zip(&mut *codes).zip(begins.iter_mut().zip(&mut values))
+            {
+                match &source.coding {
+                    Coding::Rank(table) => {
+                        *value = floor32(row[source.feature]);
+                        *begin = table.bucket(*value);
+                        fetch(&table.starts()[*begin]);
+                    }
+                    Coding::Level(levels) => match level_code(row[source.feature], *levels) {
+                        Some(level) => *code = level,
+                        None => return false,
+                    },
+                }
+            }
+            for (source, begin) in sources.iter().zip(&mut begins) {
+                let Coding::Rank(table) = &source.coding else { continue };
+                *begin = usize::from(table.starts()[*begin]);
+                fetch(&table.padded()[*begin]);
+            }
+            for ((source, code), (begin, value)) in
+                sources.iter().zip(&mut *codes).zip(begins.iter().zip(&values))
+            {
+                let Coding::Rank(table) = &source.coding else { continue };
+                let rank = table.rank_from(*begin, *value);
+                *code = if value.is_nan() { table.missing() } else { rank } as u16;
+            }
         }
         true
     }

@@ -5,6 +5,7 @@ mod blocks;
 mod choice;
 mod codes;
 mod flat;
+mod heads;
 mod masks;
 mod plan;
 mod question;

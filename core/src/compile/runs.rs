@@ -15,7 +15,7 @@ pub(crate) struct Runs(Vec<Subtrees>);
 impl Runs {
     /// Compiles a forest.
     pub(crate) fn new(runs: &[Asked<'_>], isa: Isa) -> Result<Self, Unfit> {
-        runs.iter().map(|run| Subtrees::new(run, isa)).collect::<Result<_, _>>().map(Self)
+        runs.iter().map(|run| Subtrees::new(run, isa, true)).collect::<Result<_, _>>().map(Self)
     }
 }
 

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cenote_mojo::algo::{Node, Split, Tree};
+use cenote_mojo::algo::Node;
 
 use super::asked::{Asked, AskedTree};
 use super::blocks::{GroupData, TreeBlock};
 use super::codes::{Asks, Source, Sources, Unfit};
+use super::heads::{Placed, by_level, head};
 use super::plan::blocks;
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, WaveScratch};
@@ -18,8 +19,6 @@ use crate::layout::{GROUP, WAVE, WaveForest, WaveForestBuilder, WaveStep as Step
 
 /// Rows whose codes are held at once.
 const RUN: usize = 8 * WAVE;
-/// Levels of a tree that are asked at once before its waves begin.
-const HEAD: usize = 8;
 
 /// See the module.
 #[derive(Debug)]
@@ -64,10 +63,12 @@ impl Waves {
         let mut heads = Vec::new();
         for (of_class, tree) in forest.trees() {
             class.push(of_class);
-            let order = levels(tree.tree);
+            let order = by_level(tree.tree);
             let steps = steps(tree, &order, sources, &asked, &mut builder)?;
             builder.tree(&steps);
-            heads.push(head(tree, &order));
+            heads.push(head(tree, |place, node| {
+                (place as u32) << 1 | u32::from(matches!(tree.tree.nodes[node], Node::Leaf(_)))
+            }));
         }
         // The portable kernel asks tests one row after another: a walk is faster.
         let heads = match isa {
@@ -78,58 +79,23 @@ impl Waves {
     }
 }
 
-/// The nodes of a tree in the order in which they are laid out, level after level, siblings side by side: for each its
-/// index in the tree, its level, and, of a split, the place of its left child.
-fn levels(tree: &Tree) -> Vec<(usize, usize, usize)> {
-    let mut order = vec![(0, 0, 0)];
-    let mut at = 0;
-    while at < order.len() {
-        let (node, level, _) = order[at];
-        if let Node::Split(split) = &tree.nodes[node] {
-            order[at].2 = order.len();
-            order.push((split.left as usize, level + 1, 0));
-            order.push((split.right as usize, level + 1, 0));
-        }
-        at += 1;
-    }
-    order
-}
-
-/// The upper levels of a tree, with entries of waves in place of values, and the bounds of its nodes.
-fn head(AskedTree { tree, bounds }: AskedTree<'_>, order: &[(usize, usize, usize)]) -> (Tree, Vec<u16>) {
-    let upper = || order.iter().take_while(|(_, level, _)| *level <= HEAD);
-    let nodes = upper().enumerate().map(|(place, (node, level, left))| match &tree.nodes[*node] {
-        Node::Split(split) if *level < HEAD => {
-            let left = *left as u32;
-            Node::Split(Split { left, right: left + 1, ..*split })
-        }
-        node => {
-            let leaf = matches!(node, Node::Leaf(_));
-            Node::Leaf(f32::from_bits((place as u32) << 1 | u32::from(leaf)))
-        }
-    });
-    let (sets, set_bytes) = (tree.sets.clone(), tree.set_bytes.clone());
-    let tree = Tree { nodes: nodes.collect(), sets, set_bytes, aux: None };
-    (tree, upper().map(|(node, ..)| bounds[*node]).collect())
-}
-
 /// The nodes of a tree as steps.
 fn steps(
     tree: AskedTree<'_>,
-    order: &[(usize, usize, usize)],
+    order: &[Placed],
     sources: &Sources,
     asked: &BTreeMap<(u16, bool), u16>,
     builder: &mut WaveForestBuilder,
 ) -> Result<Vec<Step>, Unfit> {
-    let mut step = |(node, _, left): &(usize, usize, usize)| {
-        let left = *left as u32;
-        let split = match &tree.tree.nodes[*node] {
+    let mut step = |placed: &Placed| {
+        let left = placed.left as u32;
+        let split = match &tree.tree.nodes[placed.node] {
             Node::Leaf(value) => return Ok(Step::Leaf(*value)),
             Node::Split(split) => split,
         };
         let index = sources.index(split.column);
         let source = &sources.list()[usize::from(index)];
-        Ok(match tree.asks(*node, split) {
+        Ok(match tree.asks(placed.node, split) {
             Asks::From { code, missing } => {
                 let from = if missing { code } else { code + 1 };
                 Step::From { column: asked[&(index, missing)], from, left }
@@ -163,7 +129,7 @@ impl Quantised for Waves {
         let mut codes = vec![0u16; run / WAVE * size];
         let mut scratch = WaveScratch::new();
         let mut mask_scratch = MaskScratch::new();
-        let mut entries = [0; GROUP];
+        let (mut indices, mut entries) = ([0; GROUP], [0; GROUP]);
         let mut data = GroupData::new(self.heads.iter().flatten(), run / GROUP);
         for from in (0..block.rows).step_by(RUN) {
             let rows = RUN.min(block.rows - from);
@@ -206,7 +172,9 @@ impl Quantised for Waves {
                 for tree in 0..head.forest.trees().len() {
                     for wave in 0..waves {
                         let (lines, rows) = (data.group(head, wave), WAVE.min(rows - wave * WAVE));
-                        self.isa.exits(&head.forest, tree, lines, rows, &mut mask_scratch, &mut entries);
+                        let indices = &mut indices[..rows];
+                        self.isa.indices(&head.forest, tree, lines, &mut mask_scratch, indices);
+                        head.forest.exits(tree, indices, &mut entries);
                         add(first + tree, wave, &entries);
                     }
                 }

@@ -19,7 +19,8 @@ pub(crate) struct Subtree {
     /// From which code on a row goes right at each slot, or which set it asks.
     pub(crate) bounds: [u16; SLOTS + 1],
     /// The column that each slot asks, of a forest of at most [`NARROW`] columns; the highest bit says that a missing value
-    /// goes left.
+    /// goes left. In the order of slots, or, of a forest [for vectors](SubtreeForest::for_vectors), each of the first eight
+    /// beside the one eight slots later: a shift then makes words of them, which a shuffle takes.
     pub(crate) columns: [u8; SLOTS + 1],
     /// Where the exits lead.
     pub(crate) exits: Exits,
@@ -127,6 +128,8 @@ pub(crate) const NARROW: usize = 128;
 pub(crate) const WIDE_LEFT: u16 = 1 << 15;
 /// Subtrees that [`Exits`] can name.
 const MAX_SUBTREES: usize = 1 << 27;
+/// Leaves that entries can name.
+const MAX_LEAVES: usize = 1 << 31;
 /// Words of sets, 64 MiB: a small file must not make large tables.
 const MAX_SET_WORDS: usize = 16 << 20;
 
@@ -137,10 +140,13 @@ pub(crate) struct SubtreeForest {
     /// The first of the columns that are asked sets; those before are asked bounds.
     sets_from: usize,
     subtrees: Vec<Subtree>,
+    for_vectors: bool,
     /// The columns of each subtree's slots, if there are more than [`NARROW`].
     wide: Vec<[u16; SLOTS + 1]>,
     leaves: Vec<f32>,
     roots: Vec<u32>,
+    /// The first leaf of each tree.
+    first_leaves: Vec<u32>,
     set_starts: Vec<u32>,
     set_bits: Vec<u32>,
 }
@@ -166,6 +172,11 @@ impl SubtreeForest {
         &self.subtrees
     }
 
+    /// Whether [`Subtree::columns`] are in the order for kernels that ask all slots at once.
+    pub(crate) fn for_vectors(&self) -> bool {
+        self.for_vectors
+    }
+
     /// The columns of each subtree's slots, and [`WIDE_LEFT`], if there are more than [`NARROW`]; else empty.
     pub(crate) fn wide(&self) -> &[[u16; SLOTS + 1]] {
         &self.wide
@@ -179,6 +190,13 @@ impl SubtreeForest {
     /// The first subtree of each tree.
     pub(crate) fn roots(&self) -> &[u32] {
         &self.roots
+    }
+
+    /// Where a walk begins, from an entry that [`SubtreeForestBuilder::cut`] told of tree `tree`: twice the number of a subtree,
+    /// or twice that of a leaf and one more.
+    pub(crate) fn entry(&self, tree: usize, in_tree: u32) -> u32 {
+        let first = if in_tree & 1 == 0 { &self.roots } else { &self.first_leaves };
+        (first[tree] << 1) + in_tree
     }
 
     /// The first word of each set in [`Self::set_bits`].
@@ -250,9 +268,11 @@ impl SubtreeForestBuilder {
                 columns: codes.len(),
                 sets_from,
                 subtrees: Vec::new(),
+                for_vectors: false,
                 wide: Vec::new(),
                 leaves: Vec::new(),
                 roots: Vec::new(),
+                first_leaves: Vec::new(),
                 set_starts: Vec::new(),
                 set_bits: Vec::new(),
             },
@@ -283,11 +303,12 @@ impl SubtreeForestBuilder {
         Some(set)
     }
 
-    /// Cuts a tree, of whose nodes `step` says what they are; the root is the first.
+    /// Cuts a tree, of whose nodes `step` says what they are; the root is the first. `begins` is told each node where walks may
+    /// begin, which are leaves and the roots of subtrees, and its entry in the tree.
     ///
     /// # Panics
     /// If it is empty, or a node names a column, set or child that is not there, or a child before itself.
-    pub(crate) fn cut(&self, step: impl Fn(u32) -> Step) -> CutTree {
+    pub(crate) fn cut(&self, step: impl Fn(u32) -> Step, mut begins: impl FnMut(u32, u32)) -> CutTree {
         let forest = &self.forest;
         let mut cut = CutTree::default();
         // The root of each subtree, level after level, so that the subtrees below one lie side by side.
@@ -295,6 +316,7 @@ impl SubtreeForestBuilder {
         let mut tops = vec![0u32];
         let mut at = 0;
         while at < tops.len() {
+            begins(tops[at], (at as u32) << 1);
             let mut wide = [0; SLOTS + 1];
             let mut subtree = Subtree { bounds: [0; SLOTS + 1], columns: [0; SLOTS + 1], exits: Exits::NONE };
             let mut heap = Heap::new();
@@ -329,6 +351,7 @@ impl SubtreeForestBuilder {
             }
             for exit in bits(heap.ends) {
                 let Step::Leaf(value) = step(heap.exits[exit]) else { continue };
+                begins(heap.exits[exit], (cut.leaves.len() as u32) << 1 | 1);
                 cut.leaves.push(value);
                 subtree.exits.ranks |= rank << (4 * exit);
                 rank += 1;
@@ -345,24 +368,31 @@ impl SubtreeForestBuilder {
         cut
     }
 
-    /// The forest of `trees`, in order.
+    /// The forest of `trees`, in order; for kernels that ask all slots of a subtree at once if `for_vectors`.
     ///
     /// # Panics
     /// If they have more subtrees than [`Exits`] can name.
-    pub(crate) fn finish(self, trees: &[CutTree]) -> SubtreeForest {
+    pub(crate) fn finish(self, trees: &[CutTree], for_vectors: bool) -> SubtreeForest {
         let mut forest = self.forest;
+        forest.for_vectors = for_vectors;
         let subtrees = trees.iter().map(|tree| tree.subtrees.len()).sum();
         let leaves = trees.iter().map(|tree| tree.leaves.len()).sum();
-        assert!(subtrees < MAX_SUBTREES && leaves < u32::MAX as usize);
+        assert!(subtrees < MAX_SUBTREES && leaves < MAX_LEAVES);
         forest.subtrees.reserve_exact(subtrees);
         forest.leaves.reserve_exact(leaves);
         for tree in trees {
             let (first, leaf) = (forest.subtrees.len() as u32, forest.leaves.len() as u32);
             forest.roots.push(first);
+            forest.first_leaves.push(leaf);
             forest.subtrees.extend(tree.subtrees.iter().map(|subtree| {
                 let mut subtree = *subtree;
                 subtree.exits.firsts[0] = subtree.exits.firsts[0].wrapping_add(leaf);
                 subtree.exits.firsts[1] += first << COUNT_BITS;
+                if for_vectors {
+                    for (slot, column) in subtree.columns.into_iter().enumerate() {
+                        subtree.columns[slot % 8 * 2 + slot / 8] = column;
+                    }
+                }
                 subtree
             }));
             forest.wide.extend_from_slice(&tree.wide);
