@@ -68,6 +68,11 @@ class Drivers:
         self.psycopg_one = self.one.replace("$1", "%s")
         self.psycopg_many = self.many.replace("$1", "%s")
 
+    async def reopen(self) -> None:
+        """Connects everyone anew: where the scheduler puts a connection's server makes all of its calls long or short."""
+        await self.close()
+        await self.open()
+
     async def close(self) -> None:
         """Closes all connections."""
         self.store.close()

@@ -28,8 +28,10 @@ loopback, all contenders in turn, round after round, on the same rows: {keys:,} 
 - **Latencies** (`get_1x20`, `get_100x20`, `get_100x20_arrow`, `score_gbm_500x6`): {rounds} rounds. In a round the Rust program
   asks in turn by cenote and by raw tokio-postgres ({calls} calls), pgbench asks for a second with `-M prepared` and logs each
   transaction, then one Python thread asks in turns of 25 calls by the wheel, psycopg, the wheel's asynchronous store and
-  asyncpg, and then Feast. From the key to values of the language: a `Features` in Rust, a dict in Python. `get_100x20_arrow` is
-  a `pyarrow.Table` in the keys' order for cenote and Feast, a list of dicts in the keys' order for the drivers.
+  asyncpg, and then Feast. Python's contenders connect ten times anew in a round: where the scheduler puts a
+  connection's server makes all of its calls up to twice as long or short. From the key to values of the language: a `Features`
+  in Rust, a dict in Python. `get_100x20_arrow` is a `pyarrow.Table` in the keys' order for cenote and Feast, a list of dicts in
+  the keys' order for the drivers.
 - **In flight** (`in_flight_N`): N clients for {seconds} s, twice; the better rate. Rust: one current-thread runtime, as pgbench
   has one thread. `cenote_python` is threads that share a store, `cenote_python_async` and `asyncpg` tasks of one loop on a pool
   of N, `feast` its asynchronous reads.

@@ -209,6 +209,11 @@ impl FeatureStore {
 }
 
 impl<T: FeatureRow> TypedView<T> {
+    /// The same on another store of the same tables.
+    pub(crate) fn on(&self, store: &FeatureStore) -> Self {
+        Self { reader: self.reader.on(store), writer: self.writer.on(store), rows: PhantomData }
+    }
+
     /// The view.
     pub fn view(&self) -> &View {
         self.reader.view()
@@ -306,6 +311,11 @@ impl<T: FeatureRow> TypedView<T> {
 }
 
 impl<T: FeatureRow> TypedAsOf<T> {
+    /// The same on another store of the same tables.
+    pub(crate) fn on(&self, store: &FeatureStore) -> Self {
+        Self { past: self.past.on(store), rows: PhantomData }
+    }
+
     /// By when a value must have become known.
     #[must_use]
     pub fn known_at(self, known_at: KnownAt) -> Self {

@@ -70,6 +70,14 @@ fn moment(py: Python<'_>, event_ts: Option<Timestamp>) -> PyResult<Option<Py<PyA
     event_ts.map(|moment| Ok(datetime(py, moment)?.unbind())).transpose()
 }
 
+/// How a replica fares, as a dict.
+pub(super) fn replica<'py>(py: Python<'py>, state: &store::ReplicaState) -> PyResult<Bound<'py, PyDict>> {
+    let answer = PyDict::new(py);
+    answer.set_item("fresh", state.fresh)?;
+    answer.set_item("reads", state.reads)?;
+    Ok(answer)
+}
+
 /// The features of one key.
 #[pyclass(frozen, module = "cenote", name = "Features")]
 pub(crate) struct Features {
