@@ -262,7 +262,7 @@ impl Reader {
         let key = EncodedKey::new(&self.view, key)?;
         #[cfg(feature = "cache")]
         if let Some(cache) = self.store.cache() {
-            match cache.row(self, &key).await {
+            match Box::pin(cache.row(self, &key)).await {
                 Ok(row) => return Ok(row),
                 Err(Some(error)) => return Err(error),
                 // The cache may not be asked now.
@@ -278,9 +278,13 @@ impl Reader {
         key: &EncodedKey,
         server: Server,
     ) -> Result<Option<tokio_postgres::Row>, Error> {
+        if let [_] = self.view.keys() {
+            let field = Encoded(key.fields().next());
+            return Ok(self.ask(&self.one, &[&field], server).await?.pop());
+        }
         let fields: Vec<_> = key.fields().map(|field| Encoded(Some(field))).collect();
         let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).collect();
-        Ok(self.ask(&self.one, &parameters, server).await?.into_iter().next())
+        Ok(self.ask(&self.one, &parameters, server).await?.pop())
     }
 
     async fn ask(
@@ -348,7 +352,7 @@ impl Reader {
     async fn found(&self, keys: &[EncodedKey], places: &Places<'_>) -> Result<Vec<Option<StoredRow>>, Error> {
         #[cfg(feature = "cache")]
         if let Some(cache) = self.store.cache() {
-            match cache.rows(self, keys).await {
+            match Box::pin(cache.rows(self, keys)).await {
                 Ok(rows) => return Ok(rows),
                 Err(Some(error)) => return Err(error),
                 // The cache may not be asked now.
