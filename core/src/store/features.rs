@@ -393,7 +393,8 @@ pub(crate) fn one(
             None => Value::Null,
         });
     }
-    Ok(features(Status::of(event, Timestamp::now(), ttl), Some(event), values))
+    let status = ttl.map_or(Status::Fresh, |_| Status::of(event, Timestamp::now(), ttl));
+    Ok(features(status, Some(event), values))
 }
 
 /// The event time in column `index`.

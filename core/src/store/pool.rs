@@ -22,7 +22,7 @@ use super::breaker::{Breaker, InFlight, Place};
 use super::config::Deadlines;
 use super::connections::{Connection, Connections, Permit};
 use super::error::{Error, ErrorKind, Step};
-use super::telemetry::{Timed, timed};
+use super::telemetry::{Timed, timed, timed_since};
 use super::ticker::Ticker;
 
 /// How long a request to cancel may take before the connection is closed without.
@@ -41,7 +41,11 @@ pub(crate) struct Deadline {
 
 impl Deadline {
     pub(crate) fn after(length: Duration) -> Self {
-        Self { end: Instant::now() + length, length }
+        Self::since(Instant::now(), length)
+    }
+
+    fn since(start: Instant, length: Duration) -> Self {
+        Self { end: start + length, length }
     }
 
     fn left(self) -> Duration {
@@ -184,7 +188,7 @@ impl Pool {
     /// # Errors
     /// If too many calls are under way, the server could not be reached of late, or not now, or a step took too long.
     pub(crate) async fn lease(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
-        timed(Timed::Connection, self.lease_untimed(deadline)).await
+        timed(Timed::Connection, pin!(self.lease_untimed(deadline))).await
     }
 
     async fn lease_untimed(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
@@ -246,14 +250,24 @@ impl Pool {
         query: &Query,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        timed(Timed::Read, self.read_tries(query, parameters)).await
+        let start = Instant::now();
+        let tries = pin!(self.read_tries(query, parameters, start));
+        timed_since(Timed::Read, start.into_std(), tries).await
     }
 
-    async fn read_tries(&self, query: &Query, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        let deadline = Deadline::after(self.deadlines.read);
+    async fn read_tries(
+        &self,
+        query: &Query,
+        parameters: &[&(dyn ToSql + Sync)],
+        start: Instant,
+    ) -> Result<Vec<Row>, Error> {
+        let deadline = Deadline::since(start, self.deadlines.read);
         let mut retries = Retries::new(self);
+        let mut first = Some(start);
         loop {
-            let lease = match self.lease(deadline).await {
+            let since = first.take().unwrap_or_else(Instant::now);
+            let lease = pin!(self.lease_untimed(deadline));
+            let lease = match timed_since(Timed::Connection, since.into_std(), lease).await {
                 Err(error) if error.is_transient() && retries.another(None) => continue,
                 lease => lease?,
             };

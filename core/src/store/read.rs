@@ -457,11 +457,21 @@ pub(crate) struct EncodedKey(Box<[u8]>);
 
 impl EncodedKey {
     pub(crate) fn new(view: &View, key: &Key) -> Result<Self, Error> {
-        Self::encode(view, key, &mut BytesMut::with_capacity(16 * view.keys().len()))
+        // As long as numbers are, which then stay where they are.
+        let mut bytes = BytesMut::with_capacity(12 * view.keys().len());
+        Self::fields_of(view, key, &mut bytes)?;
+        Ok(Self(Vec::from(bytes).into()))
     }
 
     /// As [`new`](Self::new), with memory to work in.
     fn encode(view: &View, key: &Key, bytes: &mut BytesMut) -> Result<Self, Error> {
+        bytes.clear();
+        Self::fields_of(view, key, bytes)?;
+        Ok(Self(bytes.as_ref().into()))
+    }
+
+    /// Appends the key's fields.
+    fn fields_of(view: &View, key: &Key, bytes: &mut BytesMut) -> Result<(), Error> {
         let columns = view.keys();
         if key.0.len() != columns.len() {
             return Err(ErrorKind::Key {
@@ -471,7 +481,6 @@ impl EncodedKey {
             }
             .into());
         }
-        bytes.clear();
         for (column, value) in columns.iter().zip(&key.0) {
             let refuse = |found: &str| {
                 Error::from(ErrorKind::Key {
@@ -485,7 +494,7 @@ impl EncodedKey {
             }
             wire::encode_field(value, column.ty, bytes).map_err(|mismatch| refuse(mismatch.found))?;
         }
-        Ok(Self(bytes.as_ref().into()))
+        Ok(())
     }
 
     /// From the wire's form, as the cache names keys.
