@@ -1,4 +1,5 @@
-//! The statements of a writer: rows staged, then merged into the online table and appended to the history, in one statement.
+//! The statements of a writer: rows staged, then merged into the online table and appended to the history, in one statement; or, where
+//! all of their keys are new and no history is kept, copied into the online table.
 //!
 //! The invariant is the order by which one row of a key stands before another: the later event; of one event what became known
 //! later. A row that became known now and says nothing else than is known of its event, down to the bit, is no news; one whose
