@@ -183,6 +183,7 @@ public final class Bench {
           case "check" -> bench.check(Integer.parseInt(words[1]), words[2]);
           case "time" -> bench.time(Integer.parseInt(words[1]), Double.parseDouble(words[2]));
           case "load" -> timeLoad(path, threads, Double.parseDouble(words[1]));
+          case "first" -> timeLoad(words[1], threads, 0);
           default -> throw new IllegalArgumentException(line);
         });
       } catch (Exception error) {

@@ -3,7 +3,7 @@
 //! In flow committed and generated forests and rows by column; out flows what a whole `predict` takes on one thread, from
 //! borrowed columns of `f64` to predictions, by engine, instruction set, batch size, depth, trees, columns and classes:
 //! where criterion says `thrpt` stand nanoseconds of processor time a row a tree, so that rows a second are `1e9 / thrpt /
-//! trees`. `threads`, `load` and `encode` are by the wall's clock.
+//! trees`. `threads` is by the wall's clock.
 
 mod clock;
 mod forests;
@@ -145,43 +145,10 @@ fn one_row(criterion: &mut Criterion<ThreadClock>) {
     }
 }
 
-/// Opening a model.
-fn load(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("load");
-    group.sample_size(10);
-    for name in ["gbm_500x6_numeric", "gbm_500x6_flights"] {
-        let path = format!("{}/models/{name}.zip", env!("CARGO_MANIFEST_DIR"));
-        let bytes = std::fs::read(path).expect("a committed model");
-        group.throughput(Throughput::Bytes(bytes.len() as u64));
-        group.bench_function(name, |bencher| bencher.iter(|| black_box(cenote::Model::from_bytes(&bytes))));
-    }
-}
-
-/// What a batch costs before its trees: every column brought to raw features, and one tree.
-fn encode(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("encode");
-    group.sample_size(10);
-    let mut artifact = forests::committed("gbm_500x6_flights");
-    let Body::Gbm(gbm) = &mut artifact.body else { unreachable!("a GBM") };
-    gbm.forest.trees.truncate(1);
-    gbm.forest.groups = 1;
-    let columns = forests::rows(&artifact, 100_000);
-    let model = cenote::Model::from_artifact(artifact.clone()).expect("a forest");
-    let raw = forests::batch(&artifact, &columns, 100_000);
-    let text = forests::text_batch(&artifact, &columns, 100_000);
-    group.throughput(Throughput::Elements(100_000 * artifact.schema.features.len() as u64));
-    let pool = forests::pool(1);
-    for (name, batch) in [("raw", &raw), ("text", &text)] {
-        group.bench_function(name, |bencher| {
-            pool.install(|| bencher.iter(|| black_box(model.predict(batch))));
-        });
-    }
-}
-
 criterion_group! {
     name = forests_by_shape;
     config = Criterion::default().with_measurement(ThreadClock);
     targets = engines, shapes, one_row
 }
-criterion_group!(whole, threads, load, encode);
+criterion_group!(whole, threads);
 criterion_main!(forests_by_shape, whole);

@@ -3,7 +3,7 @@
 //! A generated forest splits where it halves what is left of a column's range, so that rows drawn evenly from 0 to 1 go left
 //! and right about equally often: a forest whose branches can be predicted flatters a walk.
 
-use cenote::input::{Text, Values};
+use cenote::input::Values;
 use cenote::mojo::algo::{Drf, Forest, NaSplit, Node, Split, Test, Tree, TreeRules};
 use cenote::mojo::{Artifact, Body, CategoricalEncoding, Category, Column, Manifest, MojoVersion, Schema};
 use cenote::{Batch, EngineOptions, Model};
@@ -107,7 +107,6 @@ fn tree(shape: Shape, numbers: &mut Numbers) -> Tree {
             column: column as u16,
             na,
             test: Test::AtLeast(threshold),
-            stale_range: None,
             left: left as u32,
             right: left as u32 + 1,
         });
@@ -162,23 +161,6 @@ pub(crate) fn batch<'a>(artifact: &Artifact, columns: &'a [Vec<f64>], size: usiz
     for (feature, values) in artifact.schema.features.iter().zip(columns) {
         let values = values[..size].into();
         let values = if feature.domain.is_some() { Values::Raw(values) } else { Values::F64(values) };
-        batch.push(feature.name.clone(), values).expect("as long as the batch");
-    }
-    batch
-}
-
-/// The first `size` rows as a batch in which levels are text.
-pub(crate) fn text_batch<'a>(artifact: &'a Artifact, columns: &'a [Vec<f64>], size: usize) -> Batch<'a> {
-    let mut batch = Batch::new(size);
-    for (feature, values) in artifact.schema.features.iter().zip(columns) {
-        let values = &values[..size];
-        let values = match &feature.domain {
-            None => Values::F64(values.into()),
-            Some(domain) => {
-                let level = |code: &f64| (!code.is_nan()).then(|| domain[*code as usize].as_str());
-                Values::Text(Text::Slices(values.iter().map(level).collect::<Vec<_>>().into()))
-            }
-        };
         batch.push(feature.name.clone(), values).expect("as long as the batch");
     }
     batch

@@ -9,6 +9,7 @@ pub mod input;
 mod kernels;
 mod layout;
 mod model;
+mod plain;
 mod predictions;
 pub mod reference;
 #[cfg(feature = "store")]

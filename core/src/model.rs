@@ -1,17 +1,17 @@
 //! The front door: open a model, predict, explain.
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use cenote_mojo::{Archive, Artifact, Category, Domain, Limits, Manifest, MojoVersion, Schema};
+use cenote_mojo::{Archive, Artifact, Bytes, Category, Domain, Limits, Manifest, MojoVersion, Schema};
 
-use crate::compile::{EngineOptions, EngineReport, FlatForest, report};
+use crate::compile::{EngineOptions, EngineReport, FlatForest, LateFlat, report};
 use crate::error::{Error, ErrorKind};
 use crate::explain::leaves::Leaves;
 use crate::explain::staged;
 use crate::input::encoder::{Encoder, Place};
 use crate::input::{Batch, Cell, Row};
+use crate::plain::Plain;
 use crate::predictions::{OutputColumn, OutputValues, Predictions, RowError};
 use crate::score::blocks::{self, Cut, Slice, Work};
 use crate::score::forest::{Finish, forest};
@@ -96,12 +96,11 @@ struct Inner {
     manifest: Manifest,
     schema: Schema,
     n_trees: usize,
-    /// The model as plain data: kept if there is no zip to read it from again, or somebody asked for it.
-    plain: OnceLock<Artifact>,
-    /// The file, and the limits within which it was read.
-    zip: Option<(Vec<u8>, Limits)>,
+    plain: Arc<Plain>,
     encoder: Encoder,
     scorer: Scorer,
+    /// The plain engine, if the model is a forest.
+    flat: Arc<LateFlat>,
     outputs: Outputs,
     trees: OnceLock<Trees>,
 }
@@ -118,24 +117,14 @@ struct Outputs {
 /// What explanations need and predictions do not: made when first asked for.
 #[derive(Debug)]
 struct Trees {
-    flat: FlatForest,
     leaves: Leaves,
     finish: Finish,
 }
 
-impl Inner {
-    /// The model as plain data, if it is not kept only for as long as it is needed.
-    fn plain(&self) -> Cow<'_, Artifact> {
-        self.plain.get().map_or_else(|| Cow::Owned(self.read_again()), Cow::Borrowed)
-    }
-
-    fn read_again(&self) -> Artifact {
-        let (zip, limits) = self.zip.as_ref().expect("what is not kept came from a zip");
-        Artifact::from_bytes_with(zip, limits).expect("the same bytes were read before")
-    }
-}
-
 impl Model {
+    /// A batch of at most so many rows is scored by the caller's thread alone, in or out of a pool.
+    pub const ROWS_ALONE: usize = blocks::FEWEST_ROWS;
+
     /// Opens a MOJO zip, or the folder of an unzipped one.
     ///
     /// # Errors
@@ -166,7 +155,26 @@ impl Model {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes_with(bytes: &[u8], limits: &Limits) -> Result<Self, Error> {
-        Self::from_archive(Archive::from_bytes_with(bytes, limits)?, limits)
+        if bytes.len() as u64 > limits.archive_bytes {
+            return Self::from_archive(Archive::from_bytes_with(bytes, limits)?, limits);
+        }
+        Self::from_shared_with(Bytes::copy_from_slice(bytes), limits)
+    }
+
+    /// Opens a MOJO from the bytes of its zip without copying them: the model holds them, as whoever else has them does.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_shared(bytes: Bytes) -> Result<Self, Error> {
+        Self::from_shared_with(bytes, &Limits::default())
+    }
+
+    /// [`from_shared`](Self::from_shared) within limits of the caller's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_shared_with(bytes: Bytes, limits: &Limits) -> Result<Self, Error> {
+        Self::from_archive(Archive::from_shared_with(bytes, limits)?, limits)
     }
 
     /// A model of an artifact already read.
@@ -188,7 +196,6 @@ impl Model {
 
     fn from_archive(mut archive: Archive<'_>, limits: &Limits) -> Result<Self, Error> {
         let artifact = archive.artifact()?;
-        // The nodes of trees as plain data take several times their bytes in the file.
         let zip = if forest(&artifact).is_ok() { archive.into_bytes()? } else { None };
         Self::compile(artifact, &EngineOptions::from_env(), zip.map(|zip| (zip, limits.clone())))
     }
@@ -196,17 +203,30 @@ impl Model {
     fn compile(
         artifact: Artifact,
         engines: &EngineOptions,
-        zip: Option<(Vec<u8>, Limits)>,
+        zip: Option<(Bytes, Limits)>,
     ) -> Result<Self, Error> {
+        let (plain, artifact) = match zip {
+            Some((zip, limits)) => (Plain::packed(zip, limits), Some(artifact)),
+            None => (Plain::kept(artifact), None),
+        };
+        let plain = Arc::new(plain);
+        let artifact = artifact.as_ref().unwrap_or_else(|| plain.keep());
+        let flat = Arc::new(LateFlat::new(Box::new({
+            let plain = Arc::clone(&plain);
+            move || {
+                let artifact = plain.lend();
+                FlatForest::new(forest(&artifact).expect("a forest"), &artifact.schema)
+            }
+        })));
         let inner = Inner {
             encoder: Encoder::new(&artifact.schema),
-            scorer: Scorer::new(&artifact, engines)?,
-            outputs: Outputs::new(&artifact),
+            scorer: Scorer::new(artifact, &flat, engines)?,
+            outputs: Outputs::new(artifact),
             manifest: artifact.manifest.clone(),
             schema: artifact.schema.clone(),
-            n_trees: forest(&artifact).map_or(0, |forest| forest.trees.iter().flatten().count()),
-            plain: if zip.is_some() { OnceLock::new() } else { OnceLock::from(artifact) },
-            zip,
+            n_trees: forest(artifact).map_or(0, |forest| forest.trees.iter().flatten().count()),
+            plain: Arc::clone(&plain),
+            flat,
             trees: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -214,7 +234,7 @@ impl Model {
 
     /// The model as plain data. A forest that came as a zip is read again when this is first asked, and then kept.
     pub fn artifact(&self) -> &Artifact {
-        self.inner.plain.get_or_init(|| self.inner.read_again())
+        self.inner.plain.keep()
     }
 
     /// Who made the model, and what it answers.
@@ -266,9 +286,12 @@ impl Model {
     /// Every engine for forests, whether it fits the model, and which one scores its batches and which its single rows; empty
     /// for a model without trees. Compiles the model twice more for each engine.
     pub fn engines(&self) -> Vec<EngineReport> {
-        let artifact = self.inner.plain();
+        let artifact = self.inner.plain.lend();
         let forest = forest(&artifact);
-        let report = |forest| report(forest, self.schema(), &EngineOptions::from_env());
+        let report = |forest| {
+            let flat = Arc::clone(&self.inner.flat);
+            report(forest, self.schema(), flat, &EngineOptions::from_env())
+        };
         forest.map_or_else(|_| Vec::new(), report)
     }
 
@@ -403,7 +426,7 @@ impl Model {
         if version < (MojoVersion { major: 1, hundredths: since }) {
             return Err(self.unsupported(operation));
         }
-        let Trees { flat, leaves, .. } = trees;
+        let (flat, leaves) = (&**self.inner.flat, &trees.leaves);
         let columns = match kind {
             LeafAssignment::Path => leaves.path_columns(batch.rows()),
             LeafAssignment::NodeId => leaves.id_columns(batch.rows()),
@@ -437,7 +460,8 @@ impl Model {
         batch: &Batch<'_>,
         options: &PredictOptions,
     ) -> Result<Predictions, Error> {
-        let Trees { flat, finish, .. } = self.trees("staged prediction")?;
+        let finish = &self.trees("staged prediction")?.finish;
+        let flat = &**self.inner.flat;
         let columns = staged::columns(flat, batch.rows());
         self.run(batch, options, EXPLAIN_BLOCK, columns, |block, _, out, refuse| {
             for row in 0..block.rows {
@@ -472,12 +496,11 @@ impl Model {
         if let Some(trees) = self.inner.trees.get() {
             return Ok(trees);
         }
-        let artifact = self.inner.plain();
+        let artifact = self.inner.plain.lend();
         let forest = forest(&artifact).map_err(|_| self.unsupported(operation))?;
-        let flat = FlatForest::new(forest, &artifact.schema);
-        let leaves = Leaves::new(forest, &flat)?;
+        let leaves = Leaves::new(forest, &self.inner.flat)?;
         let finish = Finish::new(&artifact, &EngineOptions::default())?;
-        Ok(self.inner.trees.get_or_init(|| Trees { flat, leaves, finish }))
+        Ok(self.inner.trees.get_or_init(|| Trees { leaves, finish }))
     }
 
     fn unsupported(&self, operation: &'static str) -> Error {

@@ -1,4 +1,4 @@
-//! What opened models keep resident: the goal is twice what their files unpack to, the bound two and a half times.
+//! What opened models keep resident: less than twice what their files unpack to.
 //!
 //! One test in a process of its own, so that nothing else allocates meanwhile. The first models are not counted: what
 //! opening needs for a while is then in the allocator's hands, and what each further model adds is what it keeps.
@@ -41,7 +41,7 @@ fn a_model_keeps_a_small_multiple_of_its_unpacked_file() {
         let kept = (resident() - before) / MORE;
         let unpacked = unpacked(&zip);
         println!("{name}: {kept} bytes resident a model, {unpacked} unpacked");
-        assert!(2 * kept < 5 * unpacked, "{name}: {kept} bytes resident a model, {unpacked} unpacked");
+        assert!(kept < 2 * unpacked, "{name}: {kept} bytes resident a model, {unpacked} unpacked");
         assert!(models.iter().all(|model| model.n_trees() > 0));
         all.append(&mut models);
     }

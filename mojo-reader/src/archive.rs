@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use zip::read::ZipFile;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
@@ -42,8 +43,15 @@ pub struct Archive<'a> {
 }
 
 enum Source<'a> {
-    Zip(ZipArchive<Box<dyn ReadSeek + 'a>>, Inflater),
+    Zip(Zip<'a>),
     Folder(PathBuf),
+}
+
+struct Zip<'a> {
+    archive: ZipArchive<Box<dyn ReadSeek + 'a>>,
+    /// All of the file, where it is in memory to stay: entries that stay packed are parts of it.
+    shared: Option<Bytes>,
+    inflater: Inflater,
 }
 
 trait ReadSeek: Read + Seek {}
@@ -85,7 +93,7 @@ impl<'a> Archive<'a> {
         let file = File::open(path).map_err(|e| about(e.into()))?;
         let bytes = read_at_most(file, metadata.len(), limits.archive_bytes, "bytes of the archive")
             .map_err(about)?;
-        Archive::from_reader_with(Cursor::new(bytes), limits).map_err(about)
+        Archive::from_shared_with(bytes.into(), limits).map_err(about)
     }
 
     /// Opens the bytes of a zip. Errors as [`open`](Self::open).
@@ -98,6 +106,17 @@ impl<'a> Archive<'a> {
         Self::from_reader_with(Cursor::new(bytes), limits)
     }
 
+    /// Opens the bytes of a zip that others hold too; what stays packed of the model holds them as well, and copies nothing.
+    /// Errors as [`open`](Self::open).
+    pub fn from_shared(bytes: Bytes) -> Result<Archive<'static>, Error> {
+        Archive::from_shared_with(bytes, &Limits::default())
+    }
+
+    /// [`from_shared`](Self::from_shared) within limits of the caller's.
+    pub fn from_shared_with(bytes: Bytes, limits: &Limits) -> Result<Archive<'static>, Error> {
+        Archive::new(Box::new(Cursor::new(bytes.clone())), Some(bytes), limits)
+    }
+
     /// Opens a zip from anywhere that can seek. Errors as [`open`](Self::open).
     pub fn from_reader(reader: impl Read + Seek + 'a) -> Result<Self, Error> {
         Self::from_reader_with(reader, &Limits::default())
@@ -105,16 +124,23 @@ impl<'a> Archive<'a> {
 
     /// [`from_reader`](Self::from_reader) within limits of the caller's.
     pub fn from_reader_with(reader: impl Read + Seek + 'a, limits: &Limits) -> Result<Self, Error> {
-        let mut reader: Box<dyn ReadSeek + 'a> = Box::new(reader);
+        Archive::new(Box::new(reader), None, limits)
+    }
+
+    fn new(
+        mut reader: Box<dyn ReadSeek + 'a>,
+        shared: Option<Bytes>,
+        limits: &Limits,
+    ) -> Result<Self, Error> {
         let length = reader.seek(io::SeekFrom::End(0))?;
         if length > limits.archive_bytes {
             return Err(Error::limit("bytes of the archive", limits.archive_bytes));
         }
         // Reads the directory, which takes some eight times its bytes at most.
-        let mut zip = ZipArchive::new(reader).map_err(from_zip)?;
-        check(&mut zip, limits)?;
+        let mut archive = ZipArchive::new(reader).map_err(from_zip)?;
+        check(&mut archive, limits)?;
         Ok(Archive {
-            source: Source::Zip(zip, Inflater::default()),
+            source: Source::Zip(Zip { archive, shared, inflater: Inflater::default() }),
             limits: limits.clone(),
             spent_bytes: 0,
             spent_levels: 0,
@@ -146,15 +172,18 @@ impl<'a> Archive<'a> {
     /// # Errors
     ///
     /// If the reader that was opened fails.
-    pub fn into_bytes(self) -> Result<Option<Vec<u8>>, Error> {
-        let Source::Zip(zip, _) = self.source else { return Ok(None) };
-        let mut reader = zip.into_inner();
+    pub fn into_bytes(self) -> Result<Option<Bytes>, Error> {
+        let Source::Zip(zip) = self.source else { return Ok(None) };
+        if let Some(bytes) = zip.shared {
+            return Ok(Some(bytes));
+        }
+        let mut reader = zip.archive.into_inner();
         // Within `Limits::archive_bytes`, as was checked when it was opened.
         let length = reader.seek(io::SeekFrom::End(0))?;
         let mut bytes = Vec::with_capacity(length as usize);
         reader.rewind()?;
         reader.take(length).read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+        Ok(Some(bytes.into()))
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -168,8 +197,8 @@ impl<'a> Archive<'a> {
             return Err(Error::malformed("an entry's name must not lead out of the archive").in_entry(name));
         }
         let found = match &mut self.source {
-            Source::Zip(zip, inflater) => match take_packed(zip, name) {
-                Ok(Some(packed)) => inflater.unpack(&packed, into).map(|()| true),
+            Source::Zip(zip) => match zip.take_packed(name) {
+                Ok(Some(packed)) => zip.inflater.unpack(&packed, into).map(|()| true),
                 Ok(None) => Ok(false),
                 Err(error) => Err(error),
             },
@@ -193,7 +222,7 @@ impl<'a> Archive<'a> {
     /// Takes an entry as it lies, compressed or not, to be inflated when it is needed; `None` if there is no such entry.
     pub(crate) fn read_packed(&mut self, name: &str) -> Result<Option<Packed>, Error> {
         let packed = match &mut self.source {
-            Source::Zip(zip, _) => take_packed(zip, name).map_err(|e| e.in_entry(name))?,
+            Source::Zip(zip) => zip.take_packed(name).map_err(|e| e.in_entry(name))?,
             Source::Folder(_) => {
                 let mut bytes = Vec::new();
                 let found = self.read(name, &mut bytes)?;
@@ -266,17 +295,30 @@ fn open_zip<'z, R: Read + Seek>(
     Ok(Some(file))
 }
 
-fn take_packed<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str) -> Result<Option<Packed>, Error> {
-    // Opened only for its checks: nothing is inflated until something is read.
-    if open_zip(zip, name)?.is_none() {
-        return Ok(None);
+impl Zip<'_> {
+    fn take_packed(&mut self, name: &str) -> Result<Option<Packed>, Error> {
+        // Opened only for its checks: nothing is inflated until something is read.
+        if open_zip(&mut self.archive, name)?.is_none() {
+            return Ok(None);
+        }
+        let mut file = self.archive.by_name_raw(name.as_bytes()).map_err(from_zip)?;
+        // `check` found the packed bytes to lie within the archive.
+        let length = file.compressed_size() as usize;
+        let part = self.shared.as_ref().zip(file.data_start()).and_then(|(shared, start)| {
+            let start = usize::try_from(start).ok()?;
+            (start.checked_add(length)? <= shared.len()).then(|| shared.slice(start..start + length))
+        });
+        let bytes = match part {
+            Some(part) => part,
+            None => {
+                let mut bytes = Vec::with_capacity(length);
+                file.read_to_end(&mut bytes)?;
+                bytes.into()
+            }
+        };
+        let deflated = file.compression() == CompressionMethod::Deflated;
+        Ok(Some(Packed::new(name, bytes, deflated, file.size() as usize, file.crc32())))
     }
-    let mut file = zip.by_name_raw(name.as_bytes()).map_err(from_zip)?;
-    // `check` found the packed bytes to lie within the archive.
-    let mut bytes = Vec::with_capacity(file.compressed_size() as usize);
-    file.read_to_end(&mut bytes)?;
-    let deflated = file.compression() == CompressionMethod::Deflated;
-    Ok(Some(Packed::new(name, bytes, deflated, file.size() as usize, file.crc32())))
 }
 
 fn read_folder(root: &Path, name: &str, limits: &Limits, into: &mut Vec<u8>) -> Result<bool, Error> {

@@ -39,9 +39,12 @@ mod packed;
 mod read;
 mod schema;
 mod text;
+#[doc(hidden)]
+pub mod threads;
 
 pub use archive::Archive;
 pub use artifact::{Artifact, Body, Category, Manifest, MojoVersion};
+pub use bytes::Bytes;
 pub use error::{Error, ErrorKind, Place};
 pub use limits::Limits;
 pub use metadata::{Cell, Metadata, Metrics, Parameter, Table, TableColumn, VariableImportance};

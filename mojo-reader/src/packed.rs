@@ -3,6 +3,7 @@
 //! In flow the bytes of an entry with what the archive says of them; out flow, on request, the bytes inflated and checked. The
 //! archive bounded the declared size against its limits, and no more than that is ever inflated.
 
+use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::error::Error;
@@ -11,7 +12,7 @@ use crate::error::Error;
 #[derive(Debug, Clone)]
 pub(crate) struct Packed {
     name: Box<str>,
-    bytes: Box<[u8]>,
+    bytes: Bytes,
     deflated: bool,
     size: usize,
     /// What the archive says of the inflated bytes; a folder says nothing.
@@ -27,8 +28,8 @@ impl PartialEq for Packed {
 }
 
 impl Packed {
-    pub(crate) fn new(name: &str, bytes: Vec<u8>, deflated: bool, size: usize, crc: u32) -> Self {
-        Packed { name: name.into(), bytes: bytes.into(), deflated, size, crc: Some(crc) }
+    pub(crate) fn new(name: &str, bytes: Bytes, deflated: bool, size: usize, crc: u32) -> Self {
+        Packed { name: name.into(), bytes, deflated, size, crc: Some(crc) }
     }
 
     pub(crate) fn stored(name: &str, bytes: Vec<u8>) -> Self {
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_content_counts_not_the_packing() {
-        let deflated = Packed::new("a", BLOCK.to_vec(), true, 3, 0x3524_41C2);
+        let deflated = Packed::new("a", BLOCK.to_vec().into(), true, 3, 0x3524_41C2);
         assert_eq!(deflated.unpack().unwrap(), b"abc");
         assert_eq!(deflated, Packed::stored("b", b"abc".to_vec()));
         assert_ne!(deflated, Packed::stored("a", b"abd".to_vec()));
@@ -113,7 +114,7 @@ mod tests {
     #[test]
     fn never_more_than_declared() {
         for size in [2, 4] {
-            assert!(Packed::new("a", BLOCK.to_vec(), true, size, 0x3524_41C2).unpack().is_err());
+            assert!(Packed::new("a", BLOCK.to_vec().into(), true, size, 0x3524_41C2).unpack().is_err());
         }
     }
 }

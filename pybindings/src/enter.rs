@@ -91,15 +91,20 @@ where
     enter_store(py, || pool.install(work))
 }
 
-/// Runs `work` on the pool, detached from the interpreter. Its error is raised with `found`, the columns that came;
-/// a signal that arrived meanwhile, such as Ctrl-C, is raised first.
-pub(crate) fn enter<T, F>(py: Python<'_>, found: &[String], work: F) -> PyResult<T>
+/// Runs `work`, which scores `rows` rows, on the pool, or on this thread if it would not be shared, detached from the
+/// interpreter. Its error is raised with `found`, the columns that came; a signal that arrived meanwhile, such as Ctrl-C, is
+/// raised first.
+pub(crate) fn enter<T, F>(py: Python<'_>, rows: usize, found: &[String], work: F) -> PyResult<T>
 where
     T: Send,
     F: FnOnce() -> Result<T, cenote::Error> + Send,
 {
-    let pool = pool(py)?;
-    let result = py.detach(|| pool.install(work));
+    let result = if rows <= cenote::Model::ROWS_ALONE {
+        py.detach(work)
+    } else {
+        let pool = pool(py)?;
+        py.detach(|| pool.install(work))
+    };
     py.check_signals()?;
     result.map_err(|error| error::core(py, &error, found))
 }

@@ -6,10 +6,12 @@
 use std::borrow::Cow;
 
 use cenote::input::Values;
+use cenote::mojo::Bytes;
 use cenote::{Batch, LeafAssignment, MissingColumns, Policy, PredictOptions, Predictions};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::enter::enter;
@@ -65,8 +67,9 @@ impl Model {
     /// Opens the model in the bytes of a zip.
     pub(crate) fn from_bytes(bytes: Bound<'_, PyBytes>) -> PyResult<Self> {
         let py = bytes.py();
-        let content = bytes.as_bytes();
-        let model = py.detach(|| cenote::Model::from_bytes(content));
+        // The model holds Python's own bytes, not a copy of them.
+        let shared = Bytes::from_owner(PyBackedBytes::from(bytes.clone()));
+        let model = py.detach(|| cenote::Model::from_shared(shared));
         let model = model.map_err(|error| error::opening(py, &error))?;
         let wanted = Wanted::of(py, &model);
         Ok(Self { model, wanted, bytes: bytes.unbind() })
@@ -149,7 +152,7 @@ impl Model {
         match source {
             Source::Columns(columns) => {
                 let batch = columns.batch(&self.wanted).map_err(|error| error::core(py, &error, names))?;
-                enter(py, names, || self.call(call, &batch, options))
+                enter(py, batch.rows(), names, || self.call(call, &batch, options))
             }
             Source::Stream(reader) => {
                 let schema = reader.schema();
@@ -157,7 +160,7 @@ impl Model {
                 let score = |batch: &arrow_array::RecordBatch| {
                     let columns = input::wanted_columns(py, batch, &self.wanted)?;
                     let batch = columns.batch().map_err(|error| error::core(py, &error, names))?;
-                    enter(py, names, || self.call(call, &batch, options))
+                    enter(py, batch.rows(), names, || self.call(call, &batch, options))
                 };
                 for batch in reader {
                     let batch = batch.map_err(|error| error::input(py, &error.to_string()))?;

@@ -182,6 +182,22 @@ def _time_work(ready: Ready, stage: Stage, batches: list[int], only: list[str], 
                 outcome.samples[work.name, contestant.who, threads, batch].append(_seconds_each(answer))
 
 
+def _time_first(ready: Ready, threads: int, only: list[str], plan: Plan, outcome: Outcome) -> None:
+    """What the first model that a process opens takes: a new process for each sample, whose own start does not count."""
+    work = ready.work
+    for _ in range(plan.rounds):
+        for contestant in takes_part(work.group, only):
+            time.sleep(SETTLE)
+            try:
+                process = Process(contestant, threads)
+                answer = process.ask("first", ready.mojo)
+                process.close()
+            except PeerError as reason:
+                outcome.fail(work.name, contestant.who, f"{threads} threads: {reason}")
+                continue
+            outcome.samples[work.name, contestant.who, threads, 1].append(_seconds_each(answer))
+
+
 def run(chosen: list[Work], only: list[str], plan: Plan, folder: Path) -> Outcome:
     """Measures the works, all contestants of a work in turn, first on one thread; writes to `folder` after each."""
     outcome = Outcome()
@@ -199,7 +215,10 @@ def run(chosen: list[Work], only: list[str], plan: Plan, folder: Path) -> Outcom
                 if work not in ready:
                     ready[work] = works.make_ready(work, plan.rows, plan.check_rows)
                     outcome.trees[work.name], outcome.shapes[work.name] = ready[work].n_trees, ready[work].shape
-                _time_work(ready[work], stage, batches, only, plan, outcome)
+                if work.group == "first":
+                    _time_first(ready[work], threads, only, plan, outcome)
+                else:
+                    _time_work(ready[work], stage, batches, only, plan, outcome)
                 print(tables.in_terminal(outcome.results(), work.name), flush=True)
                 print(f"    {time.perf_counter() - start:.0f} s", file=sys.stderr)
                 save(outcome, plan, folder)

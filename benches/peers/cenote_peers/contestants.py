@@ -69,6 +69,7 @@ GROUPS: dict[str, tuple[Contestant, ...]] = {
     "row": (RUST, RUST_AVX2, *ARRAYS, SCORE0, EASY),
     "glm": (RUST, RUST_AVX2, WHEEL, Contestant("numpy", NumpyGlm.name), SCORE0, EASY),
     "frame": (*FRAMES, SCORE0, EASY),
+    "first": (RUST, SCORE0),
     "load": (RUST, *(c for c in ARRAYS if c.who not in ("catboost_oblivious", "onedal", "ydf_engine")), SCORE0),
 }
 QUICK = ("cenote", "cenote_sums", "cenote_avx2", "cenote_python", "genmodel", "xgboost", "lightgbm", "onnxruntime")

@@ -52,6 +52,7 @@ WORKS: dict[str, str] = {
     "one_row_500x6": "One row, GBM of 500 x 6",
     "pandas_100k": "From a pandas frame, 12 columns",
     "load": "Opening a model of 12 MB",
+    "load_first": "Opening the first model of a process",
 }
 
 

@@ -84,7 +84,7 @@ def _cells(results: Results, work: str, unit: str, skip: Sequence[str] = ()) -> 
     """The figures of a work, one thread, its largest batch."""
     batch = max(results.batches(work, 1))
     found = [(who, results.value(work, who, 1, batch, unit)) for who in results.who(work) if who not in skip]
-    shrink = 1000 if work == "load" else 1  # microseconds to milliseconds
+    shrink = 1000 if work.startswith("load") else 1  # microseconds to milliseconds
     return [(who, value / shrink) for who, value in found if value is not None]
 
 
@@ -103,7 +103,7 @@ def _panels(results: Results, folder: Path, name: str, works: Sequence[str], uni
         axis.remove()
     for axis, work in zip(axes.flat, works, strict=False):
         batch = max(results.batches(work, 1))
-        rows = "" if work == "load" else f", {batch:,} row{'s' if batch > 1 else ''} a call"
+        rows = "" if work.startswith("load") else f", {batch:,} row{'s' if batch > 1 else ''} a call"
         what = "nanoseconds a row" if work.startswith(("glm", "zoo_glm")) else said
         _bars(axis, _cells(results, work, unit), short, title(work), f"{what}, one thread{rows}; log scale")
     figure.tight_layout(h_pad=1.6, w_pad=2.0)
@@ -246,7 +246,7 @@ def draw(results: Results, folder: Path) -> None:
         lambda: _panels(results, folder, "peers_bars", trees, "ns_per_row_tree", "", each),
         lambda: _panels(results, folder, "peers_one_row", ["one_row_500x6"], "us_per_row", " µs", "microseconds a row"),
         lambda: _panels(results, folder, "peers_pandas", ["pandas_100k"], "us_per_row", " µs", "microseconds a row"),
-        lambda: _panels(results, folder, "peers_load", ["load"], "us_per_row", " ms", "milliseconds"),
+        lambda: _panels(results, folder, "peers_load", ["load_first", "load"], "us_per_row", " ms", "milliseconds"),
         lambda: _panels(results, folder, "peers_zoo", zoo, "ns_per_row_tree", "", each),
         lambda: _batch(results, folder),
         lambda: _depth(results, folder),

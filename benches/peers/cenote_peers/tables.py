@@ -159,12 +159,14 @@ def goals(results: Results) -> list[str]:
     if ratios:
         text = ", ".join(f"{number(ratio)} ({title(work)})" for work, ratio in ratios.items())
         others.append(f"AVX2 alone, times the figure of all instructions (at most {MOST_AVX2:g}): {text}")
-    load, java = (results.value("load", who, 1, 1, "us_per_row") for who in ("cenote", "genmodel"))
-    if load is not None and java is not None:
-        others.append(
-            f"opening a model of 12 MB: {number(load / 1000)} ms, Java {number(java / 1000)} ms: "
-            f"{_times(java, load)} times ({LOAD_GENMODEL})"
-        )
+    for count in sorted({int(line["threads"]) for line in results.lines}):
+        for work, what in (("load_first", "the first model of a process"), ("load", "a model again and again")):
+            load, java = (results.value(work, who, count, 1, "us_per_row") for who in ("cenote", "genmodel"))
+            if load is not None and java is not None:
+                others.append(
+                    f"opening {what}, 12 MB, {count} thread{'s' * (count > 1)}: {number(load / 1000)} ms, "
+                    f"Java {number(java / 1000)} ms: {_times(java, load)} times ({LOAD_GENMODEL})"
+                )
     said = (
         "One thread, 100,000 rows a call, nanoseconds a row a tree. Like stands beside like: predictions and",
         "genmodel's, sums and the sums that native runtimes give (oneDAL of many classes: predictions).",
@@ -174,7 +176,7 @@ def goals(results: Results) -> list[str]:
 
 def _by_runtime(results: Results, threads: int) -> list[str]:
     """Markdown: a line a runtime, a column a work, at the largest batch."""
-    works = [work for work in WORKS if work != "load" and results.batches(work, threads)]
+    works = [work for work in WORKS if work not in ("load", "load_first") and results.batches(work, threads)]
     units = {"one_row_500x6": ("us_per_row", "us"), "pandas_100k": ("us_per_row", "us a row")}
     head = ["", *(title(work) + (f", {units[work][1]}" if work in units else "") for work in works)]
     whos = list(dict.fromkeys(who for work in works for who in results.who(work)))

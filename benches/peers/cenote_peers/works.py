@@ -31,7 +31,7 @@ class Work:
 
     name: str
     model: str
-    group: str = "trees"  # trees, depth, row, glm, frame, load
+    group: str = "trees"  # trees, depth, row, glm, frame, load, first
     one_thread: tuple[int, ...] = BATCHES
     all_threads: tuple[int, ...] = (1000, 100_000)
 
@@ -44,7 +44,8 @@ WORKS: tuple[Work, ...] = (
     Work("gbm_multinomial_10", "gbm_multinomial_10"),
     Work("glm_highcard", "glm_highcard", "glm"),
     Work("one_row_500x6", "gbm_500x6_numeric", "row", (1,), ()),
-    Work("load", "drf_100x20_numeric", "load", (1,), ()),
+    Work("load", "drf_100x20_numeric", "load", (1,), (1,)),
+    Work("load_first", "drf_100x20_numeric", "first", (1,), (1,)),
     *(Work(f"depth_{d:02d}", f"gbm_100x{d}_numeric", "depth", (10_000,), ()) for d in DEPTHS),
     Work("pandas_100k", "pandas_100k", "frame", (1, 1000, 100_000), (100_000,)),
 )

@@ -154,17 +154,17 @@ impl Opened {
         std::hint::black_box(&numbers);
         Ok(format!("{} {done}", watch.read().as_nanos()))
     }
+}
 
-    /// Opens the model again and again.
-    fn load(&self, limit: Duration) -> Result<String> {
-        let watch = Stopwatch::start(self.task.threads);
-        let mut done = 0;
-        while done == 0 || watch.clock() < limit {
-            std::hint::black_box(Model::open(&self.path)?);
-            done += 1;
-        }
-        Ok(format!("{} {done}", watch.read().as_nanos()))
+/// Opens a model again and again until `limit` has gone, at least once.
+fn load(path: &str, threads: usize, limit: Duration) -> Result<String> {
+    let watch = Stopwatch::start(threads);
+    let mut done = 0;
+    while done == 0 || watch.clock() < limit {
+        std::hint::black_box(Model::open(path)?);
+        done += 1;
     }
+    Ok(format!("{} {done}", watch.read().as_nanos()))
 }
 
 fn answer(line: &str, task: Task, opened: &mut Option<Opened>) -> Result<String> {
@@ -174,11 +174,14 @@ fn answer(line: &str, task: Task, opened: &mut Option<Opened>) -> Result<String>
         *opened = Some(Opened::new(model, rows, task)?);
         return Ok("ok".to_owned());
     }
+    if let ["first", model] = words[..] {
+        return load(model, task.threads, Duration::ZERO);
+    }
     let opened = opened.as_ref().ok_or("no model is open")?;
     match words[..] {
         ["check", rows, out] => opened.check(rows.parse()?, out),
         ["time", batch, seconds] => opened.time(batch.parse()?, Duration::from_secs_f64(seconds.parse()?)),
-        ["load", seconds] => opened.load(Duration::from_secs_f64(seconds.parse()?)),
+        ["load", seconds] => load(&opened.path, task.threads, Duration::from_secs_f64(seconds.parse()?)),
         _ => Err(format!("not understood: {line}").into()),
     }
 }

@@ -2,19 +2,21 @@
 //!
 //! Masks take large batches and forests of at most 10 levels. Of deeper ones, subtrees take those without sets and waves those
 //! with sets. Single rows and small batches go to subtrees, but for shallow forests of not too many columns, whose masks are
-//! faster for them too. The plain walk takes what has no codes (MOJO 1.00 and 1.10, sets of numbers, more than 65,534 thresholds or
+//! faster for them too. Forests of more than 65,534 thresholds of a column go through
+//! subtrees in runs of trees. The plain walk takes what has no codes (MOJO 1.00 and 1.10, sets of numbers, more than 65,534
 //! levels of a column) and rows that have none. The figures are in `docs/performance.md`.
 
 use std::sync::Arc;
 
 use cenote_mojo::Schema;
-use cenote_mojo::algo::{Forest, Node, Split, Test};
+use cenote_mojo::algo::Forest;
 
-use super::codes::Sources;
+use super::asked::Asked;
 use super::masks::Masks;
+use super::runs::Runs;
 use super::subtrees::Subtrees;
 use super::waves::Waves;
-use super::{Block, Engine, FlatForest, Quantised};
+use super::{Block, Engine, LateFlat, Quantised};
 use crate::kernels::Isa;
 
 /// Which engine and instruction set a forest is compiled for. What is `None`, does not fit the forest, or is not there on
@@ -60,17 +62,21 @@ pub struct EngineReport {
 /// batches if that is another.
 #[derive(Debug)]
 pub(crate) struct Engines {
-    flat: FlatForest,
+    flat: Arc<LateFlat>,
     batch: Option<Box<dyn Quantised>>,
     rows: Option<Box<dyn Quantised>>,
 }
 
-/// Compiles the batch engine called `name`.
-fn batch_engine(name: &str, forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Option<Box<dyn Quantised>> {
-    match name {
-        "masks" => Some(Box::new(Masks::new(forest, sources, isa).ok()?)),
-        "waves" => Some(Box::new(Waves::new(forest, sources, isa).ok()?)),
-        "subtrees" => Some(Box::new(Subtrees::new(forest, sources, isa).ok()?)),
+/// The name of the plain engine.
+const FLAT: &str = "flat";
+
+/// Compiles the batch engine called `name` for a forest of so many classes.
+fn batch_engine(name: &str, runs: &[Asked<'_>], classes: usize, isa: Isa) -> Option<Box<dyn Quantised>> {
+    match (name, runs) {
+        ("masks", [all]) => Some(Box::new(Masks::new(all, classes, isa).ok()?)),
+        ("waves", [all]) => Some(Box::new(Waves::new(all, isa).ok()?)),
+        ("subtrees", [all]) => Some(Box::new(Subtrees::new(all, isa, true).ok()?)),
+        ("subtrees", runs) => Some(Box::new(Runs::new(runs, isa).ok()?)),
         _ => None,
     }
 }
@@ -78,22 +84,27 @@ fn batch_engine(name: &str, forest: &Forest, sources: &Arc<Sources>, isa: Isa) -
 impl Engines {
     /// Compiles `forest` for `isa`; for the engine called `only`, if one is named that fits. With the feature `tracing` an event
     /// says which engines these are.
-    pub(crate) fn new(forest: &Forest, schema: &Schema, isa: Isa, only: Option<&str>) -> Self {
-        let engines = Self::choose(forest, schema, isa, only);
+    pub(crate) fn new(
+        forest: &Forest,
+        schema: &Schema,
+        flat: Arc<LateFlat>,
+        isa: Isa,
+        only: Option<&str>,
+    ) -> Self {
+        let engines = Self::choose(forest, schema, flat, isa, only);
         #[cfg(feature = "tracing")]
         {
-            let rows = engines.for_rows().map_or(engines.flat.name(), Quantised::name);
+            let rows = engines.for_rows().map_or(FLAT, Quantised::name);
             tracing::debug!(engine = engines.name(), rows, isa = isa.name(), "a forest was compiled");
         }
         engines
     }
 
-    fn choose(forest: &Forest, schema: &Schema, isa: Isa, only: Option<&str>) -> Self {
-        let sources = Sources::new(forest, schema).ok().map(Arc::new);
-        let compile = |name: &str| batch_engine(name, forest, sources.as_ref()?, isa);
-        let flat = FlatForest::new(forest, schema);
+    fn choose(forest: &Forest, schema: &Schema, flat: Arc<LateFlat>, isa: Isa, only: Option<&str>) -> Self {
+        let runs = Asked::runs(forest, schema).ok();
+        let compile = |name: &str| batch_engine(name, runs.as_ref()?, forest.trees_per_group, isa);
         match only {
-            Some("flat") => return Self { flat, batch: None, rows: None },
+            Some(FLAT) => return Self { flat, batch: None, rows: None },
             Some(only) => {
                 if let Some(batch) = compile(only) {
                     return Self { flat, batch: Some(batch), rows: None };
@@ -101,15 +112,18 @@ impl Engines {
             }
             None => {}
         }
-        let nodes = || forest.trees.iter().flatten().flat_map(|tree| &tree.nodes);
-        let has_sets = nodes().any(|node| matches!(node, Node::Split(Split { test: Test::In(_), .. })));
+        let has_sets = forest.trees.iter().flatten().any(|tree| !tree.sets.is_empty());
         let names = match (isa, has_sets) {
             // The gathers of waves have no portable twin that is worth it.
-            (Isa::Portable, _) | (_, false) => ["masks", "subtrees"],
-            (_, true) => ["masks", "waves"],
+            (Isa::Portable, _) | (_, false) => &["masks", "subtrees"][..],
+            (_, true) => &["masks", "waves", "subtrees"],
         };
-        let batch = names.into_iter().find_map(compile);
-        let rows = batch.as_ref().filter(|batch| !batch.takes_rows()).and_then(|_| compile("subtrees"));
+        let batch = names.iter().copied().find_map(compile);
+        let few = || -> Option<Box<dyn Quantised>> {
+            let [all] = &runs.as_ref()?[..] else { return None };
+            Some(Box::new(Subtrees::new(all, isa, false).ok()?))
+        };
+        let rows = batch.as_ref().filter(|batch| !batch.takes_rows()).and_then(|_| few());
         Self { flat, batch, rows }
     }
 
@@ -120,30 +134,40 @@ impl Engines {
 }
 
 /// The engine for a forest.
-pub(crate) fn engine(forest: &Forest, schema: &Schema, options: &EngineOptions) -> Box<dyn Engine> {
-    Box::new(Engines::new(forest, schema, options.isa(), options.engine.as_deref()))
+pub(crate) fn engine(
+    forest: &Forest,
+    schema: &Schema,
+    flat: Arc<LateFlat>,
+    options: &EngineOptions,
+) -> Box<dyn Engine> {
+    Box::new(Engines::new(forest, schema, flat, options.isa(), options.engine.as_deref()))
 }
 
 /// Every engine, whether it fits `forest`, and what it is in use for.
-pub(crate) fn report(forest: &Forest, schema: &Schema, options: &EngineOptions) -> Vec<EngineReport> {
+pub(crate) fn report(
+    forest: &Forest,
+    schema: &Schema,
+    flat: Arc<LateFlat>,
+    options: &EngineOptions,
+) -> Vec<EngineReport> {
     let isa = options.isa();
-    let sources = Sources::new(forest, schema).ok().map(Arc::new);
-    let compile = |engine: &str| batch_engine(engine, forest, sources.as_ref()?, isa);
-    let engines = Engines::new(forest, schema, isa, options.engine.as_deref());
-    let rows = engines.for_rows().map_or("flat", |rows| rows.name());
+    let runs = Asked::runs(forest, schema).ok();
+    let compile = |engine: &str| batch_engine(engine, runs.as_ref()?, forest.trees_per_group, isa);
+    let engines = Engines::new(forest, schema, flat, isa, options.engine.as_deref());
+    let rows = engines.for_rows().map_or(FLAT, Quantised::name);
     let report = |engine: &'static str| EngineReport {
         engine,
         isa: isa.name(),
-        fits: engine == "flat" || compile(engine).is_some(),
+        fits: engine == FLAT || compile(engine).is_some(),
         chosen: engine == engines.name(),
         rows: engine == rows,
     };
-    ["masks", "waves", "subtrees", "flat"].map(report).to_vec()
+    ["masks", "waves", "subtrees", FLAT].map(report).to_vec()
 }
 
 impl Engine for Engines {
     fn name(&self) -> &'static str {
-        self.batch.as_ref().map_or(self.flat.name(), |batch| batch.name())
+        self.batch.as_ref().map_or(FLAT, |batch| batch.name())
     }
 
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) {

@@ -2,16 +2,15 @@
 //!
 //! A numeric column becomes the rank of its value among the forest's thresholds, a categorical column its level; a missing
 //! value becomes the code after the last. Every answer of every split is then a function of one code, which [`Asks`]
-//! describes. Values of a categorical column that are no level (fractions, negative numbers) have no code: their rows are
+//! describes and [`super::asked`] finds. Values of a categorical column that are no level (fractions, negative numbers) have no code: their rows are
 //! *odd*, and are walked as H2O walks them.
 
-use cenote_mojo::Schema;
-use cenote_mojo::algo::{Forest, Node, Split, Test, Tree, TreeRules};
+use cenote_mojo::algo::{Split, Test, Tree, TreeRules};
 
 use super::Block;
 use super::question::goes_right;
-use crate::kernels::Isa;
-use crate::layout::RankTable;
+use crate::kernels::{Isa, fetch};
+use crate::layout::{RankTable, floor32};
 
 /// How one column's values become codes.
 #[derive(Debug)]
@@ -29,6 +28,17 @@ pub(crate) struct Source {
     pub(crate) feature: usize,
     /// How its values become codes.
     pub(crate) coding: Coding,
+    /// What it is asked.
+    pub(crate) asked: AskedFor,
+}
+
+/// What the splits of a column ask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct AskedFor {
+    /// Whether some ask a bound.
+    pub(crate) bounds: bool,
+    /// Whether some ask a set.
+    pub(crate) sets: bool,
 }
 
 /// Every column that some split reads.
@@ -82,25 +92,9 @@ impl Source {
         }
     }
 
-    /// Whether `split` asks for a set, which [`Self::asks`] says too, after a search.
+    /// Whether `split` asks for a set.
     pub(crate) fn is_set(split: &Split) -> bool {
-        matches!(split.test, Test::In(_)) || (split.test == Test::None && split.stale_range.is_some())
-    }
-
-    /// What `split` asks of the column.
-    pub(crate) fn asks(&self, split: &Split) -> Asks {
-        if Self::is_set(split) {
-            return Asks::Set;
-        }
-        let missing = !split.na.missing_goes_left();
-        let code = match (split.test, &self.coding) {
-            (Test::None | Test::In(_), _) => self.missing(),
-            (Test::AtLeast(threshold), _) if threshold.is_nan() => self.missing(),
-            (Test::AtLeast(threshold), Coding::Rank(table)) => table.rank(threshold.into()),
-            // Saturates at 0 below and far above the levels above; a level is at least the threshold's ceiling.
-            (Test::AtLeast(threshold), Coding::Level(levels)) => (threshold.ceil() as usize).min(*levels),
-        };
-        Asks::From { code: code as u16, missing }
+        matches!(split.test, Test::In(_) | Test::Range(_))
     }
 
     /// The answer to `split` for each code, the missing one last.
@@ -114,42 +108,16 @@ impl Source {
 }
 
 impl Sources {
-    /// The columns that `forest` reads.
-    pub(crate) fn new(forest: &Forest, schema: &Schema) -> Result<Self, Unfit> {
-        if forest.rules != TreeRules::V120 {
-            return Err(Unfit::OldRules);
+    /// The sources of a forest, in order of features, of which there are `features`.
+    pub(crate) fn new(list: Vec<Source>, features: usize) -> Result<Self, Unfit> {
+        if list.iter().any(|source| source.missing() > usize::from(u16::MAX)) {
+            return Err(Unfit::TooManyCodes);
         }
-        let levels = |feature: usize| schema.features[feature].domain.as_ref().map(|domain| domain.len());
-        let mut used = vec![false; schema.features.len()];
-        let mut thresholds = vec![Vec::new(); schema.features.len()];
-        for node in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
-            let Node::Split(split) = node else { continue };
-            let feature = usize::from(split.column);
-            used[feature] = true;
-            match split.test {
-                Test::AtLeast(threshold) if levels(feature).is_none() => thresholds[feature].push(threshold),
-                Test::In(_) if levels(feature).is_none() => return Err(Unfit::SetOfNumbers),
-                Test::None if split.stale_range.is_some() && levels(feature).is_none() => {
-                    return Err(Unfit::SetOfNumbers);
-                }
-                _ => {}
-            }
+        let mut of_feature = vec![u16::MAX; features];
+        for (index, source) in list.iter().enumerate() {
+            of_feature[source.feature] = index as u16;
         }
-        let mut sources = Self { list: Vec::new(), of_feature: vec![u16::MAX; used.len()] };
-        for (feature, thresholds) in thresholds.into_iter().enumerate().filter(|(feature, _)| used[*feature])
-        {
-            let coding = match levels(feature) {
-                Some(levels) => Coding::Level(levels),
-                None => Coding::Rank(RankTable::new(thresholds).ok_or(Unfit::TooManyCodes)?),
-            };
-            let source = Source { feature, coding };
-            if source.missing() > usize::from(u16::MAX) {
-                return Err(Unfit::TooManyCodes);
-            }
-            sources.of_feature[feature] = sources.list.len() as u16;
-            sources.list.push(source);
-        }
-        Ok(sources)
+        Ok(Self { list, of_feature })
     }
 
     /// The sources, in order of features.
@@ -194,18 +162,40 @@ impl Sources {
         odd
     }
 
-    /// Writes the codes of one row; `false` if it is odd.
+    /// Writes the codes of one row; `false` if it is odd. Tables lie beyond the first cache, so that what each step reads of some
+    /// of them is asked for before any of it is read.
     #[inline]
     pub(crate) fn encode_row(&self, row: &[f64], codes: &mut [u16]) -> bool {
-        for (source, code) in self.list.iter().zip(codes) {
-            let value = row[source.feature];
-            *code = match &source.coding {
-                Coding::Rank(table) => table.rank(value) as u16,
-                Coding::Level(levels) => match level_code(value, *levels) {
-                    Some(code) => code,
-                    None => return false,
-                },
-            };
+        const SOME: usize = 32;
+        let (mut values, mut begins) = ([0.0; SOME], [0; SOME]);
+        for (sources, codes) in self.list.chunks(SOME).zip(codes.chunks_mut(SOME)) {
+            for ((source, code), (begin, value)) in
+                sources.iter().zip(&mut *codes).zip(begins.iter_mut().zip(&mut values))
+            {
+                match &source.coding {
+                    Coding::Rank(table) => {
+                        *value = floor32(row[source.feature]);
+                        *begin = table.bucket(*value);
+                        fetch(&table.starts()[*begin]);
+                    }
+                    Coding::Level(levels) => match level_code(row[source.feature], *levels) {
+                        Some(level) => *code = level,
+                        None => return false,
+                    },
+                }
+            }
+            for (source, begin) in sources.iter().zip(&mut begins) {
+                let Coding::Rank(table) = &source.coding else { continue };
+                *begin = usize::from(table.starts()[*begin]);
+                fetch(&table.padded()[*begin]);
+            }
+            for ((source, code), (begin, value)) in
+                sources.iter().zip(&mut *codes).zip(begins.iter().zip(&values))
+            {
+                let Coding::Rank(table) = &source.coding else { continue };
+                let rank = table.rank_from(*begin, *value);
+                *code = if value.is_nan() { table.missing() } else { rank } as u16;
+            }
         }
         true
     }

@@ -4,6 +4,8 @@
 //! H2O's rules are resolved to one kind a node, so that a walk asks no question twice; it fits every forest and is the
 //! fall-back of the faster engines.
 
+use std::sync::LazyLock;
+
 use cenote_mojo::Schema;
 use cenote_mojo::algo::{Forest, NaSplit, Node, Split, Test, Tree, TreeRules};
 
@@ -48,6 +50,9 @@ struct Range {
     bits: u32,
     start: usize,
 }
+
+/// The plain engine of a model, made when something first needs it: most models are never asked.
+pub(crate) type LateFlat = LazyLock<FlatForest, Box<dyn FnOnce() -> FlatForest + Send>>;
 
 /// Every tree of a forest, flat.
 #[derive(Debug)]
@@ -119,7 +124,7 @@ impl FlatForest {
                 Node::Split(split) => {
                     open.push((split.right, Some(place)));
                     open.push((split.left, None));
-                    self.split(split, base, rules)
+                    self.split(tree, split, base, rules)
                 }
             };
             self.nodes.push(node);
@@ -127,7 +132,7 @@ impl FlatForest {
         root
     }
 
-    fn split(&mut self, split: &Split, base: usize, rules: TreeRules) -> FlatNode {
+    fn split(&mut self, tree: &Tree, split: &Split, base: usize, rules: TreeRules) -> FlatNode {
         let mut node = FlatNode {
             value: 0.0,
             right: 0,
@@ -140,19 +145,21 @@ impl FlatForest {
             self.ranges.push(Range { offset: offset as i32, bits, start });
             self.ranges.len() as u32 - 1
         };
-        match (split.test, split.stale_range) {
+        match split.test {
             _ if split.na == NaSplit::NaVsRest && rules == TreeRules::V100 => {}
-            (_, Some((offset, bits))) if split.na == NaSplit::NaVsRest => {
+            Test::Range(set) => {
+                let set = tree.sets[set as usize];
                 node.ask = Ask::PresentWithin;
-                node.range = range(offset, bits, 0);
+                node.range = range(set.offset, set.bits, 0);
             }
-            (Test::None, _) => {}
-            (Test::AtLeast(threshold), _) => {
+            Test::None => {}
+            Test::AtLeast(threshold) => {
                 let limited = self.domains[usize::from(split.column)] != i64::MAX;
                 node.ask = if limited { Ask::CodeAtLeast } else { Ask::AtLeast };
                 node.value = threshold;
             }
-            (Test::In(set), _) => {
+            Test::In(set) => {
+                let set = tree.sets[set as usize];
                 node.ask = if rules == TreeRules::V100 { Ask::Contains } else { Ask::Within };
                 node.range = range(set.offset, set.bits, base + set.start as usize);
                 if rules == TreeRules::V100 {

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use cenote_mojo::algo::Forest;
-
-use super::blocks::{GroupData, TreeBlock, blocks};
+use super::asked::Asked;
+use super::blocks::{GroupData, TreeBlock};
 use super::codes::{Sources, Unfit};
+use super::plan::blocks;
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, RowData};
 use crate::layout::{GROUP, Sums};
@@ -33,11 +33,10 @@ pub(crate) struct Masks {
 }
 
 impl Masks {
-    /// Compiles `forest`.
-    pub(crate) fn new(forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Result<Self, Unfit> {
-        let trees = forest.trees.iter().enumerate();
-        let trees = trees.filter_map(|(number, tree)| Some((number / forest.groups, tree.as_ref()?)));
-        let blocks = blocks(trees, sources)?;
+    /// Compiles a forest of so many classes.
+    pub(crate) fn new(asked: &Asked<'_>, classes: usize, isa: Isa) -> Result<Self, Unfit> {
+        let sources = &asked.sources;
+        let blocks = blocks(asked.trees(), sources)?;
         let one_row =
             sources.list().len() <= MAX_ROW_SOURCES && blocks.iter().all(|block| block.rows.is_some());
         let trees = blocks.iter().flat_map(|block| block.forest.trees());
@@ -45,14 +44,7 @@ impl Masks {
         if isa == Isa::Portable && depth > 8 {
             return Err(Unfit::TooLarge);
         }
-        Ok(Self {
-            isa,
-            sources: Arc::clone(sources),
-            blocks,
-            classes: forest.trees_per_group,
-            one_row,
-            depth,
-        })
+        Ok(Self { isa, sources: Arc::clone(sources), blocks, classes, one_row, depth })
     }
 }
 

@@ -1,11 +1,15 @@
 //! Plain data to a scorer: chooses the engine that fits a forest's shape, the batch and the processor.
 
+mod asked;
 mod blocks;
 mod choice;
 mod codes;
 mod flat;
+mod heads;
 mod masks;
+mod plan;
 mod question;
+mod runs;
 mod subtrees;
 #[cfg(test)]
 mod tests;
@@ -13,7 +17,7 @@ mod waves;
 
 pub use choice::{EngineOptions, EngineReport};
 pub(crate) use choice::{engine, report};
-pub(crate) use flat::FlatForest;
+pub(crate) use flat::{FlatForest, LateFlat};
 
 /// A block of raw features, by column: `columns[feature][row]`, `NaN` where missing, level codes as numbers.
 #[derive(Debug, Clone, Copy)]

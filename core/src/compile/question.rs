@@ -16,9 +16,11 @@ pub(crate) fn goes_right(
 ) -> bool {
     // Java's cast truncates, saturates, and makes NaN 0: so does Rust's.
     let level = i64::from(value as i32);
-    let outside = || match (split.test, split.stale_range) {
-        (Test::In(set), _) => tree.contains(set, level).is_none(),
-        (_, Some((offset, bits))) => !(0..i64::from(bits)).contains(&(level - i64::from(offset))),
+    let outside = || match split.test {
+        Test::In(set) | Test::Range(set) => {
+            let set = tree.sets[set as usize];
+            !(0..i64::from(set.bits)).contains(&(level - i64::from(set.offset)))
+        }
         _ => false,
     };
     let missing = value.is_nan()
@@ -31,8 +33,8 @@ pub(crate) fn goes_right(
         return !split.na.missing_goes_left();
     }
     match split.test {
-        Test::None => false,
+        Test::None | Test::Range(_) => false,
         Test::AtLeast(threshold) => value >= f64::from(threshold),
-        Test::In(set) => tree.contains(set, level).unwrap_or(false),
+        Test::In(set) => tree.contains(tree.sets[set as usize], level).unwrap_or(false),
     }
 }

@@ -2,20 +2,27 @@
 //! and walk through subtrees of four levels.
 //!
 //! Many rows are taken down one tree after another, so that a tree stays in the second cache and the codes of a wave of
-//! rows in the first; one row is taken down many trees at once.
+//! rows in the first. Without AVX-512 the upper levels of trees are asked as masks, and walks begin below them. One row is taken
+//! down many trees at once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cenote_mojo::algo::{Forest, Node, Tree};
+use cenote_mojo::algo::Node;
+use cenote_mojo::threads::share;
 
-use super::codes::{Asks, Coding, Source, Sources, Unfit, level_code};
+use super::asked::{Asked, AskedTree};
+use super::blocks::{GroupData, TreeBlock};
+use super::codes::{Asks, Source, Sources, Unfit};
+use super::heads::head;
+use super::plan::blocks;
 use super::{Block, Quantised};
-use crate::kernels::{Isa, WALKS, WalkScratch, fetch};
-use crate::layout::{CODES, CodeLine, MISSING, Step, SubtreeForest, SubtreeForestBuilder, floor32};
+use crate::kernels::{Begin, Isa, MaskScratch, WALKS, WalkScratch, prefer_large_pages};
+use crate::layout::{CODES, CodeLine, GROUP, MISSING, Step, SubtreeForest, SubtreeForestBuilder};
 
 /// Rows whose codes are held at once: a tree comes into the second cache once for all of them.
 const RUN: usize = 8192;
+/// From so many rows on, the upper levels of trees are asked as masks.
+const HEADED: usize = 256;
 /// The most lines of codes that a single row has room for.
 const MAX_ROW_LINES: usize = 128;
 
@@ -29,6 +36,8 @@ pub(crate) struct Subtrees {
     forest: SubtreeForest,
     /// The class of each tree.
     class: Vec<usize>,
+    /// The upper levels of the trees, for batches of many rows, where masks are faster than walks.
+    heads: Vec<TreeBlock>,
 }
 
 /// A column of codes.
@@ -48,80 +57,107 @@ impl CodeColumn {
 }
 
 impl Subtrees {
-    /// Compiles `forest`.
-    pub(crate) fn new(forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Result<Self, Unfit> {
+    /// Compiles a forest; also for batches of many rows if `many`.
+    pub(crate) fn new(forest: &Asked<'_>, isa: Isa, many: bool) -> Result<Self, Unfit> {
+        let sources = &forest.sources;
         // Columns that are asked sets come last.
-        let mut asked: BTreeMap<(bool, u16), u16> = BTreeMap::new();
-        let mut seen = vec![[false; 2]; sources.list().len()];
-        for split in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
-            let Node::Split(split) = split else { continue };
-            let index = sources.index(split.column);
-            let is_set = Source::is_set(split);
-            if std::mem::replace(&mut seen[usize::from(index)][usize::from(is_set)], true) {
-                continue;
-            }
-            // There is always a column that is asked bounds, which the ends of paths name.
-            if is_set && asked.is_empty() {
-                asked.insert((false, index), 0);
-            }
-            asked.insert((is_set, index), 0);
+        let list = || sources.list().iter().zip(0u16..);
+        let bounds = list().filter(|(source, _)| source.asked.bounds).map(|(_, index)| (index, false));
+        let sets = list().filter(|(source, _)| source.asked.sets).map(|(_, index)| (index, true));
+        let mut asked: Vec<(u16, bool)> = bounds.collect();
+        // There is always a column that is asked bounds, which the ends of paths name.
+        if asked.is_empty() && !sources.list().is_empty() {
+            asked.push((0, false));
         }
+        let sets_from = asked.len();
+        asked.extend(sets);
         if asked.len() > 1 << 15 {
             return Err(Unfit::TooLarge);
         }
         let mut columns = Vec::new();
         let mut codes = Vec::new();
-        for ((is_set, source), column) in &mut asked {
-            *column = columns.len() as u16;
-            let last = sources.list()[usize::from(*source)].missing();
+        // Of each source the column that is asked bounds, and the one that is asked sets.
+        let mut column_of = vec![[u16::MAX; 2]; sources.list().len()];
+        for (source, is_set) in asked {
+            column_of[usize::from(source)][usize::from(is_set)] = columns.len() as u16;
+            let last = sources.list()[usize::from(source)].missing();
             codes.push(last + 1);
             let last = last as u16;
-            columns
-                .push(CodeColumn { source: *source, missing: (last, if *is_set { last } else { MISSING }) });
+            columns.push(CodeColumn { source, missing: (last, if is_set { last } else { MISSING }) });
         }
-        let sets_from = asked.keys().filter(|(is_set, _)| !is_set).count();
         let mut builder = SubtreeForestBuilder::new(codes, sets_from);
         let mut class = Vec::new();
-        for (number, tree) in forest.trees.iter().enumerate() {
-            let Some(tree) = tree else { continue };
-            class.push(number / forest.groups);
-            let steps = steps(tree, sources, &asked, &mut builder)?;
-            builder.tree(&steps);
+        let mut trees = Vec::new();
+        for (of_class, asked) in forest.trees() {
+            class.push(of_class);
+            let mut sets = Vec::new();
+            if !asked.tree.sets.is_empty() {
+                sets = set_numbers(asked, sources, &column_of, &mut builder)?;
+            }
+            trees.push((asked, sets));
         }
-        Ok(Self { isa, sources: Arc::clone(sources), columns, forest: builder.finish(), class })
+        // The portable kernel asks tests one row after another, AVX-512 a subtree at once: a walk is faster.
+        let headed = many && matches!(isa, Isa::Avx2(_));
+        let trees = share(
+            &trees,
+            || (),
+            |(), (asked, sets)| {
+                let mut entries = vec![0; if headed { asked.tree.nodes.len() } else { 0 }];
+                let step = |node: u32| {
+                    let at = node as usize;
+                    let split = match &asked.tree.nodes[at] {
+                        Node::Leaf(value) => return Step::Leaf(*value),
+                        Node::Split(split) => split,
+                    };
+                    let [column, set_column] = column_of[usize::from(sources.index(split.column))];
+                    let children = [split.left, split.right];
+                    match asked.asks(at, split) {
+                        Asks::From { code, missing } => Step::From { column, from: code, missing, children },
+                        Asks::Set => Step::In { column: set_column, set: sets[at], children },
+                    }
+                };
+                let cut = builder.cut(step, |node, entry| {
+                    if headed {
+                        entries[node as usize] = entry;
+                    }
+                });
+                (cut, headed.then(|| head(*asked, |_, node| entries[node])))
+            },
+        );
+        let (trees, heads): (Vec<_>, Vec<_>) = trees.into_iter().unzip();
+        let forest = builder.finish(&trees, isa.asks_at_once(columns.len(), sets_from < columns.len()));
+        prefer_large_pages(forest.subtrees());
+        prefer_large_pages(forest.leaves());
+        let mut heads: Vec<_> = heads.into_iter().flatten().collect();
+        for (tree, (head, _)) in heads.iter_mut().enumerate() {
+            for node in &mut head.nodes {
+                if let Node::Leaf(entry) = node {
+                    *entry = f32::from_bits(forest.entry(tree, entry.to_bits()));
+                }
+            }
+        }
+        let heads = heads.iter().map(|(tree, bounds)| (0, AskedTree { tree, bounds }));
+        let heads = blocks(heads, sources).unwrap_or_default();
+        Ok(Self { isa, sources: Arc::clone(sources), columns, forest, class, heads })
     }
 }
 
-/// The nodes of a tree as steps.
-fn steps(
-    tree: &Tree,
+/// The number of the set that each node of a tree asks, if it asks one.
+fn set_numbers(
+    AskedTree { tree, .. }: AskedTree<'_>,
     sources: &Sources,
-    asked: &BTreeMap<(bool, u16), u16>,
+    column_of: &[[u16; 2]],
     builder: &mut SubtreeForestBuilder,
-) -> Result<Vec<Step>, Unfit> {
-    let mut columns = vec![[u16::MAX; 2]; sources.list().len()];
-    asked.iter().for_each(|((is_set, source), column)| {
-        columns[usize::from(*source)][usize::from(*is_set)] = *column;
-    });
-    let mut step = |node: &Node| {
-        let split = match node {
-            Node::Leaf(value) => return Ok(Step::Leaf(*value)),
-            Node::Split(split) => split,
-        };
-        let index = sources.index(split.column);
-        let source = &sources.list()[usize::from(index)];
-        let asks = source.asks(split);
-        let column = columns[usize::from(index)][usize::from(asks == Asks::Set)];
-        let children = [split.left, split.right];
-        Ok(match asks {
-            Asks::From { code, missing } => Step::From { column, from: code, missing, children },
-            Asks::Set => {
-                let set = builder.set(column, source.answers(tree, split)).ok_or(Unfit::TooLarge)?;
-                Step::In { column, set, children }
-            }
-        })
+) -> Result<Vec<u16>, Unfit> {
+    let mut number = |node: &Node| match node {
+        Node::Split(split) if Source::is_set(split) => {
+            let index = usize::from(sources.index(split.column));
+            let answers = sources.list()[index].answers(tree, split);
+            builder.set(column_of[index][1], answers).ok_or(Unfit::TooLarge)
+        }
+        _ => Ok(0),
     };
-    tree.nodes.iter().map(&mut step).collect()
+    tree.nodes.iter().map(&mut number).collect()
 }
 
 impl Quantised for Subtrees {
@@ -143,13 +179,30 @@ impl Quantised for Subtrees {
     }
 
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {
-        let mut odd = Vec::new();
         out.fill(0.0);
+        self.add(block, out)
+    }
+
+    fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
+        out.fill(0.0);
+        self.add_row(row, out)
+    }
+}
+
+impl Subtrees {
+    /// [`Quantised::sums`], added to what is there.
+    pub(super) fn add(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {
+        let mut odd = Vec::new();
         let (run, lines) = (RUN.min(block.rows), self.forest.lines());
         let mut coded = vec![0u16; run * self.sources.list().len()];
         let mut codes = vec![CodeLine::ZERO; run * lines];
         let mut gaps = vec![false; run.div_ceil(WALKS)];
         let mut scratch = WalkScratch::new();
+        let mut mask_scratch = MaskScratch::new();
+        let mut data = GroupData::new(self.heads.iter(), if run < HEADED { 0 } else { run.div_ceil(GROUP) });
+        let most = self.heads.iter().map(|head| head.forest.trees().len()).max().unwrap_or(0);
+        let mut indices = vec![0u16; if run < HEADED { 0 } else { most * run }];
+        let mut entries = [0; WALKS];
         for from in (0..block.rows).step_by(RUN) {
             let rows = RUN.min(block.rows - from);
             let found = self.sources.encode(self.isa, block, from, rows, run, &mut coded);
@@ -169,79 +222,70 @@ impl Quantised for Subtrees {
                 }
                 *gaps = missing;
             }
-            for (tree, class) in self.class.iter().enumerate() {
-                let sums = &mut out[class * block.rows + from..][..rows];
-                let waves = codes.chunks(WALKS * lines).zip(gaps.iter().copied());
-                for (codes, sums) in waves.zip(sums.chunks_mut(WALKS)) {
-                    self.isa.add_tree(&self.forest, tree, codes, &mut scratch, sums);
+            let mut add = |tree: usize, wave: usize, begin: Begin<'_>| {
+                let sums = &mut out[self.class[tree] * block.rows + from + wave * WALKS..][..begin.walks()];
+                let codes = &codes[wave * WALKS * lines..];
+                self.isa.add_rows(&self.forest, begin, (codes, gaps[wave]), &mut scratch, sums);
+            };
+            let waves = rows.div_ceil(WALKS);
+            if rows < HEADED || self.heads.is_empty() {
+                for tree in 0..self.class.len() {
+                    for wave in 0..waves {
+                        add(tree, wave, Begin::Tree(tree, WALKS.min(rows - wave * WALKS)));
+                    }
+                }
+                continue;
+            }
+            let mut trees = 0..;
+            for head in &self.heads {
+                data.fill(head, self.isa, &coded, run, 0, rows);
+                let of_head = head.forest.trees().len();
+                // Of all trees before any is walked, so that a group's lines stay in the first cache.
+                for (group, first) in (0..rows).step_by(GROUP).enumerate() {
+                    let (lines, rows) = (data.group(head, group), GROUP.min(rows - first));
+                    for tree in 0..of_head {
+                        let indices = &mut indices[tree * run + first..][..rows];
+                        self.isa.indices(&head.forest, tree, lines, &mut mask_scratch, indices);
+                    }
+                }
+                for (of_head, tree) in (0..of_head).zip(&mut trees) {
+                    let indices = &indices[of_head * run..][..rows];
+                    for (wave, indices) in indices.chunks(WALKS).enumerate() {
+                        let entries = &mut entries[..indices.len()];
+                        head.forest.exits(of_head, indices, entries);
+                        add(tree, wave, Begin::Each(entries));
+                    }
                 }
             }
         }
         odd
     }
 
-    fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
+    /// [`Quantised::row_sums`], added to what is there.
+    pub(super) fn add_row(&self, row: &[f64], out: &mut [f64]) -> bool {
         match self.forest.lines() {
             0..=2 => self.row::<2>(row, out),
             _ => self.row::<MAX_ROW_LINES>(row, out),
         }
     }
-}
 
-impl Subtrees {
-    /// Writes the codes of one row; `false` if it is odd. The tables of a deep forest do not fit a core's caches, so what
-    /// each step reads of each of them is asked for before any is read.
-    #[inline(always)]
-    fn row_codes<const LINES: usize>(&self, row: &[f64], codes: &mut [CodeLine; LINES]) -> bool {
-        let (mut values, mut begins) = ([[0.0; CODES]; LINES], [[0; CODES]; LINES]);
-        let places =
-            || self.sources.list().iter().enumerate().map(|(at, source)| (at / CODES, at % CODES, source));
-        for (line, at, source) in places() {
-            let value = row[source.feature];
-            match &source.coding {
-                Coding::Rank(table) => {
-                    values[line][at] = floor32(value);
-                    begins[line][at] = table.bucket(values[line][at]);
-                    fetch(&table.starts()[begins[line][at]]);
-                }
-                Coding::Level(levels) => match level_code(value, *levels) {
-                    Some(code) => codes[line].0[at] = code,
-                    None => return false,
-                },
-            }
-        }
-        for (line, at, source) in places() {
-            let Coding::Rank(table) = &source.coding else { continue };
-            begins[line][at] = usize::from(table.starts()[begins[line][at]]);
-            fetch(&table.padded()[begins[line][at]]);
-        }
-        for (line, at, source) in places() {
-            let Coding::Rank(table) = &source.coding else { continue };
-            let value = values[line][at];
-            let rank = table.rank_from(begins[line][at], value);
-            codes[line].0[at] = if value.is_nan() { table.missing() } else { rank } as u16;
-        }
-        true
-    }
-
-    /// [`Quantised::row_sums`] with room for `LINES` lines of codes.
+    /// [`Self::add_row`] with room for `LINES` lines of codes.
     #[inline(always)]
     fn row<const LINES: usize>(&self, row: &[f64], out: &mut [f64]) -> bool {
-        let (mut coded, mut codes) = ([CodeLine::ZERO; LINES], [CodeLine::ZERO; LINES]);
+        let (mut coded, mut codes) = ([[0; CODES]; LINES], [CodeLine::ZERO; LINES]);
         if self.forest.lines() > LINES {
             return false;
         }
-        if !self.row_codes::<LINES>(row, &mut coded) {
+        if !self.sources.encode_row(row, coded.as_flattened_mut()) {
             return false;
         }
         let mut gaps = false;
         for (at, column) in self.columns.iter().enumerate() {
             let index = usize::from(column.source);
-            let code = column.code(coded[index / CODES].0[index % CODES]);
+            let code = column.code(coded[index / CODES][index % CODES]);
             codes[at / CODES].0[at % CODES] = code;
             gaps |= code == MISSING;
         }
-        out.fill(0.0);
         let mut scratch = WalkScratch::new();
         let mut first = 0;
         for trees in self.class.chunk_by(|a, b| a == b) {

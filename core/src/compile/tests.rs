@@ -1,12 +1,15 @@
 //! Every engine on every instruction set against a walk by the rules as they are written, on random forests and rows.
 
+use std::sync::Arc;
+
 use cenote_mojo::algo::{Forest, LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};
 use cenote_mojo::{CategoricalEncoding, Column, Schema};
 use proptest::prelude::*;
 
+use super::asked::Asked;
 use super::choice::Engines;
 use super::question::goes_right;
-use super::{Block, Engine};
+use super::{Block, Engine, FlatForest, LateFlat};
 use crate::kernels::Isa;
 
 /// The levels of each column; `None` for a number.
@@ -95,6 +98,20 @@ fn draw() -> impl Strategy<Value = Draw> {
     )
 }
 
+/// The plain engine of a forest.
+fn flat(forest: &Forest, schema: Schema) -> Arc<LateFlat> {
+    let forest = forest.clone();
+    Arc::new(LateFlat::new(Box::new(move || FlatForest::new(&forest, &schema))))
+}
+
+/// Adds a set to those of a tree.
+fn set(tree: &mut Tree, offset: u32, bits: u32, bytes: &[u8]) -> u32 {
+    let start = tree.set_bytes.len() as u32;
+    tree.set_bytes.extend(bytes);
+    tree.sets.push(LevelSet { offset, bits, start });
+    tree.sets.len() as u32 - 1
+}
+
 /// A tree of at most `depth` levels from draws, level after level.
 fn tree(draws: &[Draw], depth: usize) -> Tree {
     let mut tree = Tree::default();
@@ -109,19 +126,14 @@ fn tree(draws: &[Draw], depth: usize) -> Tree {
             let left = tree.nodes.len() as u32;
             let (offset, bits, bytes) = &draw.set;
             let is_level = COLUMNS[draw.column].is_some();
-            let (test, stale_range) = match (draw.na, draw.in_set && is_level) {
-                (NaSplit::NaVsRest, true) => (Test::None, Some((*offset, *bits))),
-                (NaSplit::NaVsRest, false) => (Test::None, None),
-                (_, true) => {
-                    let start = tree.set_bytes.len() as u32;
-                    tree.set_bytes.extend(bytes);
-                    (Test::In(LevelSet { offset: *offset, bits: *bits, start }), None)
-                }
-                (_, false) => (Test::AtLeast(draw.threshold), None),
+            let test = match (draw.na, draw.in_set && is_level) {
+                (NaSplit::NaVsRest, true) => Test::Range(set(&mut tree, *offset, *bits, bytes)),
+                (NaSplit::NaVsRest, false) => Test::None,
+                (_, true) => Test::In(set(&mut tree, *offset, *bits, bytes)),
+                (_, false) => Test::AtLeast(draw.threshold),
             };
             let column = draw.column as u16;
-            tree.nodes[at] =
-                Node::Split(Split { column, na: draw.na, test, stale_range, left, right: left + 1 });
+            tree.nodes[at] = Node::Split(Split { column, na: draw.na, test, left, right: left + 1 });
             tree.nodes.extend([Node::Leaf(0.0); 2]);
             levels.extend([levels[at] + 1; 2]);
         }
@@ -179,7 +191,7 @@ proptest! {
             .collect();
         for isa in Isa::available() {
             for name in [Some("masks"), Some("waves"), Some("subtrees"), Some("flat"), None] {
-                let engine = Engines::new(&forest, &schema(), isa, name);
+                let engine = Engines::new(&forest, &schema(), flat(&forest, schema()), isa, name);
                 let mut found = vec![f64::NAN; wanted.len()];
                 engine.sums(&Block { columns: &columns, rows }, &mut found);
                 let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();
@@ -197,7 +209,7 @@ proptest! {
 }
 
 /// A tree of about `nodes` nodes that grows at random places, over numbers: chains and bushes.
-fn grown(numbers: &mut impl FnMut(usize) -> usize, columns: usize, nodes: usize) -> Tree {
+fn grown(numbers: &mut impl FnMut(usize) -> usize, columns: usize, nodes: usize, thresholds: usize) -> Tree {
     let mut tree = Tree::default();
     tree.nodes.push(Node::Leaf(0.5));
     while tree.nodes.len() < nodes {
@@ -208,13 +220,36 @@ fn grown(numbers: &mut impl FnMut(usize) -> usize, columns: usize, nodes: usize)
             continue;
         }
         let na = [NaSplit::NaLeft, NaSplit::NaRight, NaSplit::Left, NaSplit::Right][numbers(4)];
-        let test = Test::AtLeast(numbers(64) as f32 / 8.0 - 4.0);
+        let test = Test::AtLeast(numbers(thresholds) as f32 / (thresholds as f32 / 8.0) - 4.0);
         let column = numbers(columns) as u16;
-        tree.nodes[at] = Node::Split(Split { column, na, test, stale_range: None, left, right: left + 1 });
+        tree.nodes[at] = Node::Split(Split { column, na, test, left, right: left + 1 });
         let leaf = |value: usize| Node::Leaf(value as f32 / 7.0);
         tree.nodes.extend([leaf(numbers(99)), leaf(numbers(99))]);
     }
     tree
+}
+
+/// Every engine sums rows of numbers, `data[column][row]`, as the rules say; some rows also alone.
+fn agree(forest: &Forest, schema: &Schema, data: &[Vec<f64>]) {
+    let (columns, rows) = (data.len(), data[0].len());
+    let block: Vec<&[f64]> = data.iter().map(Vec::as_slice).collect();
+    let row = |index: usize| data.iter().map(|column| column[index]).collect::<Vec<f64>>();
+    let levels = vec![None; columns];
+    let wanted: Vec<u64> = (0..rows).map(|index| naive(forest, 0, &row(index), &levels).to_bits()).collect();
+    for isa in Isa::available() {
+        for name in [None, Some("waves"), Some("subtrees")] {
+            let engine = Engines::new(forest, schema, flat(forest, schema.clone()), isa, name);
+            let mut found = vec![f64::NAN; rows];
+            engine.sums(&Block { columns: &block, rows }, &mut found);
+            let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();
+            assert!(found == wanted, "{columns} columns, {} on {}", engine.name(), isa.name());
+            for (index, wanted) in wanted.iter().enumerate().take(3) {
+                let mut found = [f64::NAN];
+                engine.row_sums(&row(index), &mut found);
+                assert_eq!(found[0].to_bits(), *wanted, "{columns}, {} alone", engine.name());
+            }
+        }
+    }
 }
 
 /// One line of codes a row, two, more than registers take, and more than bytes name; waves of rows that are not full, and
@@ -227,7 +262,7 @@ fn deep_forests_of_any_width_sum_as_the_rules_say() {
         (state >> 33) as usize % limit
     };
     for (columns, trees, rows) in [(3, 300, 33), (32, 7, 700), (50, 7, 257), (120, 5, 300), (200, 5, 300)] {
-        let trees = (0..trees).map(|_| Some(grown(&mut numbers, columns, 301))).collect::<Vec<_>>();
+        let trees = (0..trees).map(|_| Some(grown(&mut numbers, columns, 301, 64))).collect::<Vec<_>>();
         let groups = trees.len();
         let forest = Forest { groups, trees_per_group: 1, trees, rules: TreeRules::V120 };
         let features = (0..columns).map(|c| Column { name: c.to_string(), domain: None }).collect();
@@ -238,25 +273,28 @@ fn deep_forests_of_any_width_sum_as_the_rules_say() {
                 _ => numbers(128) as f64 / 16.0 - 4.0,
             };
             let data: Vec<Vec<f64>> = (0..columns).map(|_| (0..rows).map(|_| cell()).collect()).collect();
-            let block: Vec<&[f64]> = data.iter().map(Vec::as_slice).collect();
-            let row = |index: usize| data.iter().map(|column| column[index]).collect::<Vec<f64>>();
-            let levels = vec![None; columns];
-            let wanted: Vec<u64> =
-                (0..rows).map(|index| naive(&forest, 0, &row(index), &levels).to_bits()).collect();
-            for isa in Isa::available() {
-                for name in [None, Some("waves"), Some("subtrees")] {
-                    let engine = Engines::new(&forest, &schema, isa, name);
-                    let mut found = vec![f64::NAN; rows];
-                    engine.sums(&Block { columns: &block, rows }, &mut found);
-                    let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();
-                    assert!(found == wanted, "{columns} columns, {} on {}", engine.name(), isa.name());
-                    for (index, wanted) in wanted.iter().enumerate().take(3) {
-                        let mut found = [f64::NAN];
-                        engine.row_sums(&row(index), &mut found);
-                        assert_eq!(found[0].to_bits(), *wanted, "{columns}, {} alone", engine.name());
-                    }
-                }
-            }
+            agree(&forest, &schema, &data);
         }
     }
+}
+
+/// Ranks in 16 bits do not tell the thresholds of all trees apart: runs of trees have ranks of their own.
+#[test]
+fn forests_of_more_thresholds_than_codes_sum_as_the_rules_say() {
+    let mut state = 11u64;
+    let mut numbers = |limit: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit
+    };
+    let trees = (0..8).map(|tree| (tree != 3).then(|| grown(&mut numbers, 1, 40_001, 1 << 22))).collect();
+    let forest = Forest { groups: 8, trees_per_group: 1, trees, rules: TreeRules::V120 };
+    let schema = Schema { features: vec![Column { name: "x".to_owned(), domain: None }], ..schema() };
+    assert!(Asked::runs(&forest, &schema).expect("runs").len() > 1);
+    assert_eq!(
+        Engines::new(&forest, &schema, flat(&forest, schema.clone()), Isa::Portable, None).name(),
+        "subtrees"
+    );
+    let data =
+        (0..300).map(|row| if row == 7 { f64::NAN } else { numbers(1 << 20) as f64 / 131_072.0 - 4.0 });
+    agree(&forest, &schema, &[data.collect()]);
 }

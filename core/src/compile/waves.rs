@@ -6,18 +6,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cenote_mojo::algo::{Forest, Node, Split, Tree};
+use cenote_mojo::algo::Node;
 
-use super::blocks::{GroupData, TreeBlock, blocks};
+use super::asked::{Asked, AskedTree};
+use super::blocks::{GroupData, TreeBlock};
 use super::codes::{Asks, Source, Sources, Unfit};
+use super::heads::{Placed, by_level, head};
+use super::plan::blocks;
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, WaveScratch};
 use crate::layout::{GROUP, WAVE, WaveForest, WaveForestBuilder, WaveStep as Step};
 
 /// Rows whose codes are held at once.
 const RUN: usize = 8 * WAVE;
-/// Levels of a tree that are asked at once before its waves begin.
-const HEAD: usize = 8;
 
 /// See the module.
 #[derive(Debug)]
@@ -34,11 +35,12 @@ pub(crate) struct Waves {
 }
 
 impl Waves {
-    /// Compiles `forest`.
-    pub(crate) fn new(forest: &Forest, sources: &Arc<Sources>, isa: Isa) -> Result<Self, Unfit> {
+    /// Compiles a forest.
+    pub(crate) fn new(forest: &Asked<'_>, isa: Isa) -> Result<Self, Unfit> {
+        let sources = &forest.sources;
         // A column for each source and answer to missing values; sets answer for themselves.
         let mut asked: BTreeMap<(u16, bool), u16> = BTreeMap::new();
-        for split in forest.trees.iter().flatten().flat_map(|tree| &tree.nodes) {
+        for split in forest.trees().flat_map(|(_, asked)| &asked.tree.nodes) {
             let Node::Split(split) = split else { continue };
             let index = sources.index(split.column);
             let missing = Source::is_set(split) || !split.na.missing_goes_left();
@@ -59,80 +61,48 @@ impl Waves {
         let mut builder = WaveForestBuilder::new(codes);
         let mut class = Vec::new();
         let mut heads = Vec::new();
-        for (number, tree) in forest.trees.iter().enumerate() {
-            let Some(tree) = tree else { continue };
-            class.push(number / forest.groups);
-            let order = levels(tree);
+        for (of_class, tree) in forest.trees() {
+            class.push(of_class);
+            let order = by_level(tree.tree);
             let steps = steps(tree, &order, sources, &asked, &mut builder)?;
             builder.tree(&steps);
-            heads.push(head(tree, &order));
+            heads.push(head(tree, |place, node| {
+                (place as u32) << 1 | u32::from(matches!(tree.tree.nodes[node], Node::Leaf(_)))
+            }));
         }
         // The portable kernel asks tests one row after another: a walk is faster.
         let heads = match isa {
             Isa::Portable => None,
-            _ => blocks(heads.iter().map(|tree| (0, tree)), sources).ok(),
+            _ => blocks(heads.iter().map(|(tree, bounds)| (0, AskedTree { tree, bounds })), sources).ok(),
         };
         Ok(Self { isa, sources: Arc::clone(sources), columns, forest: builder.finish(), class, heads })
     }
 }
 
-/// The nodes of a tree in the order in which they are laid out, level after level, siblings side by side: for each its
-/// index in the tree, its level, and, of a split, the place of its left child.
-fn levels(tree: &Tree) -> Vec<(usize, usize, usize)> {
-    let mut order = vec![(0, 0, 0)];
-    let mut at = 0;
-    while at < order.len() {
-        let (node, level, _) = order[at];
-        if let Node::Split(split) = &tree.nodes[node] {
-            order[at].2 = order.len();
-            order.push((split.left as usize, level + 1, 0));
-            order.push((split.right as usize, level + 1, 0));
-        }
-        at += 1;
-    }
-    order
-}
-
-/// The upper levels of a tree, with entries of waves in place of values.
-fn head(tree: &Tree, order: &[(usize, usize, usize)]) -> Tree {
-    let upper = order.iter().take_while(|(_, level, _)| *level <= HEAD).enumerate();
-    let nodes = upper.map(|(place, (node, level, left))| match &tree.nodes[*node] {
-        Node::Split(split) if *level < HEAD => {
-            let left = *left as u32;
-            Node::Split(Split { left, right: left + 1, ..*split })
-        }
-        node => {
-            let leaf = matches!(node, Node::Leaf(_));
-            Node::Leaf(f32::from_bits((place as u32) << 1 | u32::from(leaf)))
-        }
-    });
-    Tree { nodes: nodes.collect(), set_bytes: tree.set_bytes.clone(), aux: None }
-}
-
 /// The nodes of a tree as steps.
 fn steps(
-    tree: &Tree,
-    order: &[(usize, usize, usize)],
+    tree: AskedTree<'_>,
+    order: &[Placed],
     sources: &Sources,
     asked: &BTreeMap<(u16, bool), u16>,
     builder: &mut WaveForestBuilder,
 ) -> Result<Vec<Step>, Unfit> {
-    let mut step = |(node, _, left): &(usize, usize, usize)| {
-        let left = *left as u32;
-        let split = match &tree.nodes[*node] {
+    let mut step = |placed: &Placed| {
+        let left = placed.left as u32;
+        let split = match &tree.tree.nodes[placed.node] {
             Node::Leaf(value) => return Ok(Step::Leaf(*value)),
             Node::Split(split) => split,
         };
         let index = sources.index(split.column);
         let source = &sources.list()[usize::from(index)];
-        Ok(match source.asks(split) {
+        Ok(match tree.asks(placed.node, split) {
             Asks::From { code, missing } => {
                 let from = if missing { code } else { code + 1 };
                 Step::From { column: asked[&(index, missing)], from, left }
             }
             Asks::Set => {
                 let column = asked[&(index, true)];
-                let set = builder.set(column, source.answers(tree, split)).ok_or(Unfit::TooLarge)?;
+                let set = builder.set(column, source.answers(tree.tree, split)).ok_or(Unfit::TooLarge)?;
                 Step::In { column, set, left }
             }
         })
@@ -159,7 +129,7 @@ impl Quantised for Waves {
         let mut codes = vec![0u16; run / WAVE * size];
         let mut scratch = WaveScratch::new();
         let mut mask_scratch = MaskScratch::new();
-        let mut entries = [0; GROUP];
+        let (mut indices, mut entries) = ([0; GROUP], [0; GROUP]);
         let mut data = GroupData::new(self.heads.iter().flatten(), run / GROUP);
         for from in (0..block.rows).step_by(RUN) {
             let rows = RUN.min(block.rows - from);
@@ -202,7 +172,9 @@ impl Quantised for Waves {
                 for tree in 0..head.forest.trees().len() {
                     for wave in 0..waves {
                         let (lines, rows) = (data.group(head, wave), WAVE.min(rows - wave * WAVE));
-                        self.isa.exits(&head.forest, tree, lines, rows, &mut mask_scratch, &mut entries);
+                        let indices = &mut indices[..rows];
+                        self.isa.indices(&head.forest, tree, lines, &mut mask_scratch, indices);
+                        head.forest.exits(tree, indices, &mut entries);
                         add(first + tree, wave, &entries);
                     }
                 }

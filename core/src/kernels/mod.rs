@@ -17,6 +17,7 @@ pub(crate) mod exp;
 mod exps;
 mod heap;
 mod linear;
+mod pages;
 mod portable;
 mod rows;
 mod subtrees;
@@ -32,10 +33,12 @@ use std::ops::Range;
 
 pub(crate) use cpu::Isa;
 pub(crate) use linear::{Slots, Terms};
+pub(crate) use pages::prefer_large_pages;
 pub(crate) use rows::RowData;
-pub(crate) use subtrees::{WALKS, WalkScratch, fetch};
+pub(crate) use subtrees::{Begin, WALKS, WalkScratch, fetch};
 pub(crate) use waves::WaveScratch;
 
+use self::subtrees::fetch_near;
 use crate::layout::{
     BitRows, ByteTable, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, NARROW, RankTable,
     RowForest, SubtreeForest, Sums, TILE, TILES, WAVE, WaveForest,
@@ -48,6 +51,12 @@ impl Isa {
     /// If the slices differ in length, or a rank may not fit 16 bits.
     pub(crate) fn ranks(self, table: &RankTable, values: &[f64], codes: &mut [u16]) {
         assert!(values.len() == codes.len() && table.missing() <= usize::from(u16::MAX));
+        let (starts, thresholds) = (table.starts().chunks(32), table.padded().chunks(16));
+        // Line after line, since the column's table is far away; values would ask for a line here and a line there.
+        if values.len() >= starts.len() + thresholds.len() {
+            starts.for_each(|line| fetch_near(line.as_ptr()));
+            thresholds.for_each(|line| fetch_near(line.as_ptr()));
+        }
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features.
@@ -147,23 +156,21 @@ impl Isa {
         }
     }
 
-    /// The leaf's value, in tree `tree`, for each row of a group, as bits: what heads of trees hold in place of values.
+    /// The leaf's index, in tree `tree`, for each of the first rows of a group.
     ///
     /// # Panics
-    /// If the group lacks lines, has more rows than [`GROUP`], or there is no such tree.
-    pub(crate) fn exits(
+    /// If the group lacks lines, there are more rows than [`GROUP`], or there is no such tree.
+    pub(crate) fn indices(
         self,
         forest: &MaskForest,
         tree: usize,
         lines: &[Line],
-        rows: usize,
         scratch: &mut MaskScratch,
-        exits: &mut [u32; GROUP],
+        indices: &mut [u16],
     ) {
+        let rows = indices.len();
         assert!(lines.len() >= forest.lines() && tree < forest.trees().len() && rows <= GROUP);
         let tree = &forest.trees()[tree];
-        let tables =
-            forest.leaves()[tree.table as usize..][..1 << tree.depth.saturating_sub(6)].as_flattened();
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
@@ -173,10 +180,7 @@ impl Isa {
             Isa::Avx2(_) => unsafe { avx2::indices(forest, tree, lines, rows, scratch) },
             _ => portable::indices(forest, tree, lines, rows, scratch),
         }
-        let last = tables.len() - 1;
-        for (exit, index) in exits[..rows].iter_mut().zip(&scratch.index) {
-            *exit = tables[usize::from(*index).min(last)].to_bits();
-        }
+        indices.copy_from_slice(&scratch.index[..rows]);
     }
 
     /// Adds the leaf that each row falls into in tree `tree` to the row's sum.
@@ -224,28 +228,27 @@ impl Isa {
         }
     }
 
-    /// Adds the leaf that each row falls into in tree `tree` to the row's sum. `codes` has as many lines for each row as hold the
-    /// forest's columns; some code is [`crate::layout::MISSING`] only if `gaps`.
+    /// Adds the leaf that each row falls into to the row's sum. Rows begin at entries, of those that
+    /// [`crate::layout::SubtreeForest::entry`] names. `codes` has as many lines for each row as hold the forest's columns;
+    /// some code is [`crate::layout::MISSING`] only if `gaps`.
     ///
     /// # Panics
-    /// If there is no such tree, there are more sums than [`WALKS`], or too few codes.
-    pub(crate) fn add_tree(
+    /// If an entry is none of the forest's, there are not as many rows as sums, or more than [`WALKS`], or too few codes.
+    pub(crate) fn add_rows(
         self,
         forest: &SubtreeForest,
-        tree: usize,
+        from: Begin<'_>,
         (codes, gaps): (&[CodeLine], bool),
         scratch: &mut WalkScratch,
         sums: &mut [f64],
     ) {
-        assert!(sums.len() * forest.lines() <= codes.len() && sums.len() <= WALKS);
-        let root = forest.roots()[tree];
-        let rows = subtrees::RowsOf { root, stride: forest.lines() * CODES, rows: sums.len() };
+        assert!(from.walks() == sums.len() && sums.len() * forest.lines() <= codes.len());
         // SAFETY: each row has as many codes as the lines hold.
-        unsafe { self.walk(forest, &rows, (codes, gaps), scratch) };
+        unsafe { self.walk(forest, from, (codes, gaps), forest.lines() * CODES, scratch) };
         subtrees::add(forest, scratch, sums);
     }
 
-    /// Adds the leaves that one row falls into in each of `trees` to `sum`, in order; codes as of [`Self::add_tree`].
+    /// Adds the leaves that one row falls into in each of `trees` to `sum`, in order; codes as of [`Self::add_rows`].
     ///
     /// # Panics
     /// If there are no such trees, or more than [`WALKS`], or too few codes.
@@ -257,49 +260,67 @@ impl Isa {
         scratch: &mut WalkScratch,
         sum: &mut f64,
     ) {
-        assert!(forest.lines() <= codes.len() && trees.len() <= WALKS);
-        let trees = subtrees::TreesOf(&forest.roots()[trees]);
+        assert!(forest.lines() <= codes.len());
+        let walks = trees.len();
         // SAFETY: all walks have the same codes.
-        unsafe { self.walk(forest, &trees, (codes, gaps), scratch) };
-        *sum = subtrees::fold(forest, scratch, trees.0.len(), *sum);
+        unsafe { self.walk(forest, Begin::Trees(trees), (codes, gaps), 0, scratch) };
+        *sum = subtrees::fold(forest, scratch, walks, *sum);
+    }
+
+    /// Whether there is a kernel that asks all slots of a subtree at once, for a forest of so many columns, with sets or without.
+    pub(crate) fn asks_at_once(self, columns: usize, sets: bool) -> bool {
+        matches!(self, Isa::Avx512(_)) && !sets && columns <= 2 * CODES
     }
 
     /// Takes walks to their leaves.
     ///
+    /// # Panics
+    /// If the forest was made for another kernel, an entry is none of the forest's, or there are more than [`WALKS`].
+    ///
     /// # Safety
-    /// Each walk's codes are [`SubtreeForest::lines`] lines of `codes`; there are at most [`WALKS`] walks, and their roots
-    /// are subtrees of the forest.
+    /// Each walk's codes are [`SubtreeForest::lines`] lines of `codes`, which begin `stride` codes after those of the one before.
     #[inline(always)]
-    unsafe fn walk<W: subtrees::Walks>(
+    unsafe fn walk(
         self,
         forest: &SubtreeForest,
-        walks: &W,
+        from: Begin<'_>,
         (codes, gaps): (&[CodeLine], bool),
+        stride: usize,
         scratch: &mut WalkScratch,
     ) {
         use subtrees::walk;
+        assert!(from.walks() <= WALKS);
         let codes = codes.as_ptr().cast::<u16>();
         let sets = forest.sets_from() < forest.columns();
+        assert!(forest.for_vectors() == self.asks_at_once(forest.columns(), sets));
         #[cfg(target_arch = "x86_64")]
-        if matches!(self, Isa::Avx512(_)) && !sets && forest.lines() <= 2 {
+        if forest.for_vectors() {
             use subtrees_avx512::walk;
             // SAFETY: the caller's promise; the token proves the target features.
             return unsafe {
-                match (forest.lines(), gaps) {
-                    (2, false) => walk::<W, true, false>(forest, walks, codes, scratch),
-                    (2, true) => walk::<W, true, true>(forest, walks, codes, scratch),
-                    (_, false) => walk::<W, false, false>(forest, walks, codes, scratch),
-                    (_, true) => walk::<W, false, true>(forest, walks, codes, scratch),
+                match (stride / CODES, forest.lines(), gaps) {
+                    (0, 2, false) => walk::<0, true, false>(forest, from, codes, scratch),
+                    (0, 2, true) => walk::<0, true, true>(forest, from, codes, scratch),
+                    (0, _, false) => walk::<0, false, false>(forest, from, codes, scratch),
+                    (0, _, true) => walk::<0, false, true>(forest, from, codes, scratch),
+                    (_, 2, false) => walk::<6, true, false>(forest, from, codes, scratch),
+                    (_, 2, true) => walk::<6, true, true>(forest, from, codes, scratch),
+                    (_, _, false) => walk::<5, false, false>(forest, from, codes, scratch),
+                    (_, _, true) => walk::<5, false, true>(forest, from, codes, scratch),
                 }
             };
         }
         // SAFETY: the caller's promise.
         unsafe {
-            match (sets, forest.columns() > NARROW, gaps) {
-                (_, true, _) => walk::<W, true, true, true>(forest, walks, codes, scratch),
-                (true, false, _) => walk::<W, true, false, true>(forest, walks, codes, scratch),
-                (false, false, false) => walk::<W, false, false, false>(forest, walks, codes, scratch),
-                (false, false, true) => walk::<W, false, false, true>(forest, walks, codes, scratch),
+            match (stride > 0, sets, forest.columns() > NARROW, gaps) {
+                (_, _, true, _) => walk::<true, true, true, true>(forest, from, codes, stride, scratch),
+                (_, true, _, _) => walk::<true, true, false, true>(forest, from, codes, stride, scratch),
+                (true, _, _, false) => {
+                    walk::<true, false, false, false>(forest, from, codes, stride, scratch)
+                }
+                (true, _, _, true) => walk::<true, false, false, true>(forest, from, codes, stride, scratch),
+                (false, _, _, false) => walk::<false, false, false, false>(forest, from, codes, 0, scratch),
+                (false, _, _, true) => walk::<false, false, false, true>(forest, from, codes, 0, scratch),
             }
         }
     }

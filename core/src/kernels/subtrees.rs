@@ -5,6 +5,8 @@
 //! nothing is predicted, walks do not wait for each other, no step is wasted on one that has arrived, and the loads of
 //! different walks overlap.
 
+use std::ops::Range;
+
 use crate::layout::{Exits, MISSING, SLOTS, SubtreeForest, WIDE_LEFT};
 
 /// Walks that go down together.
@@ -33,109 +35,105 @@ impl WalkScratch {
     /// Room.
     #[inline]
     pub(crate) fn new() -> Self {
-        Self {
-            at: [0; WALKS + 16],
-            number: [0; WALKS + 16],
-            leaf: [0; WALKS],
-            answers: [0; WALKS],
-            exits: [Exits::NONE; WALKS],
+        const LIST: [u32; WALKS + 16] = [0; WALKS + 16];
+        Self { at: LIST, number: LIST, leaf: [0; WALKS], answers: [0; WALKS], exits: [Exits::NONE; WALKS] }
+    }
+}
+
+/// Where walks begin.
+#[derive(Debug, Clone)]
+pub(crate) enum Begin<'a> {
+    /// So many at the root of a tree.
+    Tree(usize, usize),
+    /// Each at the root of one of these trees.
+    Trees(Range<usize>),
+    /// Each at its own entry.
+    Each(&'a [u32]),
+}
+
+impl Begin<'_> {
+    /// How many walks there are.
+    pub(crate) fn walks(&self) -> usize {
+        match self {
+            Begin::Tree(_, walks) => *walks,
+            Begin::Trees(trees) => trees.len(),
+            Begin::Each(entries) => entries.len(),
         }
     }
 }
 
-/// What walks are.
-pub(super) trait Walks {
-    /// How many there are.
-    fn count(&self) -> usize;
-    /// The subtree where walk `number` begins.
-    fn root(&self, number: usize) -> u32;
-    /// Where its codes begin.
-    fn codes(&self, number: usize) -> usize;
-}
-
-/// Rows in one tree.
-pub(super) struct RowsOf {
-    /// The tree's root.
-    pub(super) root: u32,
-    /// Codes a row.
-    pub(super) stride: usize,
-    /// How many rows.
-    pub(super) rows: usize,
-}
-
-impl Walks for RowsOf {
-    #[inline(always)]
-    fn count(&self) -> usize {
-        self.rows
-    }
-
-    #[inline(always)]
-    fn root(&self, _number: usize) -> u32 {
-        self.root
-    }
-
-    #[inline(always)]
-    fn codes(&self, number: usize) -> usize {
-        number * self.stride
-    }
-}
-
-/// Trees of one row, by their roots.
-pub(super) struct TreesOf<'a>(pub(super) &'a [u32]);
-
-impl Walks for TreesOf<'_> {
-    #[inline(always)]
-    fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    #[inline(always)]
-    fn root(&self, number: usize) -> u32 {
-        self.0[number]
-    }
-
-    #[inline(always)]
-    fn codes(&self, _number: usize) -> usize {
-        0
-    }
-}
-
-/// Takes walks to their leaves: `SETS` if some slot of the forest asks a set, `WIDE` if it has many columns, `GAPS` if
-/// some code may be missing.
+/// Takes walks from where they begin to their leaves; the codes of each begin `stride` after those of the one before
+/// if `ROWS`, or are the same. `SETS` if
+/// some slot of the forest asks a set, `WIDE` if it has many columns, `GAPS` if some code may be missing.
 ///
 /// # Safety
-/// There are at most [`WALKS`] walks; their roots are subtrees of the forest; a code can be read for each column of each.
-pub(super) unsafe fn walk<W: Walks, const SETS: bool, const WIDE: bool, const GAPS: bool>(
+/// There are at most [`WALKS`] walks; a code can be read for each column of each.
+///
+/// # Panics
+/// If an entry is none of the forest's.
+pub(super) unsafe fn walk<const ROWS: bool, const SETS: bool, const WIDE: bool, const GAPS: bool>(
     forest: &SubtreeForest,
-    walks: &W,
+    from: Begin<'_>,
     codes: *const u16,
+    stride: usize,
     scratch: &mut WalkScratch,
 ) {
-    let mut left = walks.count();
-    begin(walks, scratch);
+    let mut left = begin::<0, 0>(forest, from, scratch);
     while left > 0 {
         let mut kept = 0;
         let mut index = 0;
         while index + SIDE <= left {
             // SAFETY: as many are left.
-            kept = unsafe { pass::<W, SIDE, SETS, WIDE, GAPS>(forest, walks, codes, scratch, index, kept) };
+            kept =
+                unsafe { pass::<SIDE, ROWS, SETS, WIDE, GAPS>(forest, codes, stride, scratch, index, kept) };
             index += SIDE;
         }
         while index < left {
             // SAFETY: one is left.
-            kept = unsafe { pass::<W, 1, SETS, WIDE, GAPS>(forest, walks, codes, scratch, index, kept) };
+            kept = unsafe { pass::<1, ROWS, SETS, WIDE, GAPS>(forest, codes, stride, scratch, index, kept) };
             index += 1;
         }
         left = kept;
     }
 }
 
-/// Puts every walk at its beginning.
+/// Puts every walk at its beginning, which may be its end. Returns how many go on. What lists hold of subtrees and of numbers is
+/// shifted left by `AT` and `NUMBER` bits.
 #[inline(always)]
-pub(super) fn begin<W: Walks>(walks: &W, scratch: &mut WalkScratch) {
-    for number in 0..walks.count() {
-        (scratch.at[number], scratch.number[number]) = (walks.root(number), number as u32);
+pub(super) fn begin<const AT: u32, const NUMBER: u32>(
+    forest: &SubtreeForest,
+    from: Begin<'_>,
+    scratch: &mut WalkScratch,
+) -> usize {
+    let entries = match from {
+        Begin::Tree(tree, walks) => {
+            scratch.at[..walks].fill(forest.roots()[tree] << AT);
+            scratch.number[..walks].iter_mut().zip(0..).for_each(|(number, walk)| *number = walk << NUMBER);
+            return walks;
+        }
+        Begin::Trees(trees) => {
+            let roots = &forest.roots()[trees];
+            for ((at, number), (walk, root)) in
+                scratch.at.iter_mut().zip(&mut scratch.number).zip((0..).zip(roots))
+            {
+                (*at, *number) = (root << AT, walk << NUMBER);
+            }
+            return roots.len();
+        }
+        Begin::Each(entries) => entries,
+    };
+    let ends = [forest.subtrees().len(), forest.leaves().len()];
+    let (mut left, mut there) = (0, true);
+    for (number, entry) in entries.iter().enumerate() {
+        let (place, leaf) = (entry >> 1, (entry & 1) as usize);
+        there &= (place as usize) < ends[leaf];
+        (scratch.at[left], scratch.number[left]) = (place << AT, (number as u32) << NUMBER);
+        // Of a walk that goes on this is no leaf yet, and is written again.
+        scratch.leaf[number] = place;
+        left += 1 - leaf;
     }
+    assert!(there, "an entry of another forest");
+    left
 }
 
 /// Takes the `N` walks of the list from `index` on through their subtrees; those that go on are put into the list from
@@ -144,10 +142,10 @@ pub(super) fn begin<W: Walks>(walks: &W, scratch: &mut WalkScratch) {
 /// # Safety
 /// As of [`walk`]; there are so many walks in the list, and `kept` is at most `index`.
 #[inline(always)]
-unsafe fn pass<W: Walks, const N: usize, const SETS: bool, const WIDE: bool, const GAPS: bool>(
+unsafe fn pass<const N: usize, const ROWS: bool, const SETS: bool, const WIDE: bool, const GAPS: bool>(
     forest: &SubtreeForest,
-    walks: &W,
     codes: *const u16,
+    stride: usize,
     scratch: &mut WalkScratch,
     index: usize,
     mut kept: usize,
@@ -161,7 +159,7 @@ unsafe fn pass<W: Walks, const N: usize, const SETS: bool, const WIDE: bool, con
         let (at, of) =
             unsafe { (*scratch.at.get_unchecked(index + walk), *scratch.number.get_unchecked(index + walk)) };
         subtree[walk] = subtree[walk].wrapping_add(at as usize);
-        row[walk] = codes.wrapping_add(walks.codes(of as usize));
+        row[walk] = if ROWS { codes.wrapping_add(of as usize * stride) } else { codes };
         number[walk] = of;
     }
     let mut slot = [0; N];
@@ -224,6 +222,17 @@ pub(crate) fn fetch<T>(_at: *const T) {
     }
 }
 
+/// The same, into the second cache.
+#[inline(always)]
+pub(super) fn fetch_near<T>(_at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint, which reads nothing that the program could see.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(_at.cast()) };
+    }
+}
+
 /// 1 if a code is in a set.
 #[inline(always)]
 fn in_set(forest: &SubtreeForest, set: u16, code: u16) -> usize {
@@ -236,7 +245,7 @@ fn in_set(forest: &SubtreeForest, set: u16, code: u16) -> usize {
 #[inline(always)]
 pub(super) fn add(forest: &SubtreeForest, scratch: &WalkScratch, sums: &mut [f64]) {
     for (sum, leaf) in sums.iter_mut().zip(&scratch.leaf) {
-        // SAFETY: the builder checked the leaves that exits lead to.
+        // SAFETY: the builder checked the leaves that exits lead to, `begin` those that are entries.
         *sum += f64::from(unsafe { *forest.leaves().get_unchecked(*leaf as usize) });
     }
 }
@@ -245,7 +254,7 @@ pub(super) fn add(forest: &SubtreeForest, scratch: &WalkScratch, sums: &mut [f64
 #[inline(always)]
 pub(super) fn fold(forest: &SubtreeForest, scratch: &WalkScratch, count: usize, mut sum: f64) -> f64 {
     for leaf in &scratch.leaf[..count] {
-        // SAFETY: the builder checked the leaves that exits lead to.
+        // SAFETY: see above.
         sum += f64::from(unsafe { *forest.leaves().get_unchecked(*leaf as usize) });
     }
     sum

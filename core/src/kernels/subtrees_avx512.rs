@@ -6,41 +6,89 @@
 
 use std::arch::x86_64::*;
 
-use super::subtrees::{WalkScratch, Walks, begin, fetch};
-use crate::layout::{Subtree, SubtreeForest};
+use super::subtrees::{Begin, WalkScratch, begin, fetch};
+use crate::layout::{Exits, Subtree, SubtreeForest};
 
-/// [`super::subtrees::walk`] through a forest without sets, whose columns are at most 32, or, if `TWO`, 64.
+/// What [`WalkScratch::at`] holds of a subtree is shifted left by so many bits: an eighth of a line, as addresses take it.
+const AT: u32 = 3;
+
+/// [`super::subtrees::walk`] through a forest without sets, for rows of one line of codes if `NUMBER` is 5, or of two lines if
+/// it is 6; for many trees of one row if it is 0, which has two lines if `TWO`. [`WalkScratch::number`] is shifted left by so
+/// many bits: where a row's codes begin.
 ///
 /// # Safety
-/// As of [`super::subtrees::walk`]; 32 codes, or, if `TWO`, 64, can be read for each walk.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) unsafe fn walk<W: Walks, const TWO: bool, const GAPS: bool>(
+/// As of [`super::subtrees::walk`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt")]
+pub(super) unsafe fn walk<const NUMBER: u32, const TWO: bool, const GAPS: bool>(
     forest: &SubtreeForest,
-    walks: &W,
+    from: Begin<'_>,
     codes: *const u16,
     scratch: &mut WalkScratch,
 ) {
-    begin(walks, scratch);
-    let mut left = walks.count();
-    while left > 0 {
-        for index in 0..left {
-            // SAFETY: as many are in the list.
-            let (at, number) =
-                unsafe { (*scratch.at.get_unchecked(index), *scratch.number.get_unchecked(index)) };
-            // SAFETY: the builder checked the subtrees that exits lead to.
-            let subtree = unsafe { forest.subtrees().get_unchecked(at as usize) };
+    let subtrees = forest.subtrees().as_ptr().cast::<u64>();
+    let mut left = begin::<AT, NUMBER>(forest, from.clone(), scratch);
+    if let Begin::Tree(tree, walks) = from {
+        // By value, so that it stays in registers.
+        let root = forest.subtrees()[forest.roots()[tree] as usize];
+        for (walk, of_walk) in scratch.answers[..walks].iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            let answers = unsafe { answers::<TWO, GAPS>(subtree, codes.add(walks.codes(number as usize))) };
-            // SAFETY: as many walks have room.
-            unsafe {
-                *scratch.answers.get_unchecked_mut(index) = answers;
-                *scratch.exits.get_unchecked_mut(index) = subtree.exits;
+            *of_walk = unsafe { answers::<TWO, GAPS>(&root, codes.add(walk << NUMBER)) };
+        }
+        left = resolve::<NUMBER, true>(scratch, walks, &root.exits);
+    }
+    // Lists are read in whole vectors: where they were never as long, there is the first walk of the first subtree.
+    scratch.at[left..left + 16].fill(0);
+    scratch.number[left..left + 16].fill(0);
+    while left > 0 {
+        let whole = left / 16 * 16;
+        for first in (0..whole).step_by(16) {
+            for column in 0..4 {
+                for row in 0..4 {
+                    // SAFETY: as many are in the list.
+                    unsafe { ask::<NUMBER, TWO, GAPS>(subtrees, codes, scratch, first, row, column) };
+                }
             }
         }
-        left = resolve(scratch, left);
-        for at in &scratch.at[..left] {
-            fetch(forest.subtrees().as_ptr().wrapping_add(*at as usize));
+        for row in 0..(left - whole).div_ceil(4) {
+            for column in 0..4 {
+                // SAFETY: as many are in the list, or have room after its end.
+                unsafe { ask::<NUMBER, TWO, GAPS>(subtrees, codes, scratch, whole, row, column) };
+            }
         }
+        left = resolve::<NUMBER, false>(scratch, left, &Exits::NONE);
+        for at in &scratch.at[..left] {
+            fetch(subtrees.wrapping_add(*at as usize));
+        }
+    }
+}
+
+/// Asks the subtree of walk `4 * row + column` from `first` on. Exits lie so that four registers of them, transposed, are in the
+/// order of the list.
+///
+/// # Safety
+/// The list names a subtree and a row there, with as many codes as of [`answers`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt")]
+unsafe fn ask<const NUMBER: u32, const TWO: bool, const GAPS: bool>(
+    subtrees: *const u64,
+    codes: *const u16,
+    scratch: &mut WalkScratch,
+    first: usize,
+    row: usize,
+    column: usize,
+) {
+    let (index, place) = (first + 4 * row + column, first + 4 * column + row);
+    // SAFETY: the caller's promise.
+    let (at, number) = unsafe { (*scratch.at.get_unchecked(index), *scratch.number.get_unchecked(index)) };
+    // SAFETY: see above.
+    let subtree = unsafe { &*subtrees.add(at as usize).cast::<Subtree>() };
+    // SAFETY: see above.
+    let answers =
+        unsafe { answers::<TWO, GAPS>(subtree, codes.add(if NUMBER == 0 { 0 } else { number as usize })) };
+    // SAFETY: as many walks have room.
+    unsafe {
+        *scratch.answers.get_unchecked_mut(index) = answers;
+        *scratch.exits.get_unchecked_mut(place) = subtree.exits;
     }
 }
 
@@ -49,14 +97,18 @@ pub(super) unsafe fn walk<W: Walks, const TWO: bool, const GAPS: bool>(
 /// # Safety
 /// 32 codes, or, if `TWO`, 64, can be read.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt")]
 unsafe fn answers<const TWO: bool, const GAPS: bool>(subtree: &Subtree, codes: *const u16) -> u16 {
     // SAFETY: 16 columns and 16 bounds.
     let (columns, bounds) = unsafe {
         (_mm_load_si128(subtree.columns.as_ptr().cast()), _mm256_load_si256(subtree.bounds.as_ptr().cast()))
     };
-    // The shuffles take as many bits of a column as they need.
-    let places = _mm512_castsi256_si512(_mm256_cvtepu8_epi16(columns));
+    // Words of the first eight columns, and of the others. The shuffles take as many bits as they need.
+    let words = _mm256_srlv_epi16(
+        _mm256_broadcastsi128_si256(columns),
+        _mm256_setr_epi16(0, 0, 0, 0, 0, 0, 0, 0, 8, 8, 8, 8, 8, 8, 8, 8),
+    );
+    let places = _mm512_castsi256_si512(words);
     // SAFETY: the caller's promise.
     let asked = unsafe {
         let low = _mm512_loadu_si512(codes.cast());
@@ -71,33 +123,34 @@ unsafe fn answers<const TWO: bool, const GAPS: bool>(subtree: &Subtree, codes: *
         return answers;
     }
     let missing = _mm256_cmpeq_epi16_mask(asked, _mm256_set1_epi16(-1));
-    answers & !(missing & _mm_movepi8_mask(columns))
+    answers & !(missing & _mm256_movepi16_mask(_mm256_slli_epi16::<8>(words)))
 }
 
-/// Takes the walks of the list where their answers lead; returns how many go on.
+/// Takes the `left` walks of the list where their answers lead, by the exits of each, or, if `SHARED`, by those that
+/// they share; returns how many go on.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn resolve(scratch: &mut WalkScratch, left: usize) -> usize {
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt")]
+fn resolve<const NUMBER: u32, const SHARED: bool>(
+    scratch: &mut WalkScratch,
+    left: usize,
+    shared: &Exits,
+) -> usize {
     let one = _mm512_set1_epi32(1);
     let mut kept = 0;
     for index in (0..left).step_by(16) {
         let present = if left - index < 16 { u16::MAX >> (16 - (left - index)) } else { u16::MAX };
         // SAFETY: 16 more can be read from an index below the number of walks, which is a multiple of 16.
-        let (number, answers, exits) = unsafe {
-            let exits = scratch.exits.as_ptr().add(index);
+        let (number, answers) = unsafe {
             (
                 _mm512_loadu_si512(scratch.number.as_ptr().add(index).cast()),
                 _mm256_loadu_si256(scratch.answers.as_ptr().add(index).cast()),
-                [
-                    _mm512_loadu_si512(exits.cast()),
-                    _mm512_loadu_si512(exits.add(4).cast()),
-                    _mm512_loadu_si512(exits.add(8).cast()),
-                    _mm512_loadu_si512(exits.add(12).cast()),
-                ],
             )
         };
-        let (low_ranks, high_ranks) = (field::<0>(exits), field::<1>(exits));
-        let (leaves, subtrees) = (field::<2>(exits), field::<3>(exits));
+        let [low_ranks, high_ranks, leaves, subtrees] = match SHARED {
+            true => exits_of_all(shared),
+            // SAFETY: as above.
+            false => unsafe { exits_of_each(scratch.exits.as_ptr().add(index)) },
+        };
         // Counted from 1, the slots below `s` are `2s` and `2s + 1`.
         let answers = _mm512_slli_epi32::<1>(_mm512_cvtepu16_epi32(answers));
         let mut slot = one;
@@ -113,19 +166,23 @@ fn resolve(scratch: &mut WalkScratch, left: usize) -> usize {
         let goes_on = _mm512_cmplt_epu32_mask(rank, _mm512_and_si512(subtrees, _mm512_set1_epi32(31)));
         let first = _mm512_mask_srli_epi32::<5>(leaves, goes_on, subtrees);
         let next = _mm512_add_epi32(first, rank);
-        let goes_on = goes_on & present;
+        let (goes_on, arrives) = (goes_on & present, !goes_on & present);
+        // Far up in a tree hardly any does.
+        if arrives != 0 {
+            let number = _mm512_srli_epi32::<NUMBER>(number);
+            // SAFETY: each number is that of a walk.
+            unsafe {
+                let leaf = scratch.leaf.as_mut_ptr().cast();
+                _mm512_mask_i32scatter_epi32::<4>(leaf, arrives, number, next);
+            }
+        }
+        let at = _mm512_slli_epi32::<AT>(next);
         // SAFETY: no more walks go on than there were, and the lists have room for 16 more; what is overwritten of them was
-        // read before. Each number is that of a walk.
+        // read before.
         unsafe {
-            _mm512_mask_i32scatter_epi32::<4>(
-                scratch.leaf.as_mut_ptr().cast(),
-                present & !goes_on,
-                number,
-                next,
-            );
             _mm512_storeu_si512(
                 scratch.at.as_mut_ptr().add(kept).cast(),
-                _mm512_maskz_compress_epi32(goes_on, next),
+                _mm512_maskz_compress_epi32(goes_on, at),
             );
             _mm512_storeu_si512(
                 scratch.number.as_mut_ptr().add(kept).cast(),
@@ -137,13 +194,43 @@ fn resolve(scratch: &mut WalkScratch, left: usize) -> usize {
     kept
 }
 
-/// A field of the exits of 16 walks, which come four by four.
+/// The fields of the same exits for 16 walks.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn field<const FIELD: i32>(exits: [__m512i; 4]) -> __m512i {
-    let eight = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-    let eight = _mm512_add_epi32(eight, _mm512_set1_epi32(FIELD));
-    let low = _mm512_permutex2var_epi32(exits[0], eight, exits[1]);
-    let high = _mm512_permutex2var_epi32(exits[2], eight, exits[3]);
-    _mm512_shuffle_i64x2::<0b01_00_01_00>(low, high)
+fn exits_of_all(exits: &Exits) -> [__m512i; 4] {
+    // SAFETY: 16 bytes.
+    let exits = unsafe { _mm512_broadcast_i32x4(_mm_load_si128((&raw const *exits).cast())) };
+    [
+        _mm512_shuffle_epi32::<0b00_00_00_00>(exits),
+        _mm512_shuffle_epi32::<0b01_01_01_01>(exits),
+        _mm512_shuffle_epi32::<0b10_10_10_10>(exits),
+        _mm512_shuffle_epi32::<0b11_11_11_11>(exits),
+    ]
+}
+
+/// The fields of the exits of 16 walks: element `j` of part `i` is of the `4j + i`-th exits.
+///
+/// # Safety
+/// So many can be read.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn exits_of_each(exits: *const Exits) -> [__m512i; 4] {
+    // SAFETY: four by four.
+    let exits = unsafe {
+        [
+            _mm512_loadu_si512(exits.cast()),
+            _mm512_loadu_si512(exits.add(4).cast()),
+            _mm512_loadu_si512(exits.add(8).cast()),
+            _mm512_loadu_si512(exits.add(12).cast()),
+        ]
+    };
+    let [a, b, c, d] = exits;
+    let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    [
+        _mm512_unpacklo_epi64(ab_low, cd_low),
+        _mm512_unpackhi_epi64(ab_low, cd_low),
+        _mm512_unpacklo_epi64(ab_high, cd_high),
+        _mm512_unpackhi_epi64(ab_high, cd_high),
+    ]
 }

@@ -235,9 +235,10 @@ fn heaps_give_the_leaves_of_a_walk() {
                 let wanted = heaps.iter().fold(0.0, |sum, heap| sum + f64::from(walk(heap, row)));
                 assert_eq!(sum.to_bits(), wanted.to_bits(), "{} {length}", isa.name());
             }
-            let mut exits = [0; GROUP];
+            let (mut indices, mut exits) = ([0; GROUP], [0; GROUP]);
             for (tree, heap) in heaps.iter().enumerate() {
-                isa.exits(&forest, tree, &lines, length, &mut scratch, &mut exits);
+                isa.indices(&forest, tree, &lines, &mut scratch, &mut indices[..length]);
+                forest.exits(tree, &indices, &mut exits);
                 for (row, exit) in rows.iter().zip(exits) {
                     assert_eq!(exit, walk(heap, row).to_bits(), "{} {length} {tree}", isa.name());
                 }

@@ -158,6 +158,19 @@ impl MaskForest {
         &self.leaf_bytes
     }
 
+    /// The leaf values of tree `tree`, by their indices, as bits: what heads of trees hold in place of values.
+    ///
+    /// # Panics
+    /// If there is no such tree.
+    pub(crate) fn exits(&self, tree: usize, indices: &[u16], exits: &mut [u32]) {
+        let tree = &self.trees[tree];
+        let tables = self.leaves[tree.table as usize..][..1 << tree.depth.saturating_sub(6)].as_flattened();
+        let last = tables.len() - 1;
+        for (exit, index) in exits.iter_mut().zip(indices) {
+            *exit = tables[usize::from(*index).min(last)].to_bits();
+        }
+    }
+
     /// Readies lines of a group: those that are the same for all rows.
     pub(crate) fn constant_lines(&self, lines: &mut [Line]) {
         lines[ALL] = Line([u8::MAX; 64]);

@@ -19,7 +19,8 @@ pub(crate) struct Subtree {
     /// From which code on a row goes right at each slot, or which set it asks.
     pub(crate) bounds: [u16; SLOTS + 1],
     /// The column that each slot asks, of a forest of at most [`NARROW`] columns; the highest bit says that a missing value
-    /// goes left.
+    /// goes left. In the order of slots, or, of a forest [for vectors](SubtreeForest::for_vectors), each of the first eight
+    /// beside the one eight slots later: a shift then makes words of them, which a shuffle takes.
     pub(crate) columns: [u8; SLOTS + 1],
     /// Where the exits lead.
     pub(crate) exits: Exits,
@@ -53,6 +54,59 @@ impl Exits {
     }
 }
 
+/// A subtree on its way: nodes of a tree.
+struct Heap {
+    slots: [u32; SLOTS],
+    exits: [u32; EXITS],
+    /// The slots of splits that were not taken yet, a bit each; the exits that lead to splits, and those that lead to leaves.
+    splits: u32,
+    onward: u32,
+    ends: u32,
+}
+
+impl Heap {
+    fn new() -> Self {
+        Self { slots: [0; SLOTS], exits: [0; EXITS], splits: 0, onward: 0, ends: 0 }
+    }
+
+    /// Puts a node into a slot, or below the last level.
+    #[inline]
+    fn put(&mut self, slot: usize, node: u32, is_leaf: bool) {
+        if is_leaf {
+            // Right through the levels that are left.
+            let mut below = slot;
+            while below < SLOTS {
+                below = 2 * below + 2;
+            }
+            self.exits[below - SLOTS] = node;
+            self.ends |= 1 << (below - SLOTS);
+        } else if slot < SLOTS {
+            self.slots[slot] = node;
+            self.splits |= 1 << slot;
+        } else {
+            self.exits[slot - SLOTS] = node;
+            self.onward |= 1 << (slot - SLOTS);
+        }
+    }
+
+    /// Takes the first split that was not taken yet.
+    #[inline]
+    fn next_split(&mut self) -> Option<(usize, u32)> {
+        let slot = self.splits.trailing_zeros() as usize;
+        self.splits &= self.splits.wrapping_sub(1);
+        self.slots.get(slot).map(|node| (slot, *node))
+    }
+}
+
+/// The places of the bits of `word`, ascending.
+fn bits(mut word: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = word.trailing_zeros();
+        word &= word.wrapping_sub(1);
+        (bit < u32::BITS).then_some(bit as usize)
+    })
+}
+
 /// Codes of a row, as many as fill a cache line.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
@@ -74,6 +128,8 @@ pub(crate) const NARROW: usize = 128;
 pub(crate) const WIDE_LEFT: u16 = 1 << 15;
 /// Subtrees that [`Exits`] can name.
 const MAX_SUBTREES: usize = 1 << 27;
+/// Leaves that entries can name.
+const MAX_LEAVES: usize = 1 << 31;
 /// Words of sets, 64 MiB: a small file must not make large tables.
 const MAX_SET_WORDS: usize = 16 << 20;
 
@@ -84,10 +140,13 @@ pub(crate) struct SubtreeForest {
     /// The first of the columns that are asked sets; those before are asked bounds.
     sets_from: usize,
     subtrees: Vec<Subtree>,
+    for_vectors: bool,
     /// The columns of each subtree's slots, if there are more than [`NARROW`].
     wide: Vec<[u16; SLOTS + 1]>,
     leaves: Vec<f32>,
     roots: Vec<u32>,
+    /// The first leaf of each tree.
+    first_leaves: Vec<u32>,
     set_starts: Vec<u32>,
     set_bits: Vec<u32>,
 }
@@ -113,6 +172,11 @@ impl SubtreeForest {
         &self.subtrees
     }
 
+    /// Whether [`Subtree::columns`] are in the order for kernels that ask all slots at once.
+    pub(crate) fn for_vectors(&self) -> bool {
+        self.for_vectors
+    }
+
     /// The columns of each subtree's slots, and [`WIDE_LEFT`], if there are more than [`NARROW`]; else empty.
     pub(crate) fn wide(&self) -> &[[u16; SLOTS + 1]] {
         &self.wide
@@ -126,6 +190,13 @@ impl SubtreeForest {
     /// The first subtree of each tree.
     pub(crate) fn roots(&self) -> &[u32] {
         &self.roots
+    }
+
+    /// Where a walk begins, from an entry that [`SubtreeForestBuilder::cut`] told of tree `tree`: twice the number of a subtree,
+    /// or twice that of a leaf and one more.
+    pub(crate) fn entry(&self, tree: usize, in_tree: u32) -> u32 {
+        let first = if in_tree & 1 == 0 { &self.roots } else { &self.first_leaves };
+        (first[tree] << 1) + in_tree
     }
 
     /// The first word of each set in [`Self::set_bits`].
@@ -166,7 +237,15 @@ pub(crate) enum Step {
     },
 }
 
-/// Collects one tree after another.
+/// A tree that was cut by itself, whose subtrees and leaves count from 0.
+#[derive(Debug, Default)]
+pub(crate) struct CutTree {
+    subtrees: Vec<Subtree>,
+    wide: Vec<[u16; SLOTS + 1]>,
+    leaves: Vec<f32>,
+}
+
+/// Cuts one tree after another, or several at once.
 #[derive(Debug)]
 pub(crate) struct SubtreeForestBuilder {
     forest: SubtreeForest,
@@ -189,9 +268,11 @@ impl SubtreeForestBuilder {
                 columns: codes.len(),
                 sets_from,
                 subtrees: Vec::new(),
+                for_vectors: false,
                 wide: Vec::new(),
                 leaves: Vec::new(),
                 roots: Vec::new(),
+                first_leaves: Vec::new(),
                 set_starts: Vec::new(),
                 set_bits: Vec::new(),
             },
@@ -222,30 +303,27 @@ impl SubtreeForestBuilder {
         Some(set)
     }
 
-    /// Adds a tree whose root is its first node.
+    /// Cuts a tree, of whose nodes `step` says what they are; the root is the first. `begins` is told each node where walks may
+    /// begin, which are leaves and the roots of subtrees, and its entry in the tree.
     ///
     /// # Panics
     /// If it is empty, or a node names a column, set or child that is not there, or a child before itself.
-    pub(crate) fn tree(&mut self, steps: &[Step]) {
-        let forest = &mut self.forest;
-        let first = forest.subtrees.len();
-        assert!(first + steps.len() < MAX_SUBTREES && forest.leaves.len() + steps.len() < u32::MAX as usize);
-        forest.roots.push(first as u32);
-        // The node at the root of each subtree, level after level, so that the subtrees below one lie side by side.
+    pub(crate) fn cut(&self, step: impl Fn(u32) -> Step, mut begins: impl FnMut(u32, u32)) -> CutTree {
+        let forest = &self.forest;
+        let mut cut = CutTree::default();
+        // The root of each subtree, level after level, so that the subtrees below one lie side by side.
+        let is_leaf = |node: u32| matches!(step(node), Step::Leaf(_));
         let mut tops = vec![0u32];
         let mut at = 0;
         while at < tops.len() {
-            let mut nodes = [None; SLOTS + EXITS];
-            nodes[0] = Some(tops[at]);
+            begins(tops[at], (at as u32) << 1);
             let mut wide = [0; SLOTS + 1];
             let mut subtree = Subtree { bounds: [0; SLOTS + 1], columns: [0; SLOTS + 1], exits: Exits::NONE };
-            for slot in 0..SLOTS {
-                let Some(node) = nodes[slot] else { continue };
-                let (column, bound, left, children) = match steps[node as usize] {
-                    Step::Leaf(_) => {
-                        nodes[2 * slot + 2] = Some(node);
-                        continue;
-                    }
+            let mut heap = Heap::new();
+            heap.put(0, tops[at], is_leaf(tops[at]));
+            while let Some((slot, node)) = heap.next_split() {
+                let (column, bound, left, children) = match step(node) {
+                    Step::Leaf(_) => continue,
                     Step::From { column, from, missing, children } => {
                         assert!(usize::from(column) < forest.sets_from);
                         (column, from, !missing, children)
@@ -256,45 +334,72 @@ impl SubtreeForestBuilder {
                         (column, set, false, children)
                     }
                 };
-                assert!(children.iter().all(|child| *child > node));
                 subtree.bounds[slot] = bound;
                 subtree.columns[slot] = column as u8 | u8::from(left) << 7;
                 wide[slot] = column | u16::from(left) << 15;
-                (nodes[2 * slot + 1], nodes[2 * slot + 2]) = (Some(children[0]), Some(children[1]));
-            }
-            let (tops_before, leaves_before) = (tops.len(), forest.leaves.len());
-            for leads_to_leaf in [false, true] {
-                for exit in 0..EXITS {
-                    let Some(node) = nodes[SLOTS + exit] else { continue };
-                    match steps[node as usize] {
-                        Step::Leaf(value) if leads_to_leaf => forest.leaves.push(value),
-                        Step::From { .. } | Step::In { .. } if !leads_to_leaf => tops.push(node),
-                        _ => continue,
-                    }
-                    let rank = tops.len() - tops_before + forest.leaves.len() - leaves_before - 1;
-                    subtree.exits.ranks |= (rank as u64) << (4 * exit);
+                for (side, child) in children.into_iter().enumerate() {
+                    assert!(child > node);
+                    heap.put(2 * slot + 1 + side, child, is_leaf(child));
                 }
             }
-            let count = (tops.len() - tops_before) as u32;
-            subtree.exits.firsts = [
-                (leaves_before as u32).wrapping_sub(count),
-                ((first + tops_before) as u32) << COUNT_BITS | count,
-            ];
-            forest.subtrees.push(subtree);
+            let (tops_before, leaves_before) = (tops.len(), cut.leaves.len());
+            let mut rank = 0;
+            for exit in bits(heap.onward) {
+                tops.push(heap.exits[exit]);
+                subtree.exits.ranks |= rank << (4 * exit);
+                rank += 1;
+            }
+            for exit in bits(heap.ends) {
+                let Step::Leaf(value) = step(heap.exits[exit]) else { continue };
+                begins(heap.exits[exit], (cut.leaves.len() as u32) << 1 | 1);
+                cut.leaves.push(value);
+                subtree.exits.ranks |= rank << (4 * exit);
+                rank += 1;
+            }
+            let count = heap.onward.count_ones();
+            subtree.exits.firsts =
+                [(leaves_before as u32).wrapping_sub(count), (tops_before as u32) << COUNT_BITS | count];
+            cut.subtrees.push(subtree);
             if forest.columns > NARROW {
-                forest.wide.push(wide);
+                cut.wide.push(wide);
             }
             at += 1;
         }
+        cut
     }
 
-    /// The trees so far.
-    pub(crate) fn finish(mut self) -> SubtreeForest {
-        let forest = &mut self.forest;
-        forest.subtrees.shrink_to_fit();
+    /// The forest of `trees`, in order; for kernels that ask all slots of a subtree at once if `for_vectors`.
+    ///
+    /// # Panics
+    /// If they have more subtrees than [`Exits`] can name.
+    pub(crate) fn finish(self, trees: &[CutTree], for_vectors: bool) -> SubtreeForest {
+        let mut forest = self.forest;
+        forest.for_vectors = for_vectors;
+        let subtrees = trees.iter().map(|tree| tree.subtrees.len()).sum();
+        let leaves = trees.iter().map(|tree| tree.leaves.len()).sum();
+        assert!(subtrees < MAX_SUBTREES && leaves < MAX_LEAVES);
+        forest.subtrees.reserve_exact(subtrees);
+        forest.leaves.reserve_exact(leaves);
+        for tree in trees {
+            let (first, leaf) = (forest.subtrees.len() as u32, forest.leaves.len() as u32);
+            forest.roots.push(first);
+            forest.first_leaves.push(leaf);
+            forest.subtrees.extend(tree.subtrees.iter().map(|subtree| {
+                let mut subtree = *subtree;
+                subtree.exits.firsts[0] = subtree.exits.firsts[0].wrapping_add(leaf);
+                subtree.exits.firsts[1] += first << COUNT_BITS;
+                if for_vectors {
+                    for (slot, column) in subtree.columns.into_iter().enumerate() {
+                        subtree.columns[slot % 8 * 2 + slot / 8] = column;
+                    }
+                }
+                subtree
+            }));
+            forest.wide.extend_from_slice(&tree.wide);
+            forest.leaves.extend_from_slice(&tree.leaves);
+        }
         forest.wide.shrink_to_fit();
-        forest.leaves.shrink_to_fit();
         forest.set_bits.shrink_to_fit();
-        self.forest
+        forest
     }
 }

@@ -92,9 +92,12 @@ fn goes_right(
     let level = i64::from(d as i32);
     let outside =
         |offset: u32, bits: u32| level < i64::from(offset) || level >= i64::from(offset) + i64::from(bits);
-    let range = match (split.test, split.stale_range) {
-        (Test::In(set), _) => Some((set.offset, set.bits)),
-        (_, stale) => stale,
+    let range = match split.test {
+        Test::In(set) | Test::Range(set) => {
+            let set = tree.sets[set as usize];
+            Some((set.offset, set.bits))
+        }
+        _ => None,
     };
     let missing = d.is_nan()
         || (rules != TreeRules::V100 && range.is_some_and(|(offset, bits)| outside(offset, bits)))
@@ -104,13 +107,13 @@ fn goes_right(
     }
     Ok(match split.test {
         _ if split.na == NaSplit::NaVsRest => false,
-        Test::None => false,
+        Test::None | Test::Range(_) => false,
         Test::AtLeast(threshold) => d >= f64::from(threshold),
         Test::In(set) => {
             if rules == TreeRules::V100 && level < 0 {
                 return Err(throw("java.lang.IndexOutOfBoundsException", format!("idx < 0: {level}")));
             }
-            tree.contains(set, level).unwrap_or(false)
+            tree.contains(tree.sets[set as usize], level).unwrap_or(false)
         }
     })
 }

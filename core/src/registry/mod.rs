@@ -284,7 +284,7 @@ impl Registry {
         let selector = Selector::Version(found.version);
         let (found, bytes) = self.fetch(&ModelRef { name: found.name, selector }).await?;
         off_runtime(move || {
-            let model = version::keep(&found.sha256, Model::from_bytes(&bytes)?);
+            let model = version::keep(&found.sha256, Model::from_shared(bytes.into())?);
             Ok((found, model))
         })
         .await
@@ -348,7 +348,7 @@ impl Registry {
     /// As [`fetch`](Self::fetch) and [`self_test`](Self::self_test).
     pub async fn verify(&self, reference: &ModelRef) -> Result<ModelVersion, Error> {
         let (found, bytes) = self.fetch(reference).await?;
-        let model = off_runtime(move || Ok(Model::from_bytes(&bytes)?)).await?;
+        let model = off_runtime(move || Ok(Model::from_shared(bytes.into())?)).await?;
         self.self_test(&found, &model).await?;
         Ok(found)
     }

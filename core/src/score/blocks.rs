@@ -24,7 +24,7 @@ pub(crate) enum Slice<'o> {
 }
 
 /// A block is not worth a thread of its own below this many rows.
-const FEWEST_ROWS: usize = 256;
+pub(crate) const FEWEST_ROWS: usize = 256;
 /// The features of a block should stay within a core's cache.
 const MOST_FEATURE_BYTES: usize = 1 << 21;
 

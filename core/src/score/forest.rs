@@ -4,12 +4,14 @@
 //! balancing and calibrated, and the label. Mirrors `GbmMojoModel.unifyPreds`, `DrfMojoModel.unifyPreds`,
 //! `GenModel.GBM_rescale` and `GenModel.correctProbabilities`.
 
+use std::sync::Arc;
+
 use cenote_mojo::algo::{Calibration, Distribution, Forest, Link, TreeRules};
 use cenote_mojo::{Artifact, Body, Category};
 
 use super::blocks::Slice;
 use super::{Refusal, add_offsets, calibrate, label, link, write};
-use crate::compile::{self, Block, Engine, EngineOptions, FlatForest};
+use crate::compile::{self, Block, Engine, EngineOptions, FlatForest, LateFlat};
 use crate::error::{Error, ErrorKind};
 use crate::kernels::Isa;
 
@@ -18,7 +20,7 @@ use crate::kernels::Isa;
 pub(crate) struct ForestScorer {
     engine: Box<dyn Engine>,
     /// The walk that finds the rows on which MOJO 1.00 throws; no forest of a later version does.
-    guard: Option<FlatForest>,
+    guard: Option<Arc<LateFlat>>,
     finish: Finish,
     /// Trees a group.
     sums: usize,
@@ -56,11 +58,15 @@ enum Rule {
 }
 
 impl ForestScorer {
-    pub(crate) fn new(artifact: &Artifact, options: &EngineOptions) -> Result<Self, Error> {
+    pub(crate) fn new(
+        artifact: &Artifact,
+        flat: &Arc<LateFlat>,
+        options: &EngineOptions,
+    ) -> Result<Self, Error> {
         let forest = forest(artifact)?;
-        let guard = (forest.rules == TreeRules::V100).then(|| FlatForest::new(forest, &artifact.schema));
+        let guard = (forest.rules == TreeRules::V100).then(|| Arc::clone(flat));
         Ok(Self {
-            engine: compile::engine(forest, &artifact.schema, options),
+            engine: compile::engine(forest, &artifact.schema, Arc::clone(flat), options),
             guard,
             finish: Finish::new(artifact, options)?,
             sums: forest.trees_per_group,

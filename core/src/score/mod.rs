@@ -11,9 +11,11 @@ pub(crate) mod java;
 pub(crate) mod label;
 pub(crate) mod link;
 
+use std::sync::Arc;
+
 use cenote_mojo::{Artifact, Body};
 
-use crate::compile::{Block, EngineOptions};
+use crate::compile::{Block, EngineOptions, LateFlat};
 use crate::error::{Error, ErrorKind};
 pub(crate) use crate::kernels::exp;
 use blocks::Slice;
@@ -47,10 +49,15 @@ pub(crate) enum Scorer {
 }
 
 impl Scorer {
-    pub(crate) fn new(artifact: &Artifact, options: &EngineOptions) -> Result<Self, Error> {
+    /// Compiles a model; `flat` is its plain engine, if it is a forest.
+    pub(crate) fn new(
+        artifact: &Artifact,
+        flat: &Arc<LateFlat>,
+        options: &EngineOptions,
+    ) -> Result<Self, Error> {
         match &artifact.body {
             Body::Gbm(_) | Body::Drf(_) => {
-                Ok(Scorer::Forest(Box::new(ForestScorer::new(artifact, options)?)))
+                Ok(Scorer::Forest(Box::new(ForestScorer::new(artifact, flat, options)?)))
             }
             Body::Glm(glm) => Ok(Scorer::Glm(GlmScorer::new(artifact, glm, options.isa()))),
             _ => Err(ErrorKind::Unsupported {

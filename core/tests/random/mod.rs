@@ -74,7 +74,7 @@ fn lay_out(shape: &Shape, columns: usize) -> Tree {
 fn push(
     shape: &Shape,
     columns: usize,
-    stale: Option<(u32, u32)>,
+    stale: Option<u32>,
     tree: &mut Tree,
     records: &mut Vec<AuxNode>,
 ) -> u32 {
@@ -87,18 +87,19 @@ fn push(
         Shape::Split { column, na, test, children } => (column, na, test, children),
     };
     let na = DIRECTIONS[na % DIRECTIONS.len()];
-    let mut range = stale;
-    let (test, stale_range) = match (na, question) {
-        (NaSplit::NaVsRest, Question::Threshold(_)) => (Test::None, None),
-        (NaSplit::NaVsRest, Question::Set { .. }) => (Test::None, stale),
-        (_, Question::Threshold(threshold)) => (Test::AtLeast(THRESHOLDS[*threshold]), None),
+    let mut last_set = stale;
+    let test = match (na, question) {
+        (NaSplit::NaVsRest, Question::Threshold(_)) => Test::None,
+        (NaSplit::NaVsRest, Question::Set { .. }) => stale.map_or(Test::None, Test::Range),
+        (_, Question::Threshold(threshold)) => Test::AtLeast(THRESHOLDS[*threshold]),
         (_, Question::Set { offset, bits }) => {
             let start = tree.set_bytes.len() as u32;
             let byte = |bits: &[bool]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
             tree.set_bytes.extend(bits.chunks(8).map(byte));
-            let set = LevelSet { offset: *offset, bits: bits.len() as u32, start };
-            range = Some((set.offset, set.bits));
-            (Test::In(set), None)
+            let set = tree.sets.len() as u32;
+            tree.sets.push(LevelSet { offset: *offset, bits: bits.len() as u32, start });
+            last_set = Some(set);
+            Test::In(set)
         }
     };
     let record = records.len();
@@ -111,12 +112,11 @@ fn push(
         squared_errors: [0.0; 2],
         children: [0; 2],
     });
-    let left = push(&children[0], columns, range, tree, records);
+    let left = push(&children[0], columns, last_set, tree, records);
     records[record].left_inner_nodes = (records.len() - record - 1) as i32;
-    let right = push(&children[1], columns, range, tree, records);
+    let right = push(&children[1], columns, last_set, tree, records);
     records[record].children = [left as i32, right as i32];
-    tree.nodes[at] =
-        Node::Split(Split { column: (column % columns) as u16, na, test, stale_range, left, right });
+    tree.nodes[at] = Node::Split(Split { column: (column % columns) as u16, na, test, left, right });
     at as u32
 }
 

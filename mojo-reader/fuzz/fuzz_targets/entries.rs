@@ -62,7 +62,8 @@ fn check_tree(tree: &Tree, columns: usize) {
             assert!(child as usize > at);
             parents[child as usize] += 1;
         }
-        if let cenote_mojo::algo::Test::In(set) = split.test {
+        if let cenote_mojo::algo::Test::In(set) | cenote_mojo::algo::Test::Range(set) = split.test {
+            let set = tree.sets[set as usize];
             assert!(set.start as usize + (set.bits as usize).div_ceil(8) <= tree.set_bytes.len());
         }
     }

@@ -120,9 +120,9 @@ mod tests {
     #[test]
     fn broken_bytes_are_told_when_unpacked() {
         for packed in [
-            Packed::new("t", vec![0; 40], false, 40, 1),
-            Packed::new("t", vec![0xFF; 9], true, 40, 0),
-            Packed::new("t", vec![3, 0], true, 40, 0),
+            Packed::new("t", vec![0; 40].into(), false, 40, 1),
+            Packed::new("t", vec![0xFF; 9].into(), true, 40, 0),
+            Packed::new("t", vec![3, 0].into(), true, 40, 0),
         ] {
             let error = Aux::new(packed, 1).unwrap().records().unwrap_err();
             assert_eq!(error.entry(), Some("t"));

@@ -3,9 +3,13 @@
 //! In flow the keys that count trees and the entries under `trees/`; out flows a [`Forest`] in H2O's grid, within one budget
 //! of nodes. The bytes of a tree are left to `tree_bytes`. Mirrors `SharedTreeMojoReader.readModelData`.
 
+use std::sync::atomic::AtomicU64;
+
 use crate::error::Error;
+use crate::packed::Inflater;
 use crate::read::Source;
 use crate::schema::Schema;
+use crate::threads::share;
 
 use super::tree_bytes::TreeReader;
 use super::{Aux, Forest, Node, Tree, TreeRules, encoding};
@@ -45,27 +49,35 @@ pub(super) fn read(source: &mut Source<'_, '_>) -> Result<Forest, Error> {
         (1, 10) => TreeRules::V110,
         _ => TreeRules::V120,
     };
-    let mut reader = TreeReader::new(rules, features.len(), archive.limits());
-    let mut trees: Vec<Option<Tree>> = Vec::with_capacity(places as usize);
-    let mut bytes = Vec::new();
-    for class in 0..trees_per_group {
-        for group in 0..groups {
-            let entry = format!("trees/t{class:02}_{group:03}.bin");
-            if !archive.read(&entry, &mut bytes)? {
-                trees.push(None);
-                continue;
+    let spent_nodes = AtomicU64::new(0);
+    let places = (0..trees_per_group).flat_map(|class| (0..groups).map(move |group| (class, group)));
+    let mut packed = Vec::with_capacity(places.clone().count());
+    for (class, group) in places {
+        let tree = archive.read_packed(&format!("trees/t{class:02}_{group:03}.bin"))?;
+        // MOJO 1.00 has no such entries; Java scores without them too, if it reads from memory.
+        let aux = match &tree {
+            Some(_) if version > (1, 0) => {
+                archive.read_packed(&format!("trees/t{class:02}_{group:03}_aux.bin"))?
             }
-            let mut tree = reader.tree(&bytes).map_err(|e| e.in_entry(&entry))?;
-            // MOJO 1.00 has no such entries; Java scores without them too, if it reads from memory.
-            if version > (1, 0) {
-                let entry = format!("trees/t{class:02}_{group:03}_aux.bin");
-                if let Some(packed) = archive.read_packed(&entry)? {
-                    let splits = tree.nodes.iter().filter(|node| matches!(node, Node::Split(_))).count();
-                    tree.aux = Some(Aux::new(packed, splits)?);
-                }
-            }
-            trees.push(Some(tree));
-        }
+            _ => None,
+        };
+        packed.push((tree, aux));
     }
+    let (limits, features) = (archive.limits(), features.len());
+    let state = || {
+        let reader = TreeReader::new(rules, features, limits, &spent_nodes);
+        (Inflater::default(), Vec::new(), reader)
+    };
+    let trees = share(&packed, state, |(inflater, bytes, reader), (tree, aux)| {
+        let Some(entry) = tree else { return Ok(None) };
+        inflater.unpack(entry, bytes)?;
+        let mut tree = reader.tree(bytes).map_err(|e| e.in_entry(entry.name()))?;
+        if let Some(aux) = aux {
+            let splits = tree.nodes.iter().filter(|node| matches!(node, Node::Split(_))).count();
+            tree.aux = Some(Aux::new(aux.clone(), splits)?);
+        }
+        Ok(Some(tree))
+    });
+    let trees = trees.into_iter().collect::<Result<Vec<Option<Tree>>, Error>>()?;
     Ok(Forest { groups, trees_per_group, trees, rules })
 }

@@ -45,10 +45,13 @@ pub struct LevelSet {
 pub enum Test {
     /// No question: a present value goes left ([`NaSplit::NaVsRest`]).
     None,
+    /// No question either, but outside of the range of this set of [`Tree::sets`] a value counts as missing: genmodel keeps
+    /// the last set that it read on the way down, and asks it again at a bitset-typed [`NaSplit::NaVsRest`] node.
+    Range(u32),
     /// `value >= threshold`, compared as `f64` with the threshold widened.
     AtLeast(f32),
-    /// The level is in the set. Outside its range the value counts as missing (in MOJO 1.00 it goes left).
-    In(LevelSet),
+    /// The level is in this set of [`Tree::sets`]. Outside its range the value counts as missing (in MOJO 1.00 it goes left).
+    In(u32),
 }
 
 /// An inner node.
@@ -60,9 +63,6 @@ pub struct Split {
     pub na: NaSplit,
     /// The question.
     pub test: Test,
-    /// A range that also decides missingness though the node has no set of its own: genmodel keeps the last set that
-    /// it read on the way down, and asks it again at a bitset-typed [`NaSplit::NaVsRest`] node.
-    pub stale_range: Option<(u32, u32)>,
     /// Index of the left child, greater than this node's.
     pub left: u32,
     /// Index of the right child, greater than this node's.
@@ -83,6 +83,8 @@ pub enum Node {
 pub struct Tree {
     /// Nodes in file order (a split, its left subtree, its right subtree); the root is node 0. Never empty.
     pub nodes: Vec<Node>,
+    /// The sets that [`Test`]s name by their index.
+    pub sets: Vec<LevelSet>,
     /// The bytes of every level set of the tree.
     pub set_bytes: Vec<u8>,
     /// The auxiliary records, one a split in file order; `None` where the file has none (MOJO 1.00).

@@ -19,6 +19,9 @@
 //! never the machine's stack. Mirrors `SharedTreeMojoModel.scoreTree`, `scoreTree0`, `scoreTree1` and
 //! `GenmodelBitSet.fill2`, `fill3`, `fill3_1`.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -28,14 +31,16 @@ use super::{LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};
 /// The column number that marks a leaf.
 const LEAF: u16 = 65_535;
 
-/// Reads one tree after the other, within one budget of nodes.
-pub(super) struct TreeReader {
+/// Reads one tree after the other, within a budget of nodes that other readers share.
+pub(super) struct TreeReader<'b> {
     rules: TreeRules,
     n_features: usize,
     max_depth: u64,
     max_nodes: u64,
-    spent_nodes: u64,
+    /// Nodes of the trees that are read already, by any reader.
+    spent_nodes: &'b AtomicU64,
     nodes: Vec<Node>,
+    sets: Vec<LevelSet>,
     set_bytes: Vec<u8>,
     open: Vec<Open>,
 }
@@ -48,8 +53,8 @@ struct Open {
     /// Where the left subtree must end.
     right_at: usize,
     right: Kind,
-    /// The range of the last set read on the way from the root to here.
-    range: Option<(u32, u32)>,
+    /// The last set read on the way from the root to here.
+    set: Option<u32>,
 }
 
 #[derive(Clone, Copy)]
@@ -58,15 +63,21 @@ enum Kind {
     Node,
 }
 
-impl TreeReader {
-    pub(super) fn new(rules: TreeRules, n_features: usize, limits: &Limits) -> Self {
+impl<'b> TreeReader<'b> {
+    pub(super) fn new(
+        rules: TreeRules,
+        n_features: usize,
+        limits: &Limits,
+        spent_nodes: &'b AtomicU64,
+    ) -> Self {
         Self {
             rules,
             n_features,
             max_depth: limits.depth,
             max_nodes: limits.nodes,
-            spent_nodes: 0,
+            spent_nodes,
             nodes: Vec::new(),
+            sets: Vec::new(),
             set_bytes: Vec::new(),
             open: Vec::new(),
         }
@@ -75,6 +86,7 @@ impl TreeReader {
     /// Reads a tree; every byte of the blob must belong to it.
     pub(super) fn tree(&mut self, bytes: &[u8]) -> Result<Tree, Error> {
         self.nodes.clear();
+        self.sets.clear();
         self.set_bytes.clear();
         self.open.clear();
         if u32::try_from(bytes.len()).is_err() {
@@ -82,19 +94,21 @@ impl TreeReader {
         }
         let cursor = &mut Cursor::new(bytes);
         let mut next = Kind::Node;
-        let mut range = None;
+        let mut set = None;
         let mut depth = 0;
+        // Trees that are being read elsewhere count when they are complete: the last to be sees them all.
+        let left = self.max_nodes.saturating_sub(self.spent_nodes.load(Relaxed));
         loop {
-            if self.spent_nodes + self.nodes.len() as u64 >= self.max_nodes {
+            if self.nodes.len() as u64 >= left {
                 return Err(Error::limit("tree nodes", self.max_nodes).at_byte(cursor.position()));
             }
             if let Kind::Node = next
-                && let Some((open, left)) = self.node(cursor, range)?
+                && let Some((open, left)) = self.node(cursor, set)?
             {
                 if depth >= self.max_depth {
                     return Err(Error::limit("levels of a tree", self.max_depth).at_byte(cursor.position()));
                 }
-                range = open.range;
+                set = open.set;
                 self.open.push(Open { depth, ..open });
                 depth += 1;
                 next = left;
@@ -113,15 +127,23 @@ impl TreeReader {
                 split.right = here;
             }
             next = open.right;
-            range = open.range;
+            set = open.set;
             depth = open.depth + 1;
         }
         if cursor.remaining() > 0 {
             let message = format!("{} bytes after the end of the tree", cursor.remaining());
             return Err(Error::malformed(message).at_byte(cursor.position()));
         }
-        self.spent_nodes += self.nodes.len() as u64;
-        Ok(Tree { nodes: self.nodes.clone(), set_bytes: self.set_bytes.clone(), aux: None })
+        let nodes = self.nodes.len() as u64;
+        if self.spent_nodes.fetch_add(nodes, Relaxed) + nodes > self.max_nodes {
+            return Err(Error::limit("tree nodes", self.max_nodes));
+        }
+        Ok(Tree {
+            nodes: self.nodes.clone(),
+            sets: self.sets.clone(),
+            set_bytes: self.set_bytes.clone(),
+            aux: None,
+        })
     }
 
     /// Reads the head of a node. A split also gives what is to be read next: its left child, and later its right.
@@ -129,7 +151,7 @@ impl TreeReader {
     fn node(
         &mut self,
         cursor: &mut Cursor<'_>,
-        range: Option<(u32, u32)>,
+        mut last_set: Option<u32>,
     ) -> Result<Option<(Open, Kind)>, Error> {
         let start = cursor.position();
         let kind = cursor.u8()?;
@@ -150,21 +172,20 @@ impl TreeReader {
             // Java knows no more: whatever is none of the above sends missing values right.
             _ => NaSplit::Right,
         };
-        let mut range = range;
-        let mut stale_range = None;
         let test = match kind & 12 {
-            _ if na == NaSplit::NaVsRest => {
-                // Java asks the last set again; the first walks (1.00) never asked for a range.
-                if kind & 12 != 0 && self.rules != TreeRules::V100 {
-                    stale_range = range;
-                }
-                Test::None
-            }
+            // Java asks the last set again; the first walks (1.00) never asked for a range.
+            form if na == NaSplit::NaVsRest => match last_set {
+                Some(set) if form != 0 && self.rules != TreeRules::V100 => Test::Range(set),
+                _ => Test::None,
+            },
             0 => Test::AtLeast(cursor.f32_le()?),
             form @ (8 | 12) => {
                 let set = self.level_set(cursor, form == 8)?;
-                range = Some((set.offset, set.bits));
-                Test::In(set)
+                // A set takes at least a byte of a blob whose length fits 32 bits.
+                let index = self.sets.len() as u32;
+                self.sets.push(set);
+                last_set = Some(index);
+                Test::In(index)
             }
             _ => return Err(Error::malformed(format!("a node of kind {kind:#04x}")).at_byte(start)),
         };
@@ -183,9 +204,9 @@ impl TreeReader {
         };
         let right_at = right_at.ok_or_else(|| Error::malformed("a left subtree too long").at_byte(start))?;
         let split = self.nodes.len() as u32;
-        self.nodes.push(Node::Split(Split { column, na, test, stale_range, left: split + 1, right: 0 }));
+        self.nodes.push(Node::Split(Split { column, na, test, left: split + 1, right: 0 }));
         let right = if kind & 0x40 == 0 { Kind::Node } else { Kind::Leaf };
-        Ok(Some((Open { split, depth: 0, right_at, right, range }, left)))
+        Ok(Some((Open { split, depth: 0, right_at, right, set: last_set }, left)))
     }
 
     fn level_set(&mut self, cursor: &mut Cursor<'_>, inline: bool) -> Result<LevelSet, Error> {

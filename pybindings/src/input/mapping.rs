@@ -7,7 +7,7 @@ use cenote::{Cell, Row};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PySequence, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PySequence, PyString};
 
 use super::arrow::ArrowColumn;
 use super::objects::{Object, Objects};
@@ -39,7 +39,10 @@ pub(crate) fn is_row(dict: &Bound<'_, PyDict>, wanted: &Wanted) -> PyResult<bool
 
 /// Whether a value of a dict is a column and not a cell.
 fn is_many(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    // Most cells are of these kinds; asking a number for a shape makes an exception each time.
     if value.is_none()
+        || value.is_instance_of::<PyFloat>()
+        || value.is_instance_of::<PyInt>()
         || value.is_instance_of::<PyString>()
         || value.is_instance_of::<PyBytes>()
         || value.is_instance_of::<PyByteArray>()

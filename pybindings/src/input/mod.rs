@@ -244,11 +244,12 @@ pub(crate) fn table<'py>(data: &Bound<'py, PyAny>, wanted: &Wanted) -> PyResult<
     if let Ok(columns) = data.cast::<PyDict>() {
         return mapping::columns(columns, wanted);
     }
-    if is_instance(data, "pandas", "DataFrame")? {
-        return pandas::frame(data, wanted);
-    }
+    // First of these, since it is what single rows come in.
     if is_instance(data, "numpy", "ndarray")? {
         return arrays::matrix(data, wanted);
+    }
+    if is_instance(data, "pandas", "DataFrame")? {
+        return pandas::frame(data, wanted);
     }
     if is_instance(data, "polars", "DataFrame")? {
         return arrow::polars(data, wanted);

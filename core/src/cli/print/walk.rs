@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use cenote_mojo::algo::{AuxNode, LevelSet, NaSplit, Node, Split, Test, Tree};
+use cenote_mojo::algo::{AuxNode, NaSplit, Node, Split, Test, Tree};
 use cenote_mojo::{Column, Domain};
 
 /// A set of levels: bit `level % 64` of word `level / 64`.
@@ -156,7 +156,7 @@ impl<'a> Walker<'a, '_> {
                     self.contains(set, level) == Some(!is_left)
                         && former.is_none_or(|levels| levels.contains(level))
                 }
-                Test::None => false,
+                Test::None | Test::Range(_) => false,
             };
             if arrives {
                 levels.insert(level);
@@ -165,8 +165,8 @@ impl<'a> Walker<'a, '_> {
         Some(levels)
     }
 
-    fn contains(&self, set: LevelSet, level: usize) -> Option<bool> {
-        self.tree.contains(set, level as i64)
+    fn contains(&self, set: u32, level: usize) -> Option<bool> {
+        self.tree.contains(self.tree.sets[set as usize], level as i64)
     }
 }
 

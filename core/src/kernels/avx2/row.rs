@@ -43,8 +43,12 @@ pub(in crate::kernels) fn row_sum(
         for (number, masks) in masks[..count].chunks(4).enumerate() {
             let leaves = walk(forest, first + number * 4, masks);
             match masks.len() {
-                4 => leaves.iter().for_each(|leaf| sum += f64::from(*leaf)),
-                count => leaves[..count].iter().for_each(|leaf| sum += f64::from(*leaf)),
+                // By way of memory, which the compiler must not see through: it would take each value out of the register.
+                4 => leaves.iter().for_each(|leaf| {
+                    // SAFETY: a value.
+                    sum += unsafe { (&raw const *leaf).read_volatile() };
+                }),
+                count => leaves[..count].iter().for_each(|leaf| sum += leaf),
             }
         }
     }
@@ -54,26 +58,28 @@ pub(in crate::kernels) fn row_sum(
 /// The leaves of at most four trees from `first` on, by the answers to their tests.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn walk(forest: &MaskForest, first: usize, masks: &[u64]) -> [f32; 4] {
+fn walk(forest: &MaskForest, first: usize, masks: &[u64]) -> [f64; 4] {
     let one = _mm256_set1_epi64x(1);
     let mut answers = [0; 4];
     answers[..masks.len()].copy_from_slice(masks);
     let [a, b, c, d] = answers;
     let answers = _mm256_setr_epi64x(a as i64, b as i64, c as i64, d as i64);
-    let mut at = _mm256_setzero_si256();
+    // Counted from 1, the slots below `s` are `2s` and `2s + 1`.
+    let answers = _mm256_slli_epi64::<1>(answers);
+    let mut at = one;
     for _ in 0..6 {
         let right = _mm256_and_si256(_mm256_srlv_epi64(answers, at), one);
-        at = _mm256_add_epi64(_mm256_add_epi64(at, at), _mm256_add_epi64(right, one));
+        at = _mm256_or_si256(_mm256_add_epi64(at, at), right);
     }
     // Leaf 0 follows 63 slots. A tree that is not there has the place of the last one that is.
     let last = masks.len() as i64 - 1;
     let tables = _mm256_setr_epi64x(0, 64 * last.min(1), 64 * last.min(2), 64 * last.min(3));
-    let mut leaves = [0f32; 4];
+    let mut leaves = [0.0; 4];
     // SAFETY: each place is a leaf of one of the trees, whose table has the tree's number; four values are written.
     unsafe {
-        let values = forest.leaves().as_ptr().add(first).cast::<f32>().wrapping_sub(63);
+        let values = forest.leaves().as_ptr().add(first).cast::<f32>().wrapping_sub(64);
         let found = _mm256_i64gather_ps::<4>(values, _mm256_add_epi64(at, tables));
-        _mm_storeu_ps(leaves.as_mut_ptr(), found);
+        _mm256_storeu_pd(leaves.as_mut_ptr(), _mm256_cvtps_pd(found));
     }
     leaves
 }

@@ -31,6 +31,7 @@ pub(in crate::kernels) fn row_sum(
     // The answers of many trees before any is walked: eight words that were just stored would not be there yet to load, and to
     // put them together in a register would take the port that compares.
     let mut masks = Masks([0; CHUNK]);
+    let mut leaves = Leaves([0.0; 8]);
     for first in trees.clone().step_by(CHUNK) {
         let count = CHUNK.min(trees.end - first);
         for ([columns, bounds], mask) in slots[first..first + count].iter().zip(&mut masks.0) {
@@ -59,34 +60,41 @@ pub(in crate::kernels) fn row_sum(
             let first = first + number * 8;
             // SAFETY: eight words, of which those past the chunk's end may be anything: a walk stays within a table.
             let answers = unsafe { _mm512_load_si512(masks.as_ptr().cast()) };
-            let mut at = _mm512_setzero_si512();
+            // Counted from 1, the slots below `s` are `2s` and `2s + 1`.
+            let answers = _mm512_slli_epi64::<1>(answers);
+            let mut at = one;
             for _ in 0..6 {
-                let right = _mm512_and_si512(_mm512_srlv_epi64(answers, at), one);
-                at = _mm512_add_epi64(_mm512_add_epi64(at, at), _mm512_add_epi64(right, one));
+                // The sum, or the answer's lowest bit.
+                let answer = _mm512_srlv_epi64(answers, at);
+                at = _mm512_ternarylogic_epi64::<0xF8>(_mm512_add_epi64(at, at), answer, one);
             }
             // Leaf 0 follows 63 slots.
             let place = _mm512_add_epi64(at, tables);
             let there = u8::MAX >> (8 - masks.len());
-            let mut leaves = [0f32; 8];
             // SAFETY: each place is a leaf of its tree, whose table has the tree's number; eight values are written.
             unsafe {
-                let values = forest.leaves().as_ptr().add(first).cast::<f32>().wrapping_sub(63);
+                let values = forest.leaves().as_ptr().add(first).cast::<f32>().wrapping_sub(64);
                 let found = _mm512_mask_i64gather_ps::<4>(_mm256_setzero_ps(), there, place, values);
-                _mm256_storeu_ps(leaves.as_mut_ptr(), found);
+                _mm512_store_pd(leaves.0.as_mut_ptr(), _mm512_cvtps_pd(found));
             }
+            // By way of memory, which the compiler must not see through: it would take each value out of the register, by the
+            // port that shuffles.
             if masks.len() == 8 {
-                for leaf in leaves {
-                    sum += f64::from(leaf);
+                for leaf in &leaves.0 {
+                    // SAFETY: a value.
+                    sum += unsafe { (&raw const *leaf).read_volatile() };
                 }
             } else {
-                for leaf in &leaves[..masks.len()] {
-                    sum += f64::from(*leaf);
-                }
+                leaves.0[..masks.len()].iter().for_each(|leaf| sum += leaf);
             }
         }
     }
     sum
 }
+
+/// The leaves of eight trees.
+#[repr(C, align(64))]
+struct Leaves([f64; 8]);
 
 /// Trees whose tests are asked before their answers are walked.
 const CHUNK: usize = 64;
