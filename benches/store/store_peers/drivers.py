@@ -187,7 +187,7 @@ class Drivers:
         self.results.value(work, "cenote_python", "calls_per_s", sum(calls) / (time.perf_counter() - start))
 
     async def upsert(self, rows: int, round_: int) -> None:
-        """New rows where the newest wins: ours from columns, asyncpg's from tuples, by the same staging and merge."""
+        """New rows where the newest wins: ours from columns, asyncpg's from tuples, staged and merged."""
         moment = datetime.fromtimestamp(1, tz=UTC)
         numbers = np.arange(rows) / 3
         ours = view(f"python_{round_}")

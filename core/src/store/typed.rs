@@ -247,8 +247,7 @@ impl<T: FeatureRow> TypedView<T> {
     /// As [`Reader::get`], or if a feature is missing whose field is no `Option`.
     pub async fn get(&self, key: &T::Key) -> Result<Found<T>, Error> {
         let found = self.reader.get(T::key(key)).await?;
-        let values = found.values.into_iter().map(|(_, value)| value).collect();
-        row(self.view(), key, found.status, found.event_ts, values)
+        row(self.view(), key, found.status, found.event_ts, found.values)
     }
 
     /// The rows of many keys, in their order; a key may stand twice.

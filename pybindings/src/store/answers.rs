@@ -99,7 +99,7 @@ impl Features {
     /// `names` are those of the features, in order.
     pub(super) fn new(py: Python<'_>, features: store::Features, names: &[Py<PyString>]) -> PyResult<Self> {
         let values = PyDict::new(py);
-        for ((_, value), name) in features.values.into_iter().zip(names) {
+        for (value, name) in features.values.into_iter().zip(names) {
             values.set_item(name, object(py, value)?)?;
         }
         Ok(Self {
