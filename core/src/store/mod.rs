@@ -29,7 +29,6 @@ mod cache;
 mod cells;
 mod chunk;
 mod config;
-mod connections;
 mod ddl;
 mod erase;
 mod error;

@@ -4,13 +4,18 @@
 //! left in the middle of a statement or a transaction (a deadline passed, the future was dropped) is taken out of the pool,
 //! the server is asked to cancel, and the connection is closed; so no later caller waits for another's query.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::{Notify, TryAcquireError};
+use deadpool_postgres::{
+    Hook, Manager, ManagerConfig, Object, PoolError, QueueMode, RecyclingMethod, Runtime, TimeoutType,
+    Timeouts,
+};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
@@ -20,7 +25,6 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::breaker::{Breaker, InFlight, Place};
 use super::config::Deadlines;
-use super::connections::{Connection, Connections, Permit};
 use super::error::{Error, ErrorKind, Step};
 use super::telemetry::{Timed, timed, timed_since};
 use super::ticker::Ticker;
@@ -29,6 +33,8 @@ use super::ticker::Ticker;
 const CANCEL: Duration = Duration::from_millis(500);
 /// How long until the request is sent again.
 const CANCEL_AGAIN: Duration = Duration::from_millis(10);
+/// How many statements a connection keeps prepared; at more, all are forgotten.
+const STATEMENTS: usize = 256;
 
 type TlsSocket = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
@@ -69,7 +75,7 @@ pub(crate) type Asked<'a> = (&'a Query, &'a [&'a (dyn ToSql + Sync)]);
 
 /// The pool of one store.
 pub(crate) struct Pool {
-    connections: Connections,
+    inner: deadpool_postgres::Pool,
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
     deadlines: Deadlines,
@@ -106,9 +112,27 @@ impl Pool {
         in_flight: usize,
         unnamed: bool,
         deadlines: Deadlines,
-    ) -> Self {
-        Self {
-            connections: Connections::new(size),
+    ) -> Result<Self, Error> {
+        let manager = Manager::from_config(
+            config.clone(),
+            tls.clone(),
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let inner = deadpool_postgres::Pool::builder(manager)
+            .max_size(size)
+            .runtime(Runtime::Tokio1)
+            // The one that came back last is given out first: its backend has the tables at hand.
+            .queue_mode(QueueMode::Lifo)
+            .post_recycle(Hook::sync_fn(|client, _| {
+                if client.statement_cache.size() > STATEMENTS {
+                    client.statement_cache.clear();
+                }
+                Ok(())
+            }))
+            .build()
+            .map_err(|_| Error::config("the pool cannot be built"))?;
+        Ok(Self {
+            inner,
             config,
             tls,
             deadlines,
@@ -117,7 +141,7 @@ impl Pool {
             in_flight: InFlight::new(in_flight),
             ticker: Ticker::default(),
             unnamed: AtomicBool::new(unnamed),
-        }
+        })
     }
 
     pub(crate) fn deadlines(&self) -> &Deadlines {
@@ -137,7 +161,8 @@ impl Pool {
 
     /// How many connections there are and how many are free.
     pub(crate) fn size(&self) -> (usize, usize) {
-        self.connections.size()
+        let status = self.inner.status();
+        (status.size, status.available)
     }
 
     /// Makes a first connection, or tests a pooled one.
@@ -166,7 +191,7 @@ impl Pool {
 
     /// Refuses new work; connections close as they come back.
     pub(crate) fn close(&self) {
-        self.connections.close();
+        self.inner.close();
     }
 
     /// Waits until no abandoned query is left, at most `limit`.
@@ -193,51 +218,51 @@ impl Pool {
 
     async fn lease_untimed(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
         let place = self.in_flight.enter()?;
-        let had = self.connections.try_permit().ok().and_then(|permit| {
-            let connection = self.connections.take(&permit)?;
-            Some((permit, connection))
-        });
-        // Mostly a connection is free; all else has its memory for itself, so that a read's own is small.
-        let held = match had {
-            Some(had) => had,
-            None => Box::pin(self.wait_or_connect(deadline)).await?,
-        };
-        self.breaker.succeeded();
-        self.ticker.call();
-        let (busy, broken) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Lease { pool: self, held: Some(held), busy, broken, _place: place })
-    }
-
-    async fn wait_or_connect(&self, deadline: Deadline) -> Result<(Permit, Connection), Error> {
-        if self.connections.size().1 == 0 {
+        if self.inner.status().available == 0 {
             self.breaker.admit()?;
         }
-        let late = |step, limit: Duration| {
-            Error::from(ErrorKind::Deadline { step, after: limit.min(deadline.length) })
-        };
-        let closed = |_| Error::from(ErrorKind::Closed);
-        let permit = match self.connections.try_permit() {
-            Ok(permit) => permit,
-            Err(TryAcquireError::Closed) => return Err(ErrorKind::Closed.into()),
-            Err(TryAcquireError::NoPermits) => {
-                let wait = self.deadlines.wait.min(deadline.left());
-                let permit = timeout(wait, self.connections.permitted()).await;
-                permit.map_err(|_| late(Step::Wait, self.deadlines.wait))?.map_err(closed)?
+        let left = deadline.left();
+        let create = Some(self.deadlines.connect.min(left));
+        // Mostly a connection is free: no timer is made then. Recycling awaits nothing. In memory of its own, since it may connect,
+        // so that a read's own is small.
+        let at_once = Timeouts { wait: Some(Duration::ZERO), create, recycle: None };
+        let mut leased = Box::pin(self.inner.timeout_get(&at_once)).await;
+        if matches!(leased, Err(PoolError::Timeout(TimeoutType::Wait))) {
+            let patient = Timeouts { wait: Some(self.deadlines.wait.min(left)), ..at_once };
+            leased = Box::pin(self.inner.timeout_get(&patient)).await;
+        }
+        match leased {
+            Ok(object) => {
+                self.breaker.succeeded();
+                self.ticker.call();
+                let (busy, broken) = (AtomicBool::new(false), AtomicBool::new(false));
+                Ok(Lease { pool: self, object: Some(object), busy, broken, _place: place })
             }
-        };
-        if let Some(connection) = self.connections.take(&permit) {
-            return Ok((permit, connection));
+            Err(error) => {
+                if matches!(error, PoolError::Timeout(TimeoutType::Create) | PoolError::Backend(_)) {
+                    self.breaker.failed();
+                }
+                Err(self.refused(error, deadline))
+            }
         }
-        let limit = self.deadlines.connect;
-        let made = self.connections.make(&permit, &self.config, self.tls.clone());
-        let outcome = match timeout(limit.min(deadline.left()), made).await {
-            Ok(made) => made.map_err(|error| Error::database(Step::Connect, error)),
-            Err(_) => Err(late(Step::Connect, limit)),
-        };
-        if outcome.is_err() {
-            self.breaker.failed();
+    }
+
+    fn refused(&self, error: PoolError, deadline: Deadline) -> Error {
+        match error {
+            PoolError::Timeout(kind) => {
+                let (step, limit) = match kind {
+                    TimeoutType::Wait => (Step::Wait, self.deadlines.wait),
+                    TimeoutType::Create => (Step::Connect, self.deadlines.connect),
+                    TimeoutType::Recycle => (Step::Recycle, self.deadlines.connect),
+                };
+                ErrorKind::Deadline { step, after: limit.min(deadline.length) }.into()
+            }
+            PoolError::Backend(error) => Error::database(Step::Connect, error),
+            PoolError::Closed => ErrorKind::Closed.into(),
+            PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+                Error::config("the pool was built without a runtime")
+            }
         }
-        Ok((permit, outcome?))
     }
 
     /// Reads: the whole answer of one statement, within the deadline of a read. Tried again on another connection where this one
@@ -297,7 +322,7 @@ impl Pool {
                     if (error.is_transient() || error.is_outdated_plan() || error.is_lost_statement())
                         && retries.another(Some(&lease)) =>
                 {
-                    lease.connection().forget_statements();
+                    lease.client().statement_cache.clear();
                 }
                 outcome => return outcome,
             }
@@ -315,7 +340,7 @@ impl Pool {
         if let Err(error) = &outcome
             && error.is_outdated_plan()
         {
-            lease.connection().forget_statements();
+            lease.client().statement_cache.clear();
         }
         outcome
     }
@@ -343,7 +368,7 @@ struct Retries {
 
 impl Retries {
     fn new(pool: &Pool) -> Self {
-        Self { pooled: pool.connections.limit(), fresh: 3, connect: 1 }
+        Self { pooled: pool.inner.status().max_size, fresh: 3, connect: 1 }
     }
 
     /// Whether to go again after a failure on `lease`, or before there was one.
@@ -379,7 +404,7 @@ impl Error {
 pub(crate) struct Lease<'p> {
     pool: &'p Pool,
     /// `Some` until the drop.
-    held: Option<(Permit, Connection)>,
+    object: Option<Object>,
     /// Whether the server owes an answer, or a transaction is open.
     busy: AtomicBool,
     /// Whether the connection is lost, though its own task may not yet have noticed.
@@ -388,17 +413,13 @@ pub(crate) struct Lease<'p> {
 }
 
 impl Lease<'_> {
-    pub(crate) fn client(&self) -> &tokio_postgres::Client {
-        &self.connection().client
-    }
-
-    fn connection(&self) -> &Connection {
-        &self.held.as_ref().expect("a lease has its connection until it is dropped").1
+    pub(crate) fn client(&self) -> &deadpool_postgres::ClientWrapper {
+        self.object.as_ref().expect("a lease has its connection until it is dropped")
     }
 
     /// Whether the connection was made for an earlier call.
     fn is_pooled(&self) -> bool {
-        self.connection().pooled
+        self.object.as_ref().is_some_and(|object| Object::metrics(object).recycle_count > 0)
     }
 
     /// Awaits an answer of the server. If the deadline passes or the future is dropped, the connection is abandoned.
@@ -445,7 +466,7 @@ impl Lease<'_> {
                 && error.is_lost_statement()
             {
                 self.pool.unnamed.store(true, Ordering::Relaxed);
-                self.connection().forget_statements();
+                self.client().statement_cache.clear();
             }
             return outcome;
         }
@@ -497,22 +518,25 @@ impl Lease<'_> {
 
     /// The statement, prepared on this connection once, its answer's types checked against the view.
     pub(crate) async fn prepare(&self, query: &Query, deadline: Deadline) -> Result<Statement, Error> {
-        if let Some(statement) = self.connection().statement(query) {
-            if super::wire::check_columns(&query.view, statement.columns(), &query.columns).is_ok() {
-                return Ok(statement);
+        let mut again = true;
+        loop {
+            let mut prepared = Box::pin(self.client().prepare_typed_cached(&query.sql, &query.parameters));
+            // Mostly it was prepared before: no timer is made then.
+            let statement = match poll_fn(|context| Poll::Ready(prepared.as_mut().poll(context))).await {
+                Poll::Ready(known) => self.answered(Step::Prepare, known)?,
+                Poll::Pending => self.during(Step::Prepare, deadline, prepared).await?,
+            };
+            match super::wire::check_columns(&query.view, statement.columns(), &query.columns) {
+                Ok(()) => return Ok(statement),
+                // It may have been prepared before the tables were mended.
+                Err(drift) => {
+                    self.client().statement_cache.clear();
+                    if !std::mem::take(&mut again) {
+                        return Err(drift);
+                    }
+                }
             }
-            // It may have been prepared before the tables were mended.
-            self.connection().forget_statements();
         }
-        Box::pin(self.prepare_anew(query, deadline)).await
-    }
-
-    async fn prepare_anew(&self, query: &Query, deadline: Deadline) -> Result<Statement, Error> {
-        let prepared = self.client().prepare_typed(&query.sql, &query.parameters);
-        let statement = self.during(Step::Prepare, deadline, prepared).await?;
-        super::wire::check_columns(&query.view, statement.columns(), &query.columns)?;
-        self.connection().keep(query, statement.clone());
-        Ok(statement)
     }
 
     /// Begins a transaction: from now until its end a dropped lease rolls it back by closing the connection.
@@ -553,17 +577,19 @@ impl Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        // A connection that is not given back is closed, and only then its place is free: in the reverse order of these names.
-        let Some((permit, connection)) = self.held.take() else { return };
+        let Some(object) = self.object.take() else { return };
         if self.broken.load(Ordering::Relaxed) {
+            drop(Object::take(object));
             return;
         }
         if !self.busy.load(Ordering::Relaxed) {
-            self.pool.connections.give_back(connection);
             return;
         }
-        let cancel = connection.client.cancel_token();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let cancel = object.cancel_token();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            drop(Object::take(object));
+            return;
+        };
         self.pool.abandoned.count.fetch_add(1, Ordering::AcqRel);
         let abandon = Abandon(Arc::clone(&self.pool.abandoned));
         let tls = self.pool.tls.clone();
@@ -571,7 +597,7 @@ impl Drop for Lease<'_> {
             // The place in the pool is given up only afterwards, so that a slow server is not asked for more and more.
             let _ = timeout(CANCEL, async {
                 // Answered once what was left has ended. A request that overtakes its statement cancels nothing: so again.
-                let mut ended = pin!(connection.client.simple_query(""));
+                let mut ended = pin!(object.simple_query(""));
                 loop {
                     let _ = cancel.cancel_query(tls.clone()).await;
                     if timeout(CANCEL_AGAIN, ended.as_mut()).await.is_ok() {
@@ -580,8 +606,7 @@ impl Drop for Lease<'_> {
                 }
             })
             .await;
-            drop(connection);
-            drop(permit);
+            drop(Object::take(object));
             drop(abandon);
         });
     }
