@@ -15,6 +15,10 @@ mod table;
 
 use pyo3::pymodule;
 
+/// A call makes hundreds of small things and drops them again, at which the C library's allocator is slow.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What the package is made of.
 #[pymodule(gil_used = false)]
 mod _cenote {
@@ -26,9 +30,9 @@ mod _cenote {
     use crate::store::{AsyncReads, Call, Cancellation, Mailbox};
     #[pymodule_export]
     use crate::store::{
-        Decision, Document, Erased, Explanation, FeatureSet, FeatureStore, Features, FinishedBatch, Loaded,
-        Maintained, Materialized, ModelVersion, Replay, Score, ScorePlan, Scores, ServedModel, Stored,
-        Upserted, View, WatchState,
+        Decision, DecisionBuffer, Document, Erased, Explanation, FeatureSet, FeatureStore, Features,
+        FinishedBatch, Loaded, Maintained, Materialized, ModelVersion, Replay, Score, ScorePlan, Scores,
+        ServedModel, Stored, Upserted, View, WatchState,
     };
     #[pymodule_export]
     use crate::table::ArrowTable;

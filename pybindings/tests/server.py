@@ -20,8 +20,11 @@ from pathlib import Path
 
 SCRIPT = r"""
 set -e
-"$1/initdb" -D "$2/data" -U cenote -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$2/initdb.log" 2>&1 || {
-    cat "$2/initdb.log"; exit 1; }
+if [ "$4" ]; then
+    "$1/pg_basebackup" -D "$2/data" -h 127.0.0.1 -p "$4" -U cenote -R -X stream --checkpoint=fast
+else
+    "$1/initdb" -D "$2/data" -U cenote -A trust -E UTF8 --locale=C.UTF-8 --no-sync
+fi >"$2/made.log" 2>&1 || { cat "$2/made.log"; exit 1; }
 "$1/postgres" -D "$2/data" -p "$3" -k "" -h 127.0.0.1 -c fsync=off -c log_min_messages=fatal \
     >"$2/server.log" 2>&1 </dev/null &
 server=$!
@@ -56,8 +59,8 @@ def _answers(port: int) -> bool:
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """Runs a server; gives its connection string."""
+def postgres(primary: str | None = None) -> Iterator[str]:
+    """Runs a server, or a streaming replica of another; gives its connection string."""
     folder = Path(tempfile.mkdtemp(prefix="cenote-test-"))
     user = None
     if os.geteuid() == 0:
@@ -68,8 +71,9 @@ def postgres() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    copied = "" if primary is None else primary.split("port=")[1].split()[0]
     shell = subprocess.Popen(
-        ["/bin/sh", "-c", SCRIPT, "sh", str(binaries()), str(folder), str(port)],
+        ["/bin/sh", "-c", SCRIPT, "sh", str(binaries()), str(folder), str(port), copied],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/", user=user, extra_groups=[] if user else None,
         start_new_session=True)
     assert shell.stdin is not None
@@ -77,7 +81,7 @@ def postgres() -> Iterator[str]:
     try:
         first = shell.stdout.readline()
         if first != b"started\n":
-            raise RuntimeError(f"initdb failed: {(first + shell.stdout.read()).decode(errors='replace')}")
+            raise RuntimeError(f"the server cannot be made: {(first + shell.stdout.read()).decode(errors='replace')}")
         deadline = time.monotonic() + 60
         while not _answers(port):
             if time.monotonic() > deadline:

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from server import postgres
 
@@ -192,6 +193,48 @@ def test_decisions(store: cenote.FeatureStore, view: cenote.View, models: list[c
         store.find_decision("01900000-0000-7000-8000-000000000000")
     with pytest.raises(cenote.InputError):
         store.record(view, 9, store.plan(models[0], view, absent=ABSENT).score(9))
+
+
+def record_in_child(buffer: cenote.DecisionBuffer, view: cenote.View, score: cenote.Score, told: Any) -> None:
+    id = buffer.record(view, 5, score)
+    buffer.flush()
+    told.put((id, buffer.counters))
+
+
+def test_buffered_decisions(
+    dsn: str, store: cenote.FeatureStore, view: cenote.View, models: list[cenote.Model]
+) -> None:
+    store.apply_decisions()
+    plan = store.plan(models[0], view, absent=ABSENT, version=store.find_model("late:1"))
+    score = plan.score(5)
+    with store.buffered_decisions(capacity=4) as buffer:
+        ids = [buffer.record(view, 5, score) for _ in range(4)]
+        buffer.flush()
+        assert [store.find_decision(id or "").key for id in ids] == [[5]] * 4
+        assert store.replay(ids[0] or "").identical
+        with psycopg.connect(dsn) as lock:
+            lock.execute("LOCK TABLE cenote.cenote_decisions IN ACCESS EXCLUSIVE MODE")
+            # One or a few are taken out of the queue, and then it is full.
+            ids = [buffer.record(view, 5, score) for _ in range(200)]
+            assert ids.count(None) > 150
+            with pytest.raises(cenote.StoreTimeoutError, match="decision log"):
+                buffer.flush(timeout=0.2)
+        buffer.flush()
+        counters = buffer.counters
+        assert (counters["pushed"], counters["dropped"]) == (204, ids.count(None))
+        assert counters["written"] == counters["pushed"] - counters["dropped"]
+        context = multiprocessing.get_context("fork")
+        told: Any = context.Queue()
+        child = context.Process(target=record_in_child, args=(buffer, view, score, told))
+        child.start()
+        id, in_child = told.get(timeout=30)
+        child.join()
+        assert store.find_decision(id).key == [5]
+        assert (in_child["pushed"], in_child["written"]) == (1, 1)
+        last = buffer.record(view, 5, score)
+        with pytest.raises(cenote.InputError):
+            buffer.record(view, 5, store.plan(models[0], view, absent=ABSENT).score(5))
+    assert store.find_decision(last or "").version == 1
 
 
 def test_parity_and_explain(store: cenote.FeatureStore, view: cenote.View, models: list[cenote.Model]) -> None:

@@ -68,6 +68,11 @@ class Drivers:
         self.psycopg_one = self.one.replace("$1", "%s")
         self.psycopg_many = self.many.replace("$1", "%s")
 
+    async def reopen(self) -> None:
+        """Connects everyone anew: where the scheduler puts a connection's server makes all of its calls long or short."""
+        await self.close()
+        await self.open()
+
     async def close(self) -> None:
         """Closes all connections."""
         self.store.close()
@@ -182,7 +187,7 @@ class Drivers:
         self.results.value(work, "cenote_python", "calls_per_s", sum(calls) / (time.perf_counter() - start))
 
     async def upsert(self, rows: int, round_: int) -> None:
-        """New rows where the newest wins: ours from columns, asyncpg's from tuples, by the same staging and merge."""
+        """New rows where the newest wins: ours from columns, asyncpg's from tuples, staged and merged."""
         moment = datetime.fromtimestamp(1, tz=UTC)
         numbers = np.arange(rows) / 3
         ours = view(f"python_{round_}")

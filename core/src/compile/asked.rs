@@ -3,30 +3,38 @@
 //! In flows a forest; out flow its columns' codings and, for each split, the bound that a code must reach. The thresholds of
 //! a column are sorted together with the splits that they come from, so that no split looks for its rank.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use cenote_mojo::Schema;
 use cenote_mojo::algo::{Forest, Node, Split, Test, Tree, TreeRules};
 use cenote_mojo::threads::share;
 
-use super::codes::{AskedFor, Asks, Coding, Source, Sources, Unfit};
+use super::classes::Classes;
+use super::codes::{AskedFor, Asks, Coding, MAX_CODES, Source, Sources, Unfit};
 use crate::layout::RankTable;
 
-/// A forest and its questions.
+/// A forest, or a run of its trees, and the questions of it.
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {
-    forest: &'a Forest,
+    trees: &'a [Option<Tree>],
+    /// The place of the first of `trees` in the forest's grid, and how many places a class has.
+    grid: (usize, usize),
     /// The columns that some split reads.
     pub(crate) sources: Arc<Sources>,
-    /// The bound of each node that asks for one, tree after tree.
+    /// The bound of each node, tree after tree, as [`AskedTree`] has it.
     bounds: Vec<u16>,
 }
+
+/// What stands for a bound where a set is asked: no code goes so far.
+const SET: u16 = u16::MAX;
 
 /// A tree and its questions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AskedTree<'a> {
     pub(crate) tree: &'a Tree,
-    /// The bound of each node that asks for one.
+    /// The bound of each node that asks for one; of one that asks a set [`SET`].
     pub(crate) bounds: &'a [u16],
 }
 
@@ -34,49 +42,79 @@ impl AskedTree<'_> {
     /// What `split` asks, which is node `node` of the tree.
     #[inline]
     pub(crate) fn asks(&self, node: usize, split: &Split) -> Asks {
-        if Source::is_set(split) {
-            return Asks::Set;
+        match self.bounds[node] {
+            SET => Asks::Set,
+            code => Asks::From { code, missing: !split.na.missing_goes_left() },
         }
-        Asks::From { code: self.bounds[node], missing: !split.na.missing_goes_left() }
     }
 }
 
 impl<'a> Asked<'a> {
-    /// The questions of `forest`.
-    pub(crate) fn new(forest: &'a Forest, schema: &Schema) -> Result<Self, Unfit> {
+    /// The questions of `forest`: of all of it, or of one run of trees after another where a column has more thresholds than
+    /// codes. The runs then have no more than codes each, which does not hold for a tree alone that has.
+    pub(crate) fn runs(forest: &'a Forest, schema: &Schema) -> Result<Vec<Self>, Unfit> {
+        match Self::new(forest, 0..forest.trees.len(), schema) {
+            Err(Unfit::TooManyCodes) => {}
+            all => return Ok(vec![all?]),
+        }
+        let mut runs = Vec::new();
+        let mut first = 0;
+        let mut splits = vec![0; schema.features.len()];
+        for (place, tree) in forest.trees.iter().enumerate() {
+            let of_tree = splits_by_column(tree.as_ref(), schema.features.len());
+            if splits.iter().zip(&of_tree).any(|(run, tree)| run + tree > MAX_SPLITS) {
+                runs.push(first..place);
+                first = place;
+                splits.fill(0);
+            }
+            splits.iter_mut().zip(of_tree).for_each(|(run, tree)| *run += tree);
+        }
+        runs.push(first..forest.trees.len());
+        runs.into_iter().map(|run| Self::new(forest, run, schema)).collect()
+    }
+
+    fn new(forest: &'a Forest, run: Range<usize>, schema: &Schema) -> Result<Self, Unfit> {
+        let trees = &forest.trees[run.clone()];
         if forest.rules != TreeRules::V120 {
             return Err(Unfit::OldRules);
         }
         let levels: Vec<Option<usize>> =
             schema.features.iter().map(|column| column.domain.as_ref().map(|levels| levels.len())).collect();
-        let mut bounds = vec![0; forest.trees.iter().flatten().map(|tree| tree.nodes.len()).sum()];
+        let mut bounds = vec![0; trees.iter().flatten().map(|tree| tree.nodes.len()).sum()];
         let mut asked = vec![AskedFor::default(); levels.len()];
+        let mut large = BTreeMap::new();
         // Of each column of numbers the sort key of each threshold above the node it comes from.
         let mut thresholds: Vec<Vec<u64>> = vec![Vec::new(); levels.len()];
         let mut first = 0;
-        for tree in forest.trees.iter().flatten() {
+        for tree in trees.iter().flatten() {
             let bounds = &mut bounds[first..][..tree.nodes.len()];
             u32::try_from(first + tree.nodes.len()).map_err(|_| Unfit::TooLarge)?;
             for (node, (bound, at)) in tree.nodes.iter().zip(bounds.iter_mut().zip(first as u32..)) {
                 let Node::Split(split) = node else { continue };
                 let feature = usize::from(split.column);
-                let is_set = Source::is_set(split);
-                asked[feature].sets |= is_set;
-                asked[feature].bounds |= !is_set;
-                let Some(levels) = levels[feature] else {
-                    if is_set {
-                        return Err(Unfit::SetOfNumbers);
+                let is_set = matches!(split.test, Test::In(_) | Test::Range(_));
+                *bound = match levels[feature] {
+                    None if is_set => return Err(Unfit::SetOfNumbers),
+                    None => {
+                        thresholds[feature].push(u64::from(sort_key(split)) << 32 | u64::from(at));
+                        0
                     }
-                    thresholds[feature].push(u64::from(sort_key(split)) << 32 | u64::from(at));
-                    continue;
+                    // Classes of levels are in no order.
+                    Some(levels) if levels > MAX_CODES => {
+                        large.entry(feature).or_insert_with(|| Classes::new(levels)).part(tree, split)?;
+                        SET
+                    }
+                    Some(_) if is_set => SET,
+                    Some(levels) => match split.test {
+                        // Saturates at 0 below and far above the levels above; a level is at least the threshold's ceiling.
+                        Test::AtLeast(threshold) if !threshold.is_nan() => {
+                            (threshold.ceil() as usize).min(levels) as u16
+                        }
+                        _ => levels as u16,
+                    },
                 };
-                *bound = match split.test {
-                    // Saturates at 0 below and far above the levels above; a level is at least the threshold's ceiling.
-                    Test::AtLeast(threshold) if !threshold.is_nan() => {
-                        (threshold.ceil() as usize).min(levels)
-                    }
-                    _ => levels,
-                } as u16;
+                asked[feature].sets |= *bound == SET;
+                asked[feature].bounds |= *bound != SET;
             }
             first += tree.nodes.len();
         }
@@ -86,29 +124,47 @@ impl<'a> Asked<'a> {
             if asked == AskedFor::default() {
                 continue;
             }
-            let coding = match levels[feature] {
-                Some(levels) => Coding::Level(levels),
-                None => Coding::Rank(rank(&sorted[feature], &mut bounds).ok_or(Unfit::TooManyCodes)?),
+            let coding = match (levels[feature], large.remove(&feature)) {
+                (_, Some(classes)) => Coding::Class(classes),
+                (Some(levels), None) => Coding::Level(levels),
+                (None, None) => Coding::Rank(rank(&sorted[feature], &mut bounds).ok_or(Unfit::TooManyCodes)?),
             };
             list.push(Source { feature, coding, asked });
         }
-        Ok(Self { forest, sources: Arc::new(Sources::new(list, levels.len())?), bounds })
+        let grid = (run.start, forest.groups);
+        Ok(Self { trees, grid, sources: Arc::new(Sources::new(list, levels.len())?), bounds })
     }
 
-    /// The forest.
-    pub(crate) fn forest(&self) -> &'a Forest {
-        self.forest
+    /// Whether some split asks a set.
+    pub(crate) fn has_sets(&self) -> bool {
+        self.sources.list().iter().any(|source| source.asked.sets)
     }
 
     /// The trees that there are, each with its class.
     pub(crate) fn trees(&self) -> impl Iterator<Item = (usize, AskedTree<'_>)> {
         let mut rest = &self.bounds[..];
-        self.forest.trees.iter().enumerate().filter_map(move |(place, tree)| {
+        let (first, groups) = self.grid;
+        self.trees.iter().zip(first..).filter_map(move |(tree, place)| {
             let tree = tree.as_ref()?;
             let bounds = rest.split_off(..tree.nodes.len()).expect("a bound a node");
-            Some((place / self.forest.groups, AskedTree { tree, bounds }))
+            Some((place / groups, AskedTree { tree, bounds }))
         })
     }
+}
+
+/// The most splits that a column may have in a run of trees, so that their thresholds have codes: one more is that of missing
+/// values.
+const MAX_SPLITS: usize = MAX_CODES - 1;
+
+/// How many splits of a tree each column has.
+fn splits_by_column(tree: Option<&Tree>, columns: usize) -> Vec<usize> {
+    let mut splits = vec![0; columns];
+    for node in tree.iter().flat_map(|tree| &tree.nodes) {
+        if let Node::Split(split) = node {
+            splits[usize::from(split.column)] += 1;
+        }
+    }
+    splits
 }
 
 /// The key of what no present value reaches: a threshold that is NaN, and no threshold.

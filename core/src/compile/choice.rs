@@ -2,7 +2,8 @@
 //!
 //! Masks take large batches and forests of at most 10 levels. Of deeper ones, subtrees take those without sets and waves those
 //! with sets. Single rows and small batches go to subtrees, but for shallow forests of not too many columns, whose masks are
-//! faster for them too. The plain walk takes what has no codes (MOJO 1.00 and 1.10, sets of numbers, more than 65,534 thresholds or
+//! faster for them too. Forests of more than 65,534 thresholds of a column go through
+//! subtrees in runs of trees. The plain walk takes what has no codes (MOJO 1.00 and 1.10, sets of numbers, more than 65,534
 //! levels of a column) and rows that have none. The figures are in `docs/performance.md`.
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use cenote_mojo::algo::Forest;
 
 use super::asked::Asked;
 use super::masks::Masks;
+use super::runs::Runs;
 use super::subtrees::Subtrees;
 use super::waves::Waves;
 use super::{Block, Engine, LateFlat, Quantised};
@@ -68,12 +70,13 @@ pub(crate) struct Engines {
 /// The name of the plain engine.
 const FLAT: &str = "flat";
 
-/// Compiles the batch engine called `name`.
-fn batch_engine(name: &str, asked: &Asked<'_>, isa: Isa) -> Option<Box<dyn Quantised>> {
-    match name {
-        "masks" => Some(Box::new(Masks::new(asked, isa).ok()?)),
-        "waves" => Some(Box::new(Waves::new(asked, isa).ok()?)),
-        "subtrees" => Some(Box::new(Subtrees::new(asked, isa, true).ok()?)),
+/// Compiles the batch engine called `name` for a forest of so many classes.
+fn batch_engine(name: &str, runs: &[Asked<'_>], classes: usize, isa: Isa) -> Option<Box<dyn Quantised>> {
+    match (name, runs) {
+        ("masks", [all]) => Some(Box::new(Masks::new(all, classes, isa).ok()?)),
+        ("waves", [all]) => Some(Box::new(Waves::new(all, isa).ok()?)),
+        ("subtrees", [all]) => Some(Box::new(Subtrees::new(all, isa, true).ok()?)),
+        ("subtrees", runs) => Some(Box::new(Runs::new(runs, isa).ok()?)),
         _ => None,
     }
 }
@@ -98,8 +101,8 @@ impl Engines {
     }
 
     fn choose(forest: &Forest, schema: &Schema, flat: Arc<LateFlat>, isa: Isa, only: Option<&str>) -> Self {
-        let asked = Asked::new(forest, schema).ok();
-        let compile = |name: &str| batch_engine(name, asked.as_ref()?, isa);
+        let runs = Asked::runs(forest, schema).ok();
+        let compile = |name: &str| batch_engine(name, runs.as_ref()?, forest.trees_per_group, isa);
         match only {
             Some(FLAT) => return Self { flat, batch: None, rows: None },
             Some(only) => {
@@ -109,15 +112,16 @@ impl Engines {
             }
             None => {}
         }
-        let has_sets = forest.trees.iter().flatten().any(|tree| !tree.sets.is_empty());
+        let has_sets = runs.iter().flatten().any(Asked::has_sets);
         let names = match (isa, has_sets) {
             // The gathers of waves have no portable twin that is worth it.
-            (Isa::Portable, _) | (_, false) => ["masks", "subtrees"],
-            (_, true) => ["masks", "waves"],
+            (Isa::Portable, _) | (_, false) => &["masks", "subtrees"][..],
+            (_, true) => &["masks", "waves", "subtrees"],
         };
-        let batch = names.into_iter().find_map(compile);
+        let batch = names.iter().copied().find_map(compile);
         let few = || -> Option<Box<dyn Quantised>> {
-            Some(Box::new(Subtrees::new(asked.as_ref()?, isa, false).ok()?))
+            let [all] = &runs.as_ref()?[..] else { return None };
+            Some(Box::new(Subtrees::new(all, isa, false).ok()?))
         };
         let rows = batch.as_ref().filter(|batch| !batch.takes_rows()).and_then(|_| few());
         Self { flat, batch, rows }
@@ -147,8 +151,8 @@ pub(crate) fn report(
     options: &EngineOptions,
 ) -> Vec<EngineReport> {
     let isa = options.isa();
-    let asked = Asked::new(forest, schema).ok();
-    let compile = |engine: &str| batch_engine(engine, asked.as_ref()?, isa);
+    let runs = Asked::runs(forest, schema).ok();
+    let compile = |engine: &str| batch_engine(engine, runs.as_ref()?, forest.trees_per_group, isa);
     let engines = Engines::new(forest, schema, flat, isa, options.engine.as_deref());
     let rows = engines.for_rows().map_or(FLAT, Quantised::name);
     let report = |engine: &'static str| EngineReport {

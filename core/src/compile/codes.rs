@@ -5,12 +5,16 @@
 //! describes and [`super::asked`] finds. Values of a categorical column that are no level (fractions, negative numbers) have no code: their rows are
 //! *odd*, and are walked as H2O walks them.
 
-use cenote_mojo::algo::{Split, Test, Tree, TreeRules};
+use cenote_mojo::algo::{Split, Tree, TreeRules};
 
 use super::Block;
+use super::classes::Classes;
 use super::question::goes_right;
 use crate::kernels::{Isa, fetch};
 use crate::layout::{RankTable, floor32};
+
+/// The most codes that a column may have beside that of missing values.
+pub(crate) const MAX_CODES: usize = u16::MAX as usize - 1;
 
 /// How one column's values become codes.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub(crate) enum Coding {
     Rank(RankTable),
     /// Level of a domain of this length.
     Level(usize),
+    /// Class of a level of a domain that has more levels than codes.
+    Class(Classes),
 }
 
 /// A column that some split reads.
@@ -81,6 +87,7 @@ impl Source {
         match &self.coding {
             Coding::Rank(table) => table.missing(),
             Coding::Level(levels) => *levels,
+            Coding::Class(classes) => classes.count(),
         }
     }
 
@@ -89,19 +96,19 @@ impl Source {
         match &self.coding {
             Coding::Rank(_) => None,
             Coding::Level(levels) => Some(*levels),
+            Coding::Class(classes) => Some(classes.levels()),
         }
-    }
-
-    /// Whether `split` asks for a set.
-    pub(crate) fn is_set(split: &Split) -> bool {
-        matches!(split.test, Test::In(_) | Test::Range(_))
     }
 
     /// The answer to `split` for each code, the missing one last.
     pub(crate) fn answers(&self, tree: &Tree, split: &Split) -> impl Iterator<Item = bool> {
         let missing = self.missing();
         (0..=missing).map(move |code| {
-            let value = if code == missing { f64::NAN } else { code as f64 };
+            let value = match &self.coding {
+                _ if code == missing => f64::NAN,
+                Coding::Class(classes) => classes.example(code) as f64,
+                _ => code as f64,
+            };
             goes_right(TreeRules::V120, tree, split, self.levels(), value)
         })
     }
@@ -110,7 +117,7 @@ impl Source {
 impl Sources {
     /// The sources of a forest, in order of features, of which there are `features`.
     pub(crate) fn new(list: Vec<Source>, features: usize) -> Result<Self, Unfit> {
-        if list.iter().any(|source| source.missing() > usize::from(u16::MAX)) {
+        if list.iter().any(|source| source.missing() > MAX_CODES) {
             return Err(Unfit::TooManyCodes);
         }
         let mut of_feature = vec![u16::MAX; features];
@@ -155,6 +162,14 @@ impl Sources {
                         });
                     }
                 }
+                Coding::Class(classes) => {
+                    for (row, (code, value)) in codes.iter_mut().zip(values).enumerate() {
+                        *code = classes.code(*value).unwrap_or_else(|| {
+                            odd.push(row);
+                            classes.count() as u16
+                        });
+                    }
+                }
             }
         }
         odd.sort_unstable();
@@ -182,6 +197,10 @@ impl Sources {
                         Some(level) => *code = level,
                         None => return false,
                     },
+                    Coding::Class(classes) => match classes.code(row[source.feature]) {
+                        Some(class) => *code = class,
+                        None => return false,
+                    },
                 }
             }
             for (source, begin) in sources.iter().zip(&mut begins) {
@@ -203,11 +222,17 @@ impl Sources {
 
 /// The code of `value` in a column of `levels` levels; `None` if it is neither a level nor missing.
 #[inline]
-pub(crate) fn level_code(value: f64, levels: usize) -> Option<u16> {
+fn level_code(value: f64, levels: usize) -> Option<u16> {
+    level(value, levels).map(|level| level as u16)
+}
+
+/// The level that `value` is in a column of `levels` levels, which is `levels` if missing; `None` if it is neither.
+#[inline]
+pub(super) fn level(value: f64, levels: usize) -> Option<usize> {
     let code = value as i32;
     if f64::from(code) == value && code >= 0 {
-        return Some((code as usize).min(levels) as u16);
+        return Some((code as usize).min(levels));
     }
     // NaN, and what Java's cast takes to at or past the end of the domain.
-    (value.is_nan() || (value > 0.0 && code as usize >= levels)).then_some(levels as u16)
+    (value.is_nan() || (value > 0.0 && code as usize >= levels)).then_some(levels)
 }

@@ -33,8 +33,8 @@ pub(crate) struct Masks {
 }
 
 impl Masks {
-    /// Compiles a forest.
-    pub(crate) fn new(asked: &Asked<'_>, isa: Isa) -> Result<Self, Unfit> {
+    /// Compiles a forest of so many classes.
+    pub(crate) fn new(asked: &Asked<'_>, classes: usize, isa: Isa) -> Result<Self, Unfit> {
         let sources = &asked.sources;
         let blocks = blocks(asked.trees(), sources)?;
         let one_row =
@@ -44,14 +44,7 @@ impl Masks {
         if isa == Isa::Portable && depth > 8 {
             return Err(Unfit::TooLarge);
         }
-        Ok(Self {
-            isa,
-            sources: Arc::clone(sources),
-            blocks,
-            classes: asked.forest().trees_per_group,
-            one_row,
-            depth,
-        })
+        Ok(Self { isa, sources: Arc::clone(sources), blocks, classes, one_row, depth })
     }
 }
 

@@ -3,12 +3,14 @@
 mod asked;
 mod blocks;
 mod choice;
+mod classes;
 mod codes;
 mod flat;
 mod heads;
 mod masks;
 mod plan;
 mod question;
+mod runs;
 mod subtrees;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use cenote_mojo::threads::share;
 
 use super::asked::{Asked, AskedTree};
 use super::blocks::{GroupData, TreeBlock};
-use super::codes::{Asks, Source, Sources, Unfit};
+use super::codes::{Asks, Sources, Unfit};
 use super::heads::head;
 use super::plan::blocks;
 use super::{Block, Quantised};
@@ -91,7 +91,7 @@ impl Subtrees {
         for (of_class, asked) in forest.trees() {
             class.push(of_class);
             let mut sets = Vec::new();
-            if !asked.tree.sets.is_empty() {
+            if sets_from < columns.len() {
                 sets = set_numbers(asked, sources, &column_of, &mut builder)?;
             }
             trees.push((asked, sets));
@@ -144,20 +144,20 @@ impl Subtrees {
 
 /// The number of the set that each node of a tree asks, if it asks one.
 fn set_numbers(
-    AskedTree { tree, .. }: AskedTree<'_>,
+    asked: AskedTree<'_>,
     sources: &Sources,
     column_of: &[[u16; 2]],
     builder: &mut SubtreeForestBuilder,
 ) -> Result<Vec<u16>, Unfit> {
-    let mut number = |node: &Node| match node {
-        Node::Split(split) if Source::is_set(split) => {
+    let mut number = |(at, node): (usize, &Node)| match node {
+        Node::Split(split) if asked.asks(at, split) == Asks::Set => {
             let index = usize::from(sources.index(split.column));
-            let answers = sources.list()[index].answers(tree, split);
+            let answers = sources.list()[index].answers(asked.tree, split);
             builder.set(column_of[index][1], answers).ok_or(Unfit::TooLarge)
         }
         _ => Ok(0),
     };
-    tree.nodes.iter().map(&mut number).collect()
+    asked.tree.nodes.iter().enumerate().map(&mut number).collect()
 }
 
 impl Quantised for Subtrees {
@@ -179,8 +179,20 @@ impl Quantised for Subtrees {
     }
 
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {
-        let mut odd = Vec::new();
         out.fill(0.0);
+        self.add(block, out)
+    }
+
+    fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
+        out.fill(0.0);
+        self.add_row(row, out)
+    }
+}
+
+impl Subtrees {
+    /// [`Quantised::sums`], added to what is there.
+    pub(super) fn add(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {
+        let mut odd = Vec::new();
         let (run, lines) = (RUN.min(block.rows), self.forest.lines());
         let mut coded = vec![0u16; run * self.sources.list().len()];
         let mut codes = vec![CodeLine::ZERO; run * lines];
@@ -249,16 +261,15 @@ impl Quantised for Subtrees {
         odd
     }
 
-    fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
+    /// [`Quantised::row_sums`], added to what is there.
+    pub(super) fn add_row(&self, row: &[f64], out: &mut [f64]) -> bool {
         match self.forest.lines() {
             0..=2 => self.row::<2>(row, out),
             _ => self.row::<MAX_ROW_LINES>(row, out),
         }
     }
-}
 
-impl Subtrees {
-    /// [`Quantised::row_sums`] with room for `LINES` lines of codes.
+    /// [`Self::add_row`] with room for `LINES` lines of codes.
     #[inline(always)]
     fn row<const LINES: usize>(&self, row: &[f64], out: &mut [f64]) -> bool {
         let (mut coded, mut codes) = ([[0; CODES]; LINES], [CodeLine::ZERO; LINES]);
@@ -275,7 +286,6 @@ impl Subtrees {
             codes[at / CODES].0[at % CODES] = code;
             gaps |= code == MISSING;
         }
-        out.fill(0.0);
         let mut scratch = WalkScratch::new();
         let mut first = 0;
         for trees in self.class.chunk_by(|a, b| a == b) {

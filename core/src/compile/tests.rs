@@ -6,6 +6,7 @@ use cenote_mojo::algo::{Forest, LevelSet, NaSplit, Node, Split, Test, Tree, Tree
 use cenote_mojo::{CategoricalEncoding, Column, Schema};
 use proptest::prelude::*;
 
+use super::asked::Asked;
 use super::choice::Engines;
 use super::question::goes_right;
 use super::{Block, Engine, FlatForest, LateFlat};
@@ -208,7 +209,7 @@ proptest! {
 }
 
 /// A tree of about `nodes` nodes that grows at random places, over numbers: chains and bushes.
-fn grown(numbers: &mut impl FnMut(usize) -> usize, columns: usize, nodes: usize) -> Tree {
+fn grown(numbers: &mut impl FnMut(usize) -> usize, columns: usize, nodes: usize, thresholds: usize) -> Tree {
     let mut tree = Tree::default();
     tree.nodes.push(Node::Leaf(0.5));
     while tree.nodes.len() < nodes {
@@ -219,13 +220,37 @@ fn grown(numbers: &mut impl FnMut(usize) -> usize, columns: usize, nodes: usize)
             continue;
         }
         let na = [NaSplit::NaLeft, NaSplit::NaRight, NaSplit::Left, NaSplit::Right][numbers(4)];
-        let test = Test::AtLeast(numbers(64) as f32 / 8.0 - 4.0);
+        let test = Test::AtLeast(numbers(thresholds) as f32 / (thresholds as f32 / 8.0) - 4.0);
         let column = numbers(columns) as u16;
         tree.nodes[at] = Node::Split(Split { column, na, test, left, right: left + 1 });
         let leaf = |value: usize| Node::Leaf(value as f32 / 7.0);
         tree.nodes.extend([leaf(numbers(99)), leaf(numbers(99))]);
     }
     tree
+}
+
+/// Every engine sums rows of one class, `data[column][row]`, as the rules say; some rows also alone.
+fn agree(forest: &Forest, schema: &Schema, data: &[Vec<f64>]) {
+    let (columns, rows) = (data.len(), data[0].len());
+    let block: Vec<&[f64]> = data.iter().map(Vec::as_slice).collect();
+    let row = |index: usize| data.iter().map(|column| column[index]).collect::<Vec<f64>>();
+    let levels: Vec<Option<usize>> =
+        schema.features.iter().map(|column| column.domain.as_ref().map(|levels| levels.len())).collect();
+    let wanted: Vec<u64> = (0..rows).map(|index| naive(forest, 0, &row(index), &levels).to_bits()).collect();
+    for isa in Isa::available() {
+        for name in [None, Some("waves"), Some("subtrees")] {
+            let engine = Engines::new(forest, schema, flat(forest, schema.clone()), isa, name);
+            let mut found = vec![f64::NAN; rows];
+            engine.sums(&Block { columns: &block, rows }, &mut found);
+            let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();
+            assert!(found == wanted, "{columns} columns, {} on {}", engine.name(), isa.name());
+            for (index, wanted) in wanted.iter().enumerate().take(3) {
+                let mut found = [f64::NAN];
+                engine.row_sums(&row(index), &mut found);
+                assert_eq!(found[0].to_bits(), *wanted, "{columns}, {} alone", engine.name());
+            }
+        }
+    }
 }
 
 /// One line of codes a row, two, more than registers take, and more than bytes name; waves of rows that are not full, and
@@ -238,7 +263,7 @@ fn deep_forests_of_any_width_sum_as_the_rules_say() {
         (state >> 33) as usize % limit
     };
     for (columns, trees, rows) in [(3, 300, 33), (32, 7, 700), (50, 7, 257), (120, 5, 300), (200, 5, 300)] {
-        let trees = (0..trees).map(|_| Some(grown(&mut numbers, columns, 301))).collect::<Vec<_>>();
+        let trees = (0..trees).map(|_| Some(grown(&mut numbers, columns, 301, 64))).collect::<Vec<_>>();
         let groups = trees.len();
         let forest = Forest { groups, trees_per_group: 1, trees, rules: TreeRules::V120 };
         let features = (0..columns).map(|c| Column { name: c.to_string(), domain: None }).collect();
@@ -249,25 +274,84 @@ fn deep_forests_of_any_width_sum_as_the_rules_say() {
                 _ => numbers(128) as f64 / 16.0 - 4.0,
             };
             let data: Vec<Vec<f64>> = (0..columns).map(|_| (0..rows).map(|_| cell()).collect()).collect();
-            let block: Vec<&[f64]> = data.iter().map(Vec::as_slice).collect();
-            let row = |index: usize| data.iter().map(|column| column[index]).collect::<Vec<f64>>();
-            let levels = vec![None; columns];
-            let wanted: Vec<u64> =
-                (0..rows).map(|index| naive(&forest, 0, &row(index), &levels).to_bits()).collect();
-            for isa in Isa::available() {
-                for name in [None, Some("waves"), Some("subtrees")] {
-                    let engine = Engines::new(&forest, &schema, flat(&forest, schema.clone()), isa, name);
-                    let mut found = vec![f64::NAN; rows];
-                    engine.sums(&Block { columns: &block, rows }, &mut found);
-                    let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();
-                    assert!(found == wanted, "{columns} columns, {} on {}", engine.name(), isa.name());
-                    for (index, wanted) in wanted.iter().enumerate().take(3) {
-                        let mut found = [f64::NAN];
-                        engine.row_sums(&row(index), &mut found);
-                        assert_eq!(found[0].to_bits(), *wanted, "{columns}, {} alone", engine.name());
-                    }
-                }
-            }
+            agree(&forest, &schema, &data);
         }
     }
+}
+
+/// Levels that 16 bits do not tell apart are taken by classes of them that splits do not tell apart.
+#[test]
+fn forests_of_more_levels_than_codes_sum_as_the_rules_say() {
+    const LEVELS: usize = 70_000;
+    let mut state = 13u64;
+    let mut numbers = |limit: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit
+    };
+    let mut bushes: Vec<Tree> = (0..3).map(|_| grown(&mut numbers, 2, 41, 64)).collect();
+    for tree in &mut bushes {
+        for at in 0..tree.nodes.len() {
+            let mut node = tree.nodes[at];
+            let Node::Split(split) = &mut node else { continue };
+            if split.column == 1 {
+                let (offset, bits) = (numbers(100) as u32, 69_000 + numbers(1200) as u32);
+                // Runs of levels, as H2O's bins are.
+                let bytes: Vec<u8> = (0..bits.div_ceil(8))
+                    .map(|byte| if byte / 977 % 3 == at as u32 % 3 { 0xff } else { 0 })
+                    .collect();
+                split.test = match numbers(4) {
+                    0 => Test::AtLeast(numbers(LEVELS) as f32),
+                    1 => {
+                        split.na = NaSplit::NaVsRest;
+                        Test::Range(set(tree, offset, bits, &bytes))
+                    }
+                    _ => Test::In(set(tree, offset, bits, &bytes)),
+                };
+            }
+            tree.nodes[at] = node;
+        }
+    }
+    let forest = Forest {
+        groups: 3,
+        trees_per_group: 1,
+        trees: bushes.into_iter().map(Some).collect(),
+        rules: TreeRules::V120,
+    };
+    let domain: Arc<[String]> = (0..LEVELS).map(|level| level.to_string()).collect();
+    let features = vec![
+        Column { name: "x".to_owned(), domain: None },
+        Column { name: "level".to_owned(), domain: Some(domain) },
+    ];
+    let schema = Schema { features, ..schema() };
+    assert_ne!(
+        Engines::new(&forest, &schema, flat(&forest, schema.clone()), Isa::Portable, None).name(),
+        "flat"
+    );
+    let x = (0..600).map(|_| numbers(128) as f64 / 16.0 - 4.0).collect();
+    let level = |row: usize| match row {
+        0..5 => [f64::NAN, 70_000.0, 99_999.0, 69_999.0, 0.5][row],
+        _ => numbers(LEVELS) as f64,
+    };
+    agree(&forest, &schema, &[x, (0..600).map(level).collect()]);
+}
+
+/// Ranks in 16 bits do not tell the thresholds of all trees apart: runs of trees have ranks of their own.
+#[test]
+fn forests_of_more_thresholds_than_codes_sum_as_the_rules_say() {
+    let mut state = 11u64;
+    let mut numbers = |limit: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit
+    };
+    let trees = (0..8).map(|tree| (tree != 3).then(|| grown(&mut numbers, 1, 40_001, 1 << 22))).collect();
+    let forest = Forest { groups: 8, trees_per_group: 1, trees, rules: TreeRules::V120 };
+    let schema = Schema { features: vec![Column { name: "x".to_owned(), domain: None }], ..schema() };
+    assert!(Asked::runs(&forest, &schema).expect("runs").len() > 1);
+    assert_eq!(
+        Engines::new(&forest, &schema, flat(&forest, schema.clone()), Isa::Portable, None).name(),
+        "subtrees"
+    );
+    let data =
+        (0..300).map(|row| if row == 7 { f64::NAN } else { numbers(1 << 20) as f64 / 131_072.0 - 4.0 });
+    agree(&forest, &schema, &[data.collect()]);
 }

@@ -10,7 +10,7 @@ use cenote_mojo::algo::Node;
 
 use super::asked::{Asked, AskedTree};
 use super::blocks::{GroupData, TreeBlock};
-use super::codes::{Asks, Source, Sources, Unfit};
+use super::codes::{Asks, Sources, Unfit};
 use super::heads::{Placed, by_level, head};
 use super::plan::blocks;
 use super::{Block, Quantised};
@@ -40,11 +40,15 @@ impl Waves {
         let sources = &forest.sources;
         // A column for each source and answer to missing values; sets answer for themselves.
         let mut asked: BTreeMap<(u16, bool), u16> = BTreeMap::new();
-        for split in forest.trees().flat_map(|(_, asked)| &asked.tree.nodes) {
-            let Node::Split(split) = split else { continue };
-            let index = sources.index(split.column);
-            let missing = Source::is_set(split) || !split.na.missing_goes_left();
-            asked.insert((index, missing), 0);
+        for (_, tree) in forest.trees() {
+            for (at, node) in tree.tree.nodes.iter().enumerate() {
+                let Node::Split(split) = node else { continue };
+                let missing = match tree.asks(at, split) {
+                    Asks::From { missing, .. } => missing,
+                    Asks::Set => true,
+                };
+                asked.insert((sources.index(split.column), missing), 0);
+            }
         }
         let mut columns = Vec::new();
         let mut codes = Vec::new();

@@ -60,10 +60,20 @@ impl DecisionLog {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn buffered(&self, capacity: usize) -> DecisionBuffer {
+        let (buffer, writing) = self.queue(capacity);
+        tokio::spawn(writing);
+        buffer
+    }
+
+    /// A queue of `capacity` decisions before this log, and what writes them until nobody can push any more and all is written.
+    pub(crate) fn queue(
+        &self,
+        capacity: usize,
+    ) -> (DecisionBuffer, impl Future<Output = ()> + Send + 'static) {
         let (queue, items) = mpsc::channel(capacity.max(1));
         let counters = Arc::new(Tally::default());
-        tokio::spawn(write(self.clone(), items, Arc::clone(&counters)));
-        DecisionBuffer { queue, counters }
+        let writing = write(self.clone(), items, Arc::clone(&counters));
+        (DecisionBuffer { queue, counters }, writing)
     }
 }
 

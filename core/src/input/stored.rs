@@ -14,8 +14,9 @@ use arrow_array::{
     LargeStringArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
+use arrow_cast::cast;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_schema::{ArrowError, Field, Schema};
+use arrow_schema::{ArrowError, DataType, Field, Schema};
 
 use super::arrow::Reading;
 use super::{Batch, Values};
@@ -190,13 +191,21 @@ pub fn text_table(batch: &Batch<'_>) -> Result<RecordBatch, ArrowError> {
     table(batch.rows(), columns)
 }
 
-/// The cells of a table as text, by column: moments in RFC 3339, lists in brackets; `None` where a cell is null.
+/// The cells of a table as text, by column: moments in RFC 3339, those of a zone in UTC, lists in brackets; `None` where a cell is
+/// null.
 ///
 /// # Errors
 /// If a column is of a type that has no text.
 pub fn cells(batch: &RecordBatch) -> Result<Vec<Vec<Option<String>>>, ArrowError> {
     let options = FormatOptions::new();
     let column = |array: &ArrayRef| {
+        // A zone's name would need a table of zones; what it is of is a moment of UTC in any case.
+        let array = &match array.data_type() {
+            DataType::Timestamp(unit, Some(_)) => {
+                cast(array, &DataType::Timestamp(*unit, Some("+00:00".into())))?
+            }
+            _ => Arc::clone(array),
+        };
         let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;
         let cell = |row| (!array.is_null(row)).then(|| formatter.value(row).to_string());
         Ok((0..array.len()).map(cell).collect())

@@ -4,10 +4,11 @@
 //! time, no older than the view's ttl, among the rows that were known by then. The invariant: nothing that was written after the
 //! time it is asked for can be seen, unless the caller says so; so a training set has what serving would have had.
 
-use std::pin::pin;
+use std::ops::Range;
 
 use bytes::BytesMut;
 use futures_util::TryStreamExt;
+use futures_util::future::try_join;
 use tokio_postgres::types::{ToSql, Type as PgType};
 
 use crate::input::Batch;
@@ -26,8 +27,10 @@ use super::value::{Key, Timestamp, Type};
 use super::view::View;
 use super::wire::{Encoded, Mismatch, begin_array, cell, fixed};
 
-/// How many entities are joined by one statement.
-const ENTITIES_A_STATEMENT: usize = 50_000;
+/// How many entities are sorted at a time, whose rows are held until they are in their places.
+const SORTED: usize = 200_000;
+/// How many of them are joined by one statement; the next one is at the server before the answer is read.
+const ENTITIES_A_STATEMENT: usize = 10_000;
 
 /// By when a value must have become known to be seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -199,7 +202,7 @@ impl AsOf {
         let outcome = async {
             let mut next = 0;
             while next < entities.len() {
-                let end = entities.len().min(next + ENTITIES_A_STATEMENT);
+                let end = entities.len().min(next + SORTED);
                 let (came, places) = self.some(&lease, entities, next..end).await?;
                 for (column, from) in set.columns.iter_mut().zip(&came.columns) {
                     column.extend_from(next, from, &places);
@@ -220,12 +223,12 @@ impl AsOf {
         &self,
         lease: &Lease<'_>,
         entities: &impl Rows,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
     ) -> Result<(FeatureSet, Vec<Option<usize>>), Error> {
         let Reader { view, store, .. } = &self.reader;
         let length = store.pool().deadlines().join;
         let client = lease.client();
-        let (lists, order) = self.encode(entities, range.clone())?;
+        let sorted = self.encode(entities, range.clone())?;
         // Only the key's index gives the newest row first; a plan that sorts reads a key's whole past for each entity.
         let plan = "SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off";
         lease.during(Step::Read, Deadline::after(length), client.batch_execute(plan)).await?;
@@ -236,7 +239,7 @@ impl AsOf {
             .map(|key| identifier(&key.name))
             .map(|key| format!("h.{key} = e.{key}"))
             .collect();
-        let (at, known) = (lists.len(), lists.len() + 1);
+        let (at, known) = (view.keys().len() + 1, view.keys().len() + 2);
         let newest = self.newest(&same.join(" AND "), "e.event_ts", &format!("${known}::timestamptz"));
         // Parameters and not a table: nothing is written, so a standby can answer too.
         let keys: String = view
@@ -250,24 +253,39 @@ impl AsOf {
              AS e({names}, event_ts, place) CROSS JOIN LATERAL ({newest}) n"
         );
         let known = self.known_by()?;
-        let mut fields: Vec<_> = lists.iter().map(|list| Encoded(Some(list))).collect();
-        fields.push(Encoded(known.as_ref().map(<[u8; 8]>::as_slice)));
-        let types = view.keys().iter().map(|key| key.ty.pg_array());
-        let types = types.chain([PgType::TIMESTAMPTZ_ARRAY, PgType::TIMESTAMPTZ]);
-        let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).zip(types).collect();
+        let ask = async |part: Range<usize>| {
+            let lists = sorted.lists(part);
+            let mut fields: Vec<_> = lists.iter().map(|list| Encoded(Some(list))).collect();
+            fields.push(Encoded(known.as_ref().map(<[u8; 8]>::as_slice)));
+            let types = view.keys().iter().map(|key| key.ty.pg_array());
+            let types = types.chain([PgType::TIMESTAMPTZ_ARRAY, PgType::TIMESTAMPTZ]);
+            let parameters: Vec<_> =
+                fields.iter().map(|field| field as &(dyn ToSql + Sync)).zip(types).collect();
+            Ok(Some(Box::pin(client.query_typed_raw(&sql, parameters).await?)))
+        };
         let mut came = self.reader.empty_set(range.len());
         let mut places = vec![None; range.len()];
-        // Each row is read while the server makes the next ones.
-        let answer = async {
-            let mut rows = pin!(client.query_typed_raw(&sql, parameters).await?);
-            while let Some(row) = rows.try_next().await? {
-                if let Err(error) = self.take(&row, &order, &mut came, &mut places) {
-                    return Ok(Err(error));
+        let part = |start: usize| start..range.len().min(start + ENTITIES_A_STATEMENT);
+        let mut rows = lease.during(Step::Read, Deadline::after(length), ask(part(0))).await?;
+        let mut start = 0;
+        while let Some(mut answer) = rows.take() {
+            let next = part(start + ENTITIES_A_STATEMENT);
+            let next = async { if next.is_empty() { Ok(None) } else { ask(next).await } };
+            // Each row is read while the server makes the next ones.
+            let read = async {
+                while let Some(row) = answer.try_next().await? {
+                    if let Err(error) = self.take(&row, &sorted.order[start..], &mut came, &mut places) {
+                        return Ok(Err(error));
+                    }
                 }
-            }
-            Ok(Ok(()))
-        };
-        lease.during(Step::Read, Deadline::after(length), answer).await??;
+                Ok(Ok(()))
+            };
+            let both = try_join(next, read);
+            let (more, read) = lease.during(Step::Read, Deadline::after(length), both).await?;
+            read?;
+            rows = more;
+            start += ENTITIES_A_STATEMENT;
+        }
         Ok((came, places))
     }
 
@@ -309,23 +327,11 @@ impl AsOf {
         Err(ErrorKind::SchemaDrift { view: self.reader.view.table(), differences }.into())
     }
 
-    /// The entities as arrays, one a column, sorted by key: so the index is read from one end to the other. With it, of each
-    /// place in the arrays the entity.
-    fn encode(
-        &self,
-        entities: &impl Rows,
-        range: std::ops::Range<usize>,
-    ) -> Result<(Vec<BytesMut>, Vec<usize>), Error> {
-        let columns: Vec<(&str, Type)> = self
-            .reader
-            .view
-            .keys()
-            .iter()
-            .map(|key| (key.name.as_str(), key.ty))
-            .chain([("event_ts", Type::Timestamp)])
-            .collect();
+    /// The entities in the wire's form and the order in which they are asked for.
+    fn encode(&self, entities: &impl Rows, range: Range<usize>) -> Result<Sorted, Error> {
+        let keys = self.reader.view.keys().iter().map(|key| (key.name.as_str(), key.ty));
+        let columns: Vec<(&str, Type)> = keys.chain([("event_ts", Type::Timestamp)]).collect();
         let mut bytes = BytesMut::new();
-        // Where each cell ends, entity by entity.
         let mut ends = Vec::with_capacity(range.len() * columns.len());
         for row in range.clone() {
             for (column, (name, ty)) in columns.iter().enumerate() {
@@ -343,22 +349,55 @@ impl AsOf {
                 ends.push(bytes.len());
             }
         }
-        // The cells `from..to` of all.
-        let cells =
-            |from: usize, to: usize| &bytes[from.checked_sub(1).map_or(0, |last| ends[last])..ends[to - 1]];
-        let row = |index: usize| cells(index * columns.len(), (index + 1) * columns.len());
-        let mut order: Vec<usize> = (0..range.len()).collect();
-        order.sort_unstable_by(|a, b| row(*a).cmp(row(*b)));
-        let count = i32::try_from(order.len()).expect("a statement has fewer entities");
-        let lists = columns.iter().enumerate().map(|(column, (_, ty))| {
-            let mut list = BytesMut::with_capacity(20 + bytes.len() / columns.len());
+        let columns = columns.into_iter().map(|(_, ty)| ty).collect();
+        let mut sorted = Sorted { columns, bytes, ends, order: Vec::new() };
+        // What comes after the first length, as far as a number holds it, mostly says it all.
+        let mut order: Vec<(u128, usize)> = (0..range.len())
+            .map(|entity| {
+                let mut first = [0; 16];
+                let rest = &sorted.entity(entity)[4..];
+                let known = rest.len().min(16);
+                first[..known].copy_from_slice(&rest[..known]);
+                (u128::from_be_bytes(first), entity)
+            })
+            .collect();
+        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| sorted.entity(a.1).cmp(sorted.entity(b.1))));
+        sorted.order = order.into_iter().map(|(_, entity)| entity).collect();
+        Ok(sorted)
+    }
+}
+
+/// Entities in the wire's form, and their order by key and time: so the index is read from one end to the other.
+struct Sorted {
+    columns: Vec<Type>,
+    bytes: BytesMut,
+    /// Where each cell ends, entity by entity.
+    ends: Vec<usize>,
+    order: Vec<usize>,
+}
+
+impl Sorted {
+    /// The cells `from..to` of all.
+    fn cells(&self, from: usize, to: usize) -> &[u8] {
+        &self.bytes[from.checked_sub(1).map_or(0, |last| self.ends[last])..self.ends[to - 1]]
+    }
+
+    fn entity(&self, entity: usize) -> &[u8] {
+        self.cells(entity * self.columns.len(), (entity + 1) * self.columns.len())
+    }
+
+    /// Some places of the order as arrays, one a column.
+    fn lists(&self, places: Range<usize>) -> Vec<BytesMut> {
+        let count = i32::try_from(places.len()).expect("a statement has fewer entities");
+        let lists = self.columns.iter().enumerate().map(|(column, ty)| {
+            let mut list = BytesMut::with_capacity(20 + 12 * places.len());
             begin_array(*ty, count, &mut list);
-            for index in &order {
-                let cell = index * columns.len() + column;
-                list.extend_from_slice(cells(cell, cell + 1));
+            for entity in &self.order[places.clone()] {
+                let cell = entity * self.columns.len() + column;
+                list.extend_from_slice(self.cells(cell, cell + 1));
             }
             list
         });
-        Ok((lists.collect(), order))
+        lists.collect()
     }
 }

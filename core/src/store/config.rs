@@ -257,7 +257,7 @@ impl Builder {
         let tls = self.tls(&mut config)?;
         let in_flight = self.in_flight.unwrap_or(64 * self.pool);
         let unnamed = self.statement_mode == StatementMode::Unnamed;
-        Pool::new(config, tls, self.pool, in_flight, unnamed, self.deadlines)
+        Ok(Pool::new(config, tls, self.pool, in_flight, unnamed, self.deadlines))
     }
 
     /// Decides on TLS, and makes what verifies the server.

@@ -2,6 +2,7 @@
 //!
 //! The invariant: as many rows as keys were asked for, in their order, also where a key has no row or was asked twice.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::input::{Batch, Cell, Offsets, Primitive, Text, Validity, Values};
@@ -53,14 +54,21 @@ pub struct Features {
     pub status: Status,
     /// When the features held true; `None` where there is no row.
     pub event_ts: Option<Timestamp>,
-    /// Each feature's name and value, in the reader's order; all [`Value::Null`] where there is no row.
-    pub values: Vec<(String, Value)>,
+    /// The features' values in the reader's order; all [`Value::Null`] where there is no row.
+    pub values: Vec<Value>,
+    /// The reader's features, which all of its answers share.
+    names: Arc<[(String, Type)]>,
 }
 
 impl Features {
     /// The value of the feature called `name`.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.values.iter().find(|(other, _)| other == name).map(|(_, value)| value)
+        self.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
+    }
+
+    /// Each feature's name and value, in the reader's order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
+        self.names.iter().map(|(name, _)| name.as_str()).zip(&self.values)
     }
 }
 
@@ -368,22 +376,25 @@ fn text_at<'a>(offsets: &[i64], data: &'a str, row: usize) -> &'a str {
 
 /// The features of one key: the cells of its row from `first` on, or none.
 pub(crate) fn one(
-    names: &[(String, Type)],
+    names: &Arc<[(String, Type)]>,
     row: Option<&impl wire::Cells>,
     first: usize,
     ttl: Option<Duration>,
 ) -> Result<Features, Error> {
+    let features = |status, event_ts, values| Features { status, event_ts, values, names: Arc::clone(names) };
     let Some(row) = row else {
-        let values = names.iter().map(|(name, _)| (name.clone(), Value::Null)).collect();
-        return Ok(Features { status: Status::Missing, event_ts: None, values });
+        return Ok(features(Status::Missing, None, vec![Value::Null; names.len()]));
     };
     let event = event_ts(row, first)?;
-    let cells = names.iter().zip(first + 1..).map(|((name, ty), index)| {
-        let value = wire::cell(row, index)?.map_or(Ok(Value::Null), |bytes| wire::decode(*ty, bytes))?;
-        Ok((name.clone(), value))
-    });
-    let values = cells.collect::<Result<_, Error>>()?;
-    Ok(Features { status: Status::of(event, Timestamp::now(), ttl), event_ts: Some(event), values })
+    let mut values = Vec::with_capacity(names.len());
+    for ((_, ty), index) in names.iter().zip(first + 1..) {
+        values.push(match wire::cell(row, index)? {
+            Some(bytes) => wire::decode(*ty, bytes)?,
+            None => Value::Null,
+        });
+    }
+    let status = ttl.map_or(Status::Fresh, |_| Status::of(event, Timestamp::now(), ttl));
+    Ok(features(status, Some(event), values))
 }
 
 /// The event time in column `index`.

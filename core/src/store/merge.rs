@@ -1,13 +1,16 @@
-//! The statements of a writer: rows staged, then merged into the online table and appended to the history, in one statement.
+//! The statements of a writer: rows staged, then merged into the online table and appended to the history, in one statement; or, where
+//! all of their keys are new and no history is kept, copied into the online table.
 //!
 //! The invariant is the order by which one row of a key stands before another: the later event; of one event what became known
 //! later. A row that became known now and says nothing else than is known of its event, down to the bit, is no news; one whose
 //! moment the caller gives is news unless that very moment has a row. So a batch that is written twice changes nothing.
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type as PgType;
 
 use super::FeatureStore;
 use super::ddl::{identifier, key_list};
+use super::error::{Error, ErrorKind};
 use super::pool::Query;
 use super::value::Type;
 use super::view::View;
@@ -37,8 +40,47 @@ pub(super) struct Statements {
     pub(super) copy: String,
     /// Merges the staged rows; its parameters say when they became known.
     pub(super) merge: String,
+    /// How rows of new keys get into the online table without being staged, if that is all that is to be done with them.
+    pub(super) direct: Option<Direct>,
     /// Name and type of the columns of a row: keys, event time, features.
     pub(super) columns: Vec<(String, Type)>,
+}
+
+/// Statements of rows whose keys are not there yet.
+pub(super) struct Direct {
+    /// Whether one of the keys is there, and the transaction's moment; its parameters are a list of each key column.
+    pub(super) probe: String,
+    /// Copies rows into the online table: keys, event time, features, when they became known.
+    pub(super) copy: String,
+}
+
+impl Direct {
+    /// Whether the copy was refused for what the merge can do: a key was there after all, or the table has policies for its rows.
+    pub(super) fn refuses(error: &Error) -> bool {
+        let known = [SqlState::UNIQUE_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED];
+        matches!(error.kind(), ErrorKind::Database { sqlstate, .. }
+            if known.iter().any(|known| known.code() == sqlstate))
+    }
+
+    /// Only the key's index is asked, key by key until one is found, however few or many rows the planner believes to be there.
+    pub(super) const BEGIN: &str = "SET LOCAL jit = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; \
+         SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SAVEPOINT cenote_direct";
+    pub(super) const DONE: &str = "RELEASE SAVEPOINT cenote_direct";
+    /// Also after an error.
+    pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT cenote_direct; RELEASE SAVEPOINT cenote_direct";
+
+    fn new(store: &FeatureStore, view: &View, names: &str) -> Self {
+        let table = store.table(view);
+        let lists = view.keys().iter().zip(1..);
+        let lists: Vec<_> = lists.map(|(key, place)| format!("${place}::{}[]", key.ty.sql())).collect();
+        let (keys, lists) = (key_list(view), lists.join(", "));
+        Self {
+            probe: format!(
+                "SELECT EXISTS (SELECT FROM unnest({lists}) AS k({keys}) JOIN {table} t USING ({keys})), now()"
+            ),
+            copy: format!("COPY {table} ({names}, written_at) FROM STDIN (FORMAT binary)"),
+        }
+    }
 }
 
 impl Statements {
@@ -65,6 +107,9 @@ impl Statements {
             columns.iter().map(|(name, ty)| format!("{} {}", identifier(name), ty.sql())).collect();
         Self {
             one,
+            // The history must be asked what it knows of each row.
+            direct: (tables == Tables::All && view.history().is_none())
+                .then(|| Direct::new(store, view, &names)),
             copy: format!("COPY {stage} ({names}, extra) FROM STDIN (FORMAT binary)"),
             merge: merge(store, view, &columns, &Source::Stage(&stage), tables),
             // A merge that looks into the history for each row can seem costly enough to be compiled; it runs too shortly for that.

@@ -27,7 +27,9 @@ mod breaker;
 #[cfg(feature = "cache")]
 mod cache;
 mod cells;
+mod chunk;
 mod config;
+mod connections;
 mod ddl;
 mod erase;
 mod error;
@@ -177,11 +179,14 @@ impl FeatureStore {
         query: &pool::Query,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<tokio_postgres::Row>, Error> {
-        let read = async |pool: &Pool| pool.read(query, parameters).await;
-        match self.inner.replicas.read(self.pool(), read).await {
-            Some(rows) => Ok(rows),
-            None => self.pool().read(query, parameters).await,
+        if !self.inner.replicas.is_empty() {
+            let read = async |pool: &Pool| pool.read(query, parameters).await;
+            // In memory of its own, so that a read of the primary alone is small.
+            if let Some(rows) = Box::pin(self.inner.replicas.read(self.pool(), read)).await {
+                return Ok(rows);
+            }
         }
+        self.pool().read(query, parameters).await
     }
 
     /// The view's online table, quoted, with its schema.

@@ -4,17 +4,13 @@
 //! left in the middle of a statement or a transaction (a deadline passed, the future was dropped) is taken out of the pool,
 //! the server is asked to cancel, and the connection is closed; so no later caller waits for another's query.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
-use deadpool_postgres::{
-    Hook, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
-};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, TryAcquireError};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
@@ -24,16 +20,15 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::breaker::{Breaker, InFlight, Place};
 use super::config::Deadlines;
+use super::connections::{Connection, Connections, Permit};
 use super::error::{Error, ErrorKind, Step};
-use super::telemetry::{Timed, timed};
+use super::telemetry::{Timed, timed, timed_since};
 use super::ticker::Ticker;
 
 /// How long a request to cancel may take before the connection is closed without.
 const CANCEL: Duration = Duration::from_millis(500);
 /// How long until the request is sent again.
 const CANCEL_AGAIN: Duration = Duration::from_millis(10);
-/// How many statements a connection keeps prepared; at more, all are forgotten.
-const STATEMENTS: usize = 256;
 
 type TlsSocket = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
@@ -46,7 +41,11 @@ pub(crate) struct Deadline {
 
 impl Deadline {
     pub(crate) fn after(length: Duration) -> Self {
-        Self { end: Instant::now() + length, length }
+        Self::since(Instant::now(), length)
+    }
+
+    fn since(start: Instant, length: Duration) -> Self {
+        Self { end: start + length, length }
     }
 
     fn left(self) -> Duration {
@@ -70,7 +69,7 @@ pub(crate) type Asked<'a> = (&'a Query, &'a [&'a (dyn ToSql + Sync)]);
 
 /// The pool of one store.
 pub(crate) struct Pool {
-    inner: deadpool_postgres::Pool,
+    connections: Connections,
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
     deadlines: Deadlines,
@@ -107,25 +106,9 @@ impl Pool {
         in_flight: usize,
         unnamed: bool,
         deadlines: Deadlines,
-    ) -> Result<Self, Error> {
-        let manager = Manager::from_config(
-            config.clone(),
-            tls.clone(),
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let inner = deadpool_postgres::Pool::builder(manager)
-            .max_size(size)
-            .runtime(Runtime::Tokio1)
-            .post_recycle(Hook::sync_fn(|client, _| {
-                if client.statement_cache.size() > STATEMENTS {
-                    client.statement_cache.clear();
-                }
-                Ok(())
-            }))
-            .build()
-            .map_err(|_| Error::config("the pool cannot be built"))?;
-        Ok(Self {
-            inner,
+    ) -> Self {
+        Self {
+            connections: Connections::new(size),
             config,
             tls,
             deadlines,
@@ -134,7 +117,7 @@ impl Pool {
             in_flight: InFlight::new(in_flight),
             ticker: Ticker::default(),
             unnamed: AtomicBool::new(unnamed),
-        })
+        }
     }
 
     pub(crate) fn deadlines(&self) -> &Deadlines {
@@ -154,8 +137,7 @@ impl Pool {
 
     /// How many connections there are and how many are free.
     pub(crate) fn size(&self) -> (usize, usize) {
-        let status = self.inner.status();
-        (status.size, status.available)
+        self.connections.size()
     }
 
     /// Makes a first connection, or tests a pooled one.
@@ -184,7 +166,7 @@ impl Pool {
 
     /// Refuses new work; connections close as they come back.
     pub(crate) fn close(&self) {
-        self.inner.close();
+        self.connections.close();
     }
 
     /// Waits until no abandoned query is left, at most `limit`.
@@ -206,55 +188,56 @@ impl Pool {
     /// # Errors
     /// If too many calls are under way, the server could not be reached of late, or not now, or a step took too long.
     pub(crate) async fn lease(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
-        timed(Timed::Connection, self.lease_untimed(deadline)).await
+        timed(Timed::Connection, pin!(self.lease_untimed(deadline))).await
     }
 
     async fn lease_untimed(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
         let place = self.in_flight.enter()?;
-        if self.inner.status().available == 0 {
-            self.breaker.admit()?;
-        }
-        let left = deadline.left();
-        let create = Some(self.deadlines.connect.min(left));
-        // Mostly a connection is free: no timer is made then. Recycling awaits nothing.
-        let at_once = Timeouts { wait: Some(Duration::ZERO), create, recycle: None };
-        let mut leased = self.inner.timeout_get(&at_once).await;
-        if matches!(leased, Err(PoolError::Timeout(TimeoutType::Wait))) {
-            let patient = Timeouts { wait: Some(self.deadlines.wait.min(left)), ..at_once };
-            leased = self.inner.timeout_get(&patient).await;
-        }
-        match leased {
-            Ok(object) => {
-                self.breaker.succeeded();
-                self.ticker.call();
-                let (busy, broken) = (AtomicBool::new(false), AtomicBool::new(false));
-                Ok(Lease { pool: self, object: Some(object), busy, broken, _place: place })
-            }
-            Err(error) => {
-                if matches!(error, PoolError::Timeout(TimeoutType::Create) | PoolError::Backend(_)) {
-                    self.breaker.failed();
-                }
-                Err(self.refused(error, deadline))
-            }
-        }
+        let had = self.connections.try_permit().ok().and_then(|permit| {
+            let connection = self.connections.take(&permit)?;
+            Some((permit, connection))
+        });
+        // Mostly a connection is free; all else has its memory for itself, so that a read's own is small.
+        let held = match had {
+            Some(had) => had,
+            None => Box::pin(self.wait_or_connect(deadline)).await?,
+        };
+        self.breaker.succeeded();
+        self.ticker.call();
+        let (busy, broken) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Lease { pool: self, held: Some(held), busy, broken, _place: place })
     }
 
-    fn refused(&self, error: PoolError, deadline: Deadline) -> Error {
-        match error {
-            PoolError::Timeout(kind) => {
-                let (step, limit) = match kind {
-                    TimeoutType::Wait => (Step::Wait, self.deadlines.wait),
-                    TimeoutType::Create => (Step::Connect, self.deadlines.connect),
-                    TimeoutType::Recycle => (Step::Recycle, self.deadlines.connect),
-                };
-                ErrorKind::Deadline { step, after: limit.min(deadline.length) }.into()
-            }
-            PoolError::Backend(error) => Error::database(Step::Connect, error),
-            PoolError::Closed => ErrorKind::Closed.into(),
-            PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
-                Error::config("the pool was built without a runtime")
-            }
+    async fn wait_or_connect(&self, deadline: Deadline) -> Result<(Permit, Connection), Error> {
+        if self.connections.size().1 == 0 {
+            self.breaker.admit()?;
         }
+        let late = |step, limit: Duration| {
+            Error::from(ErrorKind::Deadline { step, after: limit.min(deadline.length) })
+        };
+        let closed = |_| Error::from(ErrorKind::Closed);
+        let permit = match self.connections.try_permit() {
+            Ok(permit) => permit,
+            Err(TryAcquireError::Closed) => return Err(ErrorKind::Closed.into()),
+            Err(TryAcquireError::NoPermits) => {
+                let wait = self.deadlines.wait.min(deadline.left());
+                let permit = timeout(wait, self.connections.permitted()).await;
+                permit.map_err(|_| late(Step::Wait, self.deadlines.wait))?.map_err(closed)?
+            }
+        };
+        if let Some(connection) = self.connections.take(&permit) {
+            return Ok((permit, connection));
+        }
+        let limit = self.deadlines.connect;
+        let made = self.connections.make(&permit, &self.config, self.tls.clone());
+        let outcome = match timeout(limit.min(deadline.left()), made).await {
+            Ok(made) => made.map_err(|error| Error::database(Step::Connect, error)),
+            Err(_) => Err(late(Step::Connect, limit)),
+        };
+        if outcome.is_err() {
+            self.breaker.failed();
+        }
+        Ok((permit, outcome?))
     }
 
     /// Reads: the whole answer of one statement, within the deadline of a read. Tried again on another connection where this one
@@ -267,14 +250,24 @@ impl Pool {
         query: &Query,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        timed(Timed::Read, self.read_tries(query, parameters)).await
+        let start = Instant::now();
+        let tries = pin!(self.read_tries(query, parameters, start));
+        timed_since(Timed::Read, start.into_std(), tries).await
     }
 
-    async fn read_tries(&self, query: &Query, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        let deadline = Deadline::after(self.deadlines.read);
+    async fn read_tries(
+        &self,
+        query: &Query,
+        parameters: &[&(dyn ToSql + Sync)],
+        start: Instant,
+    ) -> Result<Vec<Row>, Error> {
+        let deadline = Deadline::since(start, self.deadlines.read);
         let mut retries = Retries::new(self);
+        let mut first = Some(start);
         loop {
-            let lease = match self.lease(deadline).await {
+            let since = first.take().unwrap_or_else(Instant::now);
+            let lease = pin!(self.lease_untimed(deadline));
+            let lease = match timed_since(Timed::Connection, since.into_std(), lease).await {
                 Err(error) if error.is_transient() && retries.another(None) => continue,
                 lease => lease?,
             };
@@ -304,7 +297,7 @@ impl Pool {
                     if (error.is_transient() || error.is_outdated_plan() || error.is_lost_statement())
                         && retries.another(Some(&lease)) =>
                 {
-                    lease.client().statement_cache.clear();
+                    lease.connection().forget_statements();
                 }
                 outcome => return outcome,
             }
@@ -322,7 +315,7 @@ impl Pool {
         if let Err(error) = &outcome
             && error.is_outdated_plan()
         {
-            lease.client().statement_cache.clear();
+            lease.connection().forget_statements();
         }
         outcome
     }
@@ -350,7 +343,7 @@ struct Retries {
 
 impl Retries {
     fn new(pool: &Pool) -> Self {
-        Self { pooled: pool.inner.status().max_size, fresh: 3, connect: 1 }
+        Self { pooled: pool.connections.limit(), fresh: 3, connect: 1 }
     }
 
     /// Whether to go again after a failure on `lease`, or before there was one.
@@ -386,7 +379,7 @@ impl Error {
 pub(crate) struct Lease<'p> {
     pool: &'p Pool,
     /// `Some` until the drop.
-    object: Option<Object>,
+    held: Option<(Permit, Connection)>,
     /// Whether the server owes an answer, or a transaction is open.
     busy: AtomicBool,
     /// Whether the connection is lost, though its own task may not yet have noticed.
@@ -395,13 +388,17 @@ pub(crate) struct Lease<'p> {
 }
 
 impl Lease<'_> {
-    pub(crate) fn client(&self) -> &deadpool_postgres::ClientWrapper {
-        self.object.as_ref().expect("a lease has its connection until it is dropped")
+    pub(crate) fn client(&self) -> &tokio_postgres::Client {
+        &self.connection().client
+    }
+
+    fn connection(&self) -> &Connection {
+        &self.held.as_ref().expect("a lease has its connection until it is dropped").1
     }
 
     /// Whether the connection was made for an earlier call.
     fn is_pooled(&self) -> bool {
-        self.object.as_ref().is_some_and(|object| Object::metrics(object).recycle_count > 0)
+        self.connection().pooled
     }
 
     /// Awaits an answer of the server. If the deadline passes or the future is dropped, the connection is abandoned.
@@ -448,10 +445,20 @@ impl Lease<'_> {
                 && error.is_lost_statement()
             {
                 self.pool.unnamed.store(true, Ordering::Relaxed);
-                self.client().statement_cache.clear();
+                self.connection().forget_statements();
             }
             return outcome;
         }
+        Box::pin(self.query_unnamed(step, query, parameters, deadline)).await
+    }
+
+    async fn query_unnamed(
+        &self,
+        step: Step,
+        query: &Query,
+        parameters: &[&(dyn ToSql + Sync)],
+        deadline: Deadline,
+    ) -> Result<Vec<Row>, Error> {
         let typed: Vec<_> = parameters.iter().copied().zip(query.parameters.iter().cloned()).collect();
         let rows = self.during(step, deadline, self.client().query_typed(&query.sql, &typed)).await?;
         if let Some(row) = rows.first() {
@@ -490,25 +497,22 @@ impl Lease<'_> {
 
     /// The statement, prepared on this connection once, its answer's types checked against the view.
     pub(crate) async fn prepare(&self, query: &Query, deadline: Deadline) -> Result<Statement, Error> {
-        let mut again = true;
-        loop {
-            let mut prepared = pin!(self.client().prepare_typed_cached(&query.sql, &query.parameters));
-            // Mostly it was prepared before: no timer is made then.
-            let statement = match poll_fn(|context| Poll::Ready(prepared.as_mut().poll(context))).await {
-                Poll::Ready(known) => self.answered(Step::Prepare, known)?,
-                Poll::Pending => self.during(Step::Prepare, deadline, prepared).await?,
-            };
-            match super::wire::check_columns(&query.view, statement.columns(), &query.columns) {
-                Ok(()) => return Ok(statement),
-                // It may have been prepared before the tables were mended.
-                Err(drift) => {
-                    self.client().statement_cache.clear();
-                    if !std::mem::take(&mut again) {
-                        return Err(drift);
-                    }
-                }
+        if let Some(statement) = self.connection().statement(query) {
+            if super::wire::check_columns(&query.view, statement.columns(), &query.columns).is_ok() {
+                return Ok(statement);
             }
+            // It may have been prepared before the tables were mended.
+            self.connection().forget_statements();
         }
+        Box::pin(self.prepare_anew(query, deadline)).await
+    }
+
+    async fn prepare_anew(&self, query: &Query, deadline: Deadline) -> Result<Statement, Error> {
+        let prepared = self.client().prepare_typed(&query.sql, &query.parameters);
+        let statement = self.during(Step::Prepare, deadline, prepared).await?;
+        super::wire::check_columns(&query.view, statement.columns(), &query.columns)?;
+        self.connection().keep(query, statement.clone());
+        Ok(statement)
     }
 
     /// Begins a transaction: from now until its end a dropped lease rolls it back by closing the connection.
@@ -549,19 +553,17 @@ impl Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let Some(object) = self.object.take() else { return };
+        // A connection that is not given back is closed, and only then its place is free: in the reverse order of these names.
+        let Some((permit, connection)) = self.held.take() else { return };
         if self.broken.load(Ordering::Relaxed) {
-            drop(Object::take(object));
             return;
         }
         if !self.busy.load(Ordering::Relaxed) {
+            self.pool.connections.give_back(connection);
             return;
         }
-        let cancel = object.cancel_token();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            drop(Object::take(object));
-            return;
-        };
+        let cancel = connection.client.cancel_token();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         self.pool.abandoned.count.fetch_add(1, Ordering::AcqRel);
         let abandon = Abandon(Arc::clone(&self.pool.abandoned));
         let tls = self.pool.tls.clone();
@@ -569,7 +571,7 @@ impl Drop for Lease<'_> {
             // The place in the pool is given up only afterwards, so that a slow server is not asked for more and more.
             let _ = timeout(CANCEL, async {
                 // Answered once what was left has ended. A request that overtakes its statement cancels nothing: so again.
-                let mut ended = pin!(object.simple_query(""));
+                let mut ended = pin!(connection.client.simple_query(""));
                 loop {
                     let _ = cancel.cancel_query(tls.clone()).await;
                     if timeout(CANCEL_AGAIN, ended.as_mut()).await.is_ok() {
@@ -578,7 +580,8 @@ impl Drop for Lease<'_> {
                 }
             })
             .await;
-            drop(Object::take(object));
+            drop(connection);
+            drop(permit);
             drop(abandon);
         });
     }

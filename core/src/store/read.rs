@@ -262,7 +262,7 @@ impl Reader {
         let key = EncodedKey::new(&self.view, key)?;
         #[cfg(feature = "cache")]
         if let Some(cache) = self.store.cache() {
-            match cache.row(self, &key).await {
+            match Box::pin(cache.row(self, &key)).await {
                 Ok(row) => return Ok(row),
                 Err(Some(error)) => return Err(error),
                 // The cache may not be asked now.
@@ -278,9 +278,13 @@ impl Reader {
         key: &EncodedKey,
         server: Server,
     ) -> Result<Option<tokio_postgres::Row>, Error> {
+        if let [_] = self.view.keys() {
+            let field = Encoded(key.fields().next());
+            return Ok(self.ask(&self.one, &[&field], server).await?.pop());
+        }
         let fields: Vec<_> = key.fields().map(|field| Encoded(Some(field))).collect();
         let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).collect();
-        Ok(self.ask(&self.one, &parameters, server).await?.into_iter().next())
+        Ok(self.ask(&self.one, &parameters, server).await?.pop())
     }
 
     async fn ask(
@@ -348,7 +352,7 @@ impl Reader {
     async fn found(&self, keys: &[EncodedKey], places: &Places<'_>) -> Result<Vec<Option<StoredRow>>, Error> {
         #[cfg(feature = "cache")]
         if let Some(cache) = self.store.cache() {
-            match cache.rows(self, keys).await {
+            match Box::pin(cache.rows(self, keys)).await {
                 Ok(rows) => return Ok(rows),
                 Err(Some(error)) => return Err(error),
                 // The cache may not be asked now.
@@ -453,11 +457,21 @@ pub(crate) struct EncodedKey(Box<[u8]>);
 
 impl EncodedKey {
     pub(crate) fn new(view: &View, key: &Key) -> Result<Self, Error> {
-        Self::encode(view, key, &mut BytesMut::with_capacity(16 * view.keys().len()))
+        // As long as numbers are, which then stay where they are.
+        let mut bytes = BytesMut::with_capacity(12 * view.keys().len());
+        Self::fields_of(view, key, &mut bytes)?;
+        Ok(Self(Vec::from(bytes).into()))
     }
 
     /// As [`new`](Self::new), with memory to work in.
     fn encode(view: &View, key: &Key, bytes: &mut BytesMut) -> Result<Self, Error> {
+        bytes.clear();
+        Self::fields_of(view, key, bytes)?;
+        Ok(Self(bytes.as_ref().into()))
+    }
+
+    /// Appends the key's fields.
+    fn fields_of(view: &View, key: &Key, bytes: &mut BytesMut) -> Result<(), Error> {
         let columns = view.keys();
         if key.0.len() != columns.len() {
             return Err(ErrorKind::Key {
@@ -467,7 +481,6 @@ impl EncodedKey {
             }
             .into());
         }
-        bytes.clear();
         for (column, value) in columns.iter().zip(&key.0) {
             let refuse = |found: &str| {
                 Error::from(ErrorKind::Key {
@@ -481,7 +494,7 @@ impl EncodedKey {
             }
             wire::encode_field(value, column.ty, bytes).map_err(|mismatch| refuse(mismatch.found))?;
         }
-        Ok(Self(bytes.as_ref().into()))
+        Ok(())
     }
 
     /// From the wire's form, as the cache names keys.

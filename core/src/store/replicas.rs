@@ -76,6 +76,10 @@ impl Replicas {
         Self { all, max_lag, positions: Mutex::default(), next: AtomicUsize::new(0) }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     pub(super) fn pools(&self) -> impl Iterator<Item = &Pool> {
         self.all.iter().map(|replica| &replica.pool)
     }

@@ -75,7 +75,16 @@ impl Drop for Call {
 
 /// Runs a call within its span, and notes how long it took and how it ended: `ok`, what kind of error, or `abandoned`.
 pub(crate) async fn timed<T>(what: Timed, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let mut noted = Call { what, since: Instant::now(), outcome: "abandoned" };
+    timed_since(what, Instant::now(), call).await
+}
+
+/// As [`timed`], of a call whose beginning is known.
+pub(crate) async fn timed_since<T>(
+    what: Timed,
+    since: Instant,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let mut noted = Call { what, since, outcome: "abandoned" };
     let outcome = call.instrument(what.span()).await;
     noted.outcome = match &outcome {
         Ok(_) => "ok",

@@ -209,6 +209,11 @@ impl FeatureStore {
 }
 
 impl<T: FeatureRow> TypedView<T> {
+    /// The same on another store of the same tables.
+    pub(crate) fn on(&self, store: &FeatureStore) -> Self {
+        Self { reader: self.reader.on(store), writer: self.writer.on(store), rows: PhantomData }
+    }
+
     /// The view.
     pub fn view(&self) -> &View {
         self.reader.view()
@@ -242,8 +247,7 @@ impl<T: FeatureRow> TypedView<T> {
     /// As [`Reader::get`], or if a feature is missing whose field is no `Option`.
     pub async fn get(&self, key: &T::Key) -> Result<Found<T>, Error> {
         let found = self.reader.get(T::key(key)).await?;
-        let values = found.values.into_iter().map(|(_, value)| value).collect();
-        row(self.view(), key, found.status, found.event_ts, values)
+        row(self.view(), key, found.status, found.event_ts, found.values)
     }
 
     /// The rows of many keys, in their order; a key may stand twice.
@@ -306,6 +310,11 @@ impl<T: FeatureRow> TypedView<T> {
 }
 
 impl<T: FeatureRow> TypedAsOf<T> {
+    /// The same on another store of the same tables.
+    pub(crate) fn on(&self, store: &FeatureStore) -> Self {
+        Self { past: self.past.on(store), rows: PhantomData }
+    }
+
     /// By when a value must have become known.
     #[must_use]
     pub fn known_at(self, known_at: KnownAt) -> Self {

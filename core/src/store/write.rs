@@ -11,15 +11,17 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
 use futures_util::future::join;
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
 use tokio_postgres::types::{ToSql, Type as PgType};
 
 use crate::input::Batch;
 
 use super::FeatureStore;
 use super::cells::{BatchRows, Record, Rows, check_records};
+use super::chunk::{Chunk, Entry};
 use super::error::{Error, ErrorKind, Step};
 use super::history::{self, Month};
-use super::merge::{Statements, Tables};
+use super::merge::{Direct, Statements, Tables};
 use super::pool::{Deadline, Lease};
 use super::telemetry::{Timed, timed};
 use super::value::{Timestamp, Type};
@@ -216,7 +218,7 @@ impl Writer {
         if rows.len() == 0 {
             return Ok(Upserted::default());
         }
-        let mut chunk = Chunk::default();
+        let (mut chunk, mut spare) = (Chunk::default(), Chunk::default());
         let mut next = self.fill(&mut chunk, rows, 0)?;
         if self.view.history().is_some() {
             self.make_months(rows).await?;
@@ -230,15 +232,22 @@ impl Writer {
                 if last && chunk.entries.len() <= FEW_ROWS {
                     self.write_few(&lease, &chunk, known, &mut done).await?;
                 } else {
-                    self.stage(&lease, &chunk).await?;
+                    // The next rows are encoded while the server is at these.
+                    let busy = Notify::new();
                     let fill = async {
-                        // The merge goes out first: the next rows are encoded while the server is at it.
+                        busy.notified().await;
                         tokio::task::yield_now().await;
-                        self.fill(&mut chunk, rows, next)
+                        self.fill(&mut spare, rows, next)
                     };
-                    let (merged, filled) = join(self.merge(&lease, known, &mut done), fill).await;
-                    merged?;
+                    let write = async {
+                        let written = self.write_chunk(&lease, &chunk, known, &busy, &mut done).await;
+                        busy.notify_one();
+                        written
+                    };
+                    let (written, filled) = join(write, fill).await;
+                    written?;
                     next = filled?;
+                    std::mem::swap(&mut chunk, &mut spare);
                 }
                 if last {
                     done.stale = rows.len() as u64 - done.inserted - done.updated;
@@ -365,24 +374,125 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes a chunk of many rows; says `busy` when the server has so much to do that this side has time.
+    async fn write_chunk(
+        &self,
+        lease: &Lease<'_>,
+        chunk: &Chunk,
+        known: (Option<[u8; 8]>, bool),
+        busy: &Notify,
+        done: &mut Upserted,
+    ) -> Result<(), Error> {
+        if let Some(direct) = &self.sql.direct
+            && let Some(now) = self.all_new(lease, direct, chunk).await?
+            && self.insert(lease, direct, chunk, (known.0.unwrap_or(now), known.1), busy).await?
+        {
+            done.inserted += chunk.entries.len() as u64;
+            return Ok(());
+        }
+        self.stage(lease, chunk).await?;
+        busy.notify_one();
+        self.merge(lease, known, done).await
+    }
+
+    /// The transaction's moment, if none of the chunk's keys is in the online table.
+    async fn all_new(
+        &self,
+        lease: &Lease<'_>,
+        direct: &Direct,
+        chunk: &Chunk,
+    ) -> Result<Option<[u8; 8]>, Error> {
+        let keys = self.view.keys();
+        let mut now = [0; 8];
+        let types = || keys.iter().map(|key| key.ty.pg_array());
+        let begin = lease.client().batch_execute(Direct::BEGIN);
+        lease.during(Step::Write, self.deadline(), begin).await?;
+        // Some first: where keys are there, it is mostly many of them.
+        for step in [(chunk.entries.len() / FEW_ROWS).max(1), 1] {
+            let lists = chunk.key_lists(keys, step);
+            let lists: Vec<_> = lists.iter().map(|list| Encoded(Some(list))).collect();
+            let parameters: Vec<_> =
+                lists.iter().map(|list| list as &(dyn ToSql + Sync)).zip(types()).collect();
+            let probe = lease.client().query_typed(&direct.probe, &parameters);
+            let answer = lease.during(Step::Write, self.deadline(), probe).await?;
+            let row =
+                answer.first().ok_or_else(|| Error::protocol(Step::Write, "an answer without a row"))?;
+            if fixed(cell(row, 0)?.unwrap_or_default())? != [0] {
+                return Ok(None);
+            }
+            now = fixed(cell(row, 1)?.unwrap_or_default())?;
+        }
+        Ok(Some(now))
+    }
+
+    /// Copies rows of new keys into the online table. `false`, and nothing done, if another writer came first with one of them, or
+    /// the table does not take a `COPY`.
+    async fn insert(
+        &self,
+        lease: &Lease<'_>,
+        direct: &Direct,
+        chunk: &Chunk,
+        (moment, with_event): ([u8; 8], bool),
+        busy: &Notify,
+    ) -> Result<bool, Error> {
+        let half = chunk.entries.len() / 2;
+        let row = |index: usize, entry: &Entry, out: &mut BytesMut| {
+            if index == half {
+                busy.notify_one();
+            }
+            out.put_i32(8);
+            if with_event {
+                out.put_i64(entry.event_ts(&chunk.bytes));
+            } else {
+                out.put_slice(&moment);
+            }
+        };
+        match self.copy(lease, &direct.copy, chunk, row).await {
+            Ok(()) => {
+                let done = lease.client().batch_execute(Direct::DONE);
+                lease.during(Step::Write, self.deadline(), done).await?;
+                Ok(true)
+            }
+            Err(error) if Direct::refuses(&error) => {
+                let undo = lease.client().batch_execute(Direct::UNDO);
+                lease.during(Step::Write, self.deadline(), undo).await?;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Copies the chunk into the temporary table.
     async fn stage(&self, lease: &Lease<'_>, chunk: &Chunk) -> Result<(), Error> {
-        let sql = &*self.sql;
-        let client = lease.client();
+        let make = lease.client().batch_execute(&self.sql.stage);
+        lease.during(Step::Write, self.deadline(), make).await?;
+        let mut last: Option<Entry> = None;
+        let newest = |_: usize, entry: &Entry, out: &mut BytesMut| {
+            let newest = last.is_none_or(|last| last.key(&chunk.bytes) != entry.key(&chunk.bytes));
+            last = Some(*entry);
+            out.put_i32(1);
+            out.put_u8(u8::from(newest));
+        };
+        self.copy(lease, &self.sql.copy, chunk, newest).await
+    }
+
+    /// Copies the chunk's rows by a statement, each with one more field, which `more` appends.
+    async fn copy(
+        &self,
+        lease: &Lease<'_>,
+        statement: &str,
+        chunk: &Chunk,
+        mut more: impl FnMut(usize, &Entry, &mut BytesMut),
+    ) -> Result<(), Error> {
         let copy = async {
-            client.batch_execute(&sql.stage).await?;
-            let mut sink = Box::pin(client.copy_in::<_, Bytes>(&sql.copy).await?);
+            let mut sink = Box::pin(lease.client().copy_in::<_, Bytes>(statement).await?);
             let mut out = BytesMut::with_capacity(SEND + (64 << 10));
             // The signature, no flags, no extension.
             out.put_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
-            let mut last: Option<&Entry> = None;
-            for entry in &chunk.entries {
-                let newest = last.is_none_or(|last| last.key(&chunk.bytes) != entry.key(&chunk.bytes));
-                last = Some(entry);
-                out.put_i16(sql.columns.len() as i16 + 1);
+            for (index, entry) in chunk.entries.iter().enumerate() {
+                out.put_i16(self.sql.columns.len() as i16 + 1);
                 out.put_slice(&chunk.bytes[entry.start..entry.end]);
-                out.put_i32(1);
-                out.put_u8(u8::from(newest));
+                more(index, entry, &mut out);
                 if out.len() >= SEND {
                     sink.feed(out.split().freeze()).await?;
                 }
@@ -435,45 +545,5 @@ impl Upserted {
             *count += u64::from_be_bytes(fixed(cell(row, index)?.unwrap_or_default())?);
         }
         Ok(())
-    }
-}
-
-/// Rows in `COPY`'s binary form, and where each begins.
-#[derive(Default)]
-struct Chunk {
-    bytes: BytesMut,
-    entries: Vec<Entry>,
-}
-
-/// One encoded row: the keys from `start`, the event time at `event`, the features after it.
-#[derive(Clone, Copy)]
-struct Entry {
-    start: usize,
-    event: usize,
-    end: usize,
-}
-
-impl Entry {
-    fn key(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.start..self.event]
-    }
-
-    fn event_ts(self, bytes: &[u8]) -> i64 {
-        let field = bytes[self.event + 4..].first_chunk();
-        i64::from_be_bytes(*field.expect("an event time has eight bytes"))
-    }
-
-    fn fields(self, bytes: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
-        let mut rest = &bytes[self.start..self.end];
-        std::iter::from_fn(move || {
-            let (length, after) = rest.split_first_chunk::<4>()?;
-            let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
-                rest = after;
-                return Some(None);
-            };
-            let (field, after) = after.split_at(length);
-            rest = after;
-            Some(Some(field))
-        })
     }
 }

@@ -85,6 +85,16 @@ fn moments_are_microseconds_of_utc() {
 }
 
 #[test]
+fn cells_of_a_zone_are_written_in_utc() {
+    let at = column("at", Type::Timestamp, Values::Timestamp(vec![-1, 0, 1_500_000]), 0b101);
+    let set = FeatureSet { columns: vec![at], ..set(0b111) };
+    let table = set.to_record_batch().unwrap();
+    let expected = [Some("1969-12-31T23:59:59.999999Z"), None, Some("1970-01-01T00:00:01.500Z")];
+    assert_eq!(cells(&table).unwrap()[0].iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+    assert_eq!(cells(&set.to_record_batch_with_status().unwrap()).unwrap()[2][2].as_deref(), expected[2]);
+}
+
+#[test]
 fn a_table_of_no_rows_has_all_columns() {
     let none = FeatureSet {
         status: vec![],

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use cenote::store::blocking::{Cancellation, FeatureStore};
-use cenote::store::{self, ErrorKind, Record, Status, Step, Timestamp, Type, View, WriteOptions};
+use cenote::store::{
+    self, ErrorKind, FeatureRow, KnownAt, Record, Status, Step, Timestamp, Type, View, WriteOptions,
+};
 
 use crate::server;
 
@@ -154,4 +156,43 @@ fn one_store_serves_the_process() {
     assert!(matches!(second.verify(&view()).unwrap_err().kind(), ErrorKind::Closed));
     let third = FeatureStore::shared(&dsn).unwrap();
     assert!(matches!(third.verify(&view()).unwrap_err().kind(), ErrorKind::SchemaDrift { .. }));
+}
+
+#[derive(FeatureRow, Debug, Clone, PartialEq)]
+#[row(view = "typed", history = "730d")]
+struct Row {
+    #[row(key)]
+    id: i64,
+    #[row(event_ts)]
+    at: Timestamp,
+    x: Option<f64>,
+}
+
+#[test]
+fn rows_as_structs_come_back_as_they_were_written() {
+    let (store, _, _, _) = setup("blocking_typed");
+    let typed = store.typed::<Row>().unwrap();
+    assert!(matches!(typed.verify().unwrap_err().kind(), ErrorKind::SchemaDrift { .. }));
+    typed.apply().unwrap();
+    typed.verify().unwrap();
+    let now = Timestamp::now();
+    let row = |id: i64, at| Row { id, at, x: (id != 2).then_some(id as f64) };
+    let first = row(1, now - Duration::from_secs(60));
+    assert_eq!(typed.upsert(vec![first.clone(), row(2, now)]).unwrap().inserted, 2);
+    let written = WriteOptions::default();
+    assert_eq!(typed.upsert_all((1..5).map(|id| row(id, now)), written).unwrap().inserted, 2);
+    let found = typed.get(&2).unwrap();
+    assert_eq!((found.status, found.row), (Status::Fresh, Some(row(2, now))));
+    assert_eq!(store.get::<Row>(&4).unwrap().row, Some(row(4, now)));
+    let many = typed.get_many(&[3, 9, 3]).unwrap();
+    let rows: Vec<_> = many.into_iter().map(|found| found.row).collect();
+    assert_eq!(rows, [Some(row(3, now)), None, Some(row(3, now))]);
+    let past = typed.as_of().unwrap().known_at(KnownAt::Any);
+    let then = past.join(&[(1, now - Duration::from_secs(1)), (2, now - Duration::from_secs(1))]).unwrap();
+    assert_eq!((&then[0].row, &then[1].row), (&Some(first), &None));
+    let set = past.join_set(&[(1, now)]).unwrap();
+    assert_eq!(set.column("x").unwrap().value(0), 1.0.into());
+    let mut load = typed.load("first", written).unwrap();
+    assert_eq!(load.records(&[row(7, now).into_record()]).unwrap().rows, 1);
+    assert_eq!(typed.clone().get(&7).unwrap().row, Some(row(7, now)));
 }

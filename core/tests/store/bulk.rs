@@ -305,6 +305,62 @@ async fn writers_and_a_run_meet() {
     assert!((0..3000).all(|row| set.columns[0].value(row) == 7.0.into()));
 }
 
+/// Rows of new keys go straight into the table; a key that another writer brings meanwhile is merged all the same.
+#[tokio::test]
+async fn a_key_that_comes_while_new_ones_are_copied() {
+    let store = server::builder().connect().await.unwrap();
+    let view = View::builder("copied").key("id", Type::I32).feature("x", Type::F64).build().unwrap();
+    store.apply(&view).await.unwrap();
+    let rows = |event: i64| -> Vec<_> {
+        (0..3000).map(|id| Record::new(id, at(event), [f64::from(id) + event as f64])).collect()
+    };
+    let mut other = server::client().await;
+    let theirs = other.transaction().await.unwrap();
+    let table = format!("\"{}\".copied_v1", store.schema());
+    let insert = format!(
+        "INSERT INTO {table} (id, event_ts, x) VALUES (700, to_timestamp(5), 5), (701, to_timestamp(1), 1)"
+    );
+    theirs.batch_execute(&insert).await.unwrap();
+    let ours = tokio::spawn({
+        let (writer, rows) = (store.writer(&view), rows(3));
+        async move { writer.upsert(&rows).await.unwrap() }
+    });
+    // They do not see each other's rows; ours waits where theirs is.
+    let admin = server::client().await;
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY %copied_v1%' AND wait_event_type = 'Lock'";
+    let waiting = async || admin.query_one(waits, &[]).await.unwrap().get::<_, i64>(0);
+    for _ in 0..1000 {
+        if waiting().await == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(waiting().await, 1, "nobody waits");
+    theirs.commit().await.unwrap();
+    let done = ours.await.unwrap();
+    assert_eq!((done.inserted, done.updated, done.stale), (2998, 1, 1));
+    let set = store.reader(&view).get_many(0..3000).await.unwrap();
+    for id in 0..3000 {
+        let expected = if id == 700 { 5.0 } else { f64::from(id) + 3.0 };
+        assert_eq!(set.columns[0].value(id as usize), expected.into());
+    }
+    let done = store.writer(&view).upsert(&rows(3)).await.unwrap();
+    assert_eq!((done.inserted, done.updated, done.stale), (0, 0, 3000));
+    // The moment that the caller gives is the row's, also where it is copied.
+    let known = at(77);
+    let more: Vec<_> = (5000..5100).map(|id| Record::new(id, at(9), [1.0])).collect();
+    store.writer(&view).upsert_with(&more, WriteOptions::written_at(known)).await.unwrap();
+    let more: Vec<_> = (6000..6100).map(|id| Record::new(id, at(9), [1.0])).collect();
+    store.writer(&view).upsert_with(&more, WriteOptions::written_with_event()).await.unwrap();
+    let moments = format!(
+        "SELECT count(*) FILTER (WHERE id >= 6000 AND written_at = event_ts), \
+         count(*) FILTER (WHERE id BETWEEN 5000 AND 5099 AND written_at = to_timestamp(77)), \
+         count(*) FILTER (WHERE id < 3000 AND written_at > now() - interval '1 hour') FROM {table}"
+    );
+    let row = other.query_one(&moments, &[]).await.unwrap();
+    assert_eq!([0, 1, 2].map(|column| row.get::<_, i64>(column)), [100, 100, 3000]);
+}
+
 /// Every way in, at random, against an oracle: a list of facts, of which the greatest `(event, written)` of a key is online.
 #[tokio::test]
 async fn ten_thousand_keys_agree_with_the_oracle() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cenote::decisions::{Decision, DecisionId, DecisionLog};
 use cenote::registry::Registry;
 use cenote::serve::ScorePlan;
-use cenote::store::{ErrorKind, FeatureStore, Record, Timestamp, Type, Value, View};
+use cenote::store::{self, ErrorKind, FeatureStore, Record, Step, Timestamp, Type, Value, View};
 use tokio::time::timeout;
 
 use crate::proxy::{Mode, Proxy};
@@ -156,4 +156,47 @@ async fn a_buffer_never_waits_and_counts_what_it_drops() {
     let counters = buffer.counters();
     assert_eq!(counters.written, 100 + queued, "{counters:?}");
     assert_eq!(log.of_key(&view(), (1i64, "a"), 10_000).await.unwrap().len() as u64, 100 + queued);
+}
+
+#[test]
+fn a_thread_writes_behind_for_those_without_a_runtime() {
+    let builder = server::builder();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = runtime.block_on(builder.clone().connect()).unwrap();
+    let (_registry, plan, log) = runtime.block_on(setup(&store));
+    let score = runtime.block_on(plan.score((1i64, "a"))).unwrap();
+    let blocking = store::blocking::FeatureStore::new(builder).unwrap();
+    let buffer = blocking.buffered_decisions(8).unwrap();
+    let record = || buffer.record(&view(), (1i64, "a"), &score).unwrap();
+    let ids: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(record)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
+    });
+    let limit = Duration::from_secs(20);
+    buffer.flush(limit).unwrap();
+    for id in &ids {
+        assert_eq!(runtime.block_on(log.find(*id)).unwrap().key, "[1,\"a\"]");
+    }
+    // Nothing can be written now: the queue fills, and what finds no place is counted.
+    let client = runtime.block_on(server::client());
+    let lock = format!("BEGIN; LOCK TABLE \"{}\".cenote_decisions IN ACCESS EXCLUSIVE MODE", store.schema());
+    runtime.block_on(client.batch_execute(&lock)).unwrap();
+    let queued = (0..50).filter(|_| record().is_some()).count();
+    let error = buffer.flush(Duration::from_millis(100)).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Deadline { step: Step::Decisions, .. }), "{error}");
+    let inside = runtime.block_on(async { buffer.flush(limit).unwrap_err() });
+    assert!(matches!(inside.kind(), ErrorKind::InsideRuntime), "{inside}");
+    runtime.block_on(client.batch_execute("ROLLBACK")).unwrap();
+    buffer.flush(limit).unwrap();
+    let counters = buffer.counters().unwrap();
+    assert_eq!((counters.pushed, counters.dropped), (58, 50 - queued as u64));
+    assert_eq!(counters.written, 8 + queued as u64);
+    // It goes on without the store that it was made by, and writes what is left when nobody can push any more.
+    blocking.close();
+    let last = record().unwrap();
+    drop(buffer);
+    let end = std::time::Instant::now() + limit;
+    while runtime.block_on(log.find(last)).is_err() {
+        assert!(std::time::Instant::now() < end, "what was queued is not written");
+    }
 }

@@ -1,7 +1,8 @@
 """The feature store for asyncio, whose event loop never waits.
 
-Reads of keys go to one thread that asks the server for all of them and never holds the interpreter; other calls are the blocking
-store's, on threads of their own. An await that is cancelled cancels its query at the server.
+The event loop itself drives the reads of keys, on sockets that never block; where the system does not let it, and for reads of
+very many keys, a thread does. Other calls are the blocking store's, on threads of their own. An await that is cancelled cancels its
+query at the server.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -19,6 +21,7 @@ from cenote._cenote import (
     AsyncReads,
     Call,
     Cancellation,
+    DecisionBuffer,
     Document,
     Erased,
     Features,
@@ -39,6 +42,7 @@ from cenote._cenote import (
     Upserted,
     View,
 )
+from cenote._errors import StoreError
 
 __all__ = ["AsyncFeatureStore", "AsyncScorePlan", "AsyncServedModel"]
 
@@ -66,44 +70,93 @@ class _Threads:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
+# Seconds between the turns that an event loop takes while it waits for answers, for what only time makes due.
+_BEAT = 0.004
+# Reads of more keys than these go to a thread: to make columns of their answer would hold up the event loop.
+_MANY = 2_000
+
+
+class _Loop:
+    """What an event loop watches for its reads."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, reads: AsyncReads) -> None:
+        self.loop = weakref.ref(loop)
+        self.mailbox = Mailbox()
+        self._watched = [self.mailbox.fileno()]
+        loop.add_reader(self.mailbox.fileno(), self.mailbox.deliver)
+        poller = reads.fileno()
+        if poller is None:
+            return
+        # A number of the loop's own, which is good for as long as the loop watches it.
+        try:
+            own = os.dup(poller)
+        except OSError:
+            return
+        turn = functools.partial(reads.turn, self.mailbox)
+        weakref.finalize(turn, os.close, own)
+        # Otherwise another thread has closed the store meanwhile.
+        if reads.fileno() == poller:
+            self._watched.append(own)
+            loop.add_reader(own, turn)
+
+    def end(self) -> None:
+        loop = self.loop()
+        if loop is not None and not loop.is_closed():
+            for number in self._watched:
+                loop.remove_reader(number)
+        self._watched.clear()
+
+
+def _end(loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop]) -> None:
+    for loop, watched in list(loops.items()):
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(watched.end)
+
+
 class _Reads:
-    """Reads on the thread that asks the server; each event loop has a mailbox for its answers."""
+    """Reads of keys, of which each event loop drives its own and those of others."""
 
     def __init__(self, store: FeatureStore, connections: int) -> None:
-        self._reads = AsyncReads(store, connections)
-        self._mailboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = WeakKeyDictionary()
+        reads = AsyncReads(store, connections)
+        self.get, self.get_many, self.score = reads.get, reads.get_many, reads.score
+        self._reads = reads
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
+        self._last: _Loop | None = None
+        weakref.finalize(self, _end, self._loops).atexit = False
+
+    def _of(self, loop: asyncio.AbstractEventLoop) -> _Loop:
+        last = self._last
+        if last is not None and last.loop() is loop:
+            return last
+        last = self._loops.get(loop)
+        if last is None:
+            last = self._loops[loop] = _Loop(loop, self._reads)
+        self._last = last
+        return last
 
     async def run(self, begin: Callable[..., Call], *args: Any) -> Any:
         loop = asyncio.get_running_loop()
-        mailbox = self._mailboxes.get(loop)
-        if mailbox is None:
-            mailbox = self._mailboxes[loop] = Mailbox()
-            loop.add_reader(mailbox.fileno(), mailbox.deliver)
+        mailbox = self._of(loop).mailbox
         future: asyncio.Future[Any] = loop.create_future()
         call = begin(mailbox, future, *args)
+        if self._reads.begin_to_beat(mailbox):
+            loop.call_later(_BEAT, self._beat, loop, mailbox)
         try:
             return await future
         except asyncio.CancelledError:
             call.cancel()
             raise
 
-    async def get(self, view: View, key: Any, features: Sequence[str] | None) -> Features:
-        found: Features = await self.run(self._reads.get, view, key, features)
-        return found
+    def _beat(self, loop: asyncio.AbstractEventLoop, mailbox: Mailbox) -> None:
+        if self._reads.beat(mailbox):
+            loop.call_later(_BEAT, self._beat, loop, mailbox)
 
-    async def get_many(self, view: View, keys: Iterable[Any], features: Sequence[str] | None) -> FeatureSet:
-        found: FeatureSet = await self.run(self._reads.get_many, view, keys, features)
-        return found
-
-    async def score(self, plan: ScorePlan, key: Any) -> Score:
-        score: Score = await self.run(self._reads.score, plan, key)
-        return score
-
-    def end(self) -> None:
-        loop = asyncio.get_running_loop()
-        mailbox = self._mailboxes.get(loop)
-        if mailbox is not None:
-            loop.remove_reader(mailbox.fileno())
+    async def end(self) -> None:
+        try:
+            await self.run(self._reads.settle)
+        except StoreError:
+            pass  # It was closed before.
+        _end(self._loops)
         self._reads.close()
 
 
@@ -129,6 +182,11 @@ class AsyncFeatureStore:
         read_timeout: float | None = None,
         write_timeout: float | None = None,
         root_certificates: str | os.PathLike[str] | None = None,
+        replicas: Sequence[str] | None = None,
+        max_replica_lag: float | None = None,
+        cache_bytes: int | None = None,
+        cache_ttl: float | None = None,
+        cache_redis: str | None = None,
     ) -> AsyncFeatureStore:
         """Connect to a database; see :meth:`FeatureStore.connect`.
 
@@ -136,8 +194,18 @@ class AsyncFeatureStore:
         """
         store = await asyncio.to_thread(
             FeatureStore.connect, dsn, schema=schema, read_timeout=read_timeout, write_timeout=write_timeout,
-            root_certificates=root_certificates)
+            root_certificates=root_certificates, replicas=replicas, max_replica_lag=max_replica_lag,
+            cache_bytes=cache_bytes, cache_ttl=cache_ttl, cache_redis=cache_redis)
         return cls(store, connections)
+
+    @property
+    def cache_counters(self) -> dict[str, int]:
+        """As :attr:`FeatureStore.cache_counters`."""
+        return self._store.cache_counters
+
+    async def notify_changes(self, view: View) -> None:
+        """As :meth:`FeatureStore.notify_changes`."""
+        await self._threads.run(self._store.notify_changes, view)
 
     async def apply(self, view: View) -> None:
         """As :meth:`FeatureStore.apply`."""
@@ -224,11 +292,16 @@ class AsyncFeatureStore:
 
     async def get(self, view: View, key: Any, *, features: Sequence[str] | None = None) -> Features:
         """As :meth:`FeatureStore.get`."""
-        return await self._reads.get(view, key, features)
+        found: Features = await self._reads.run(self._reads.get, view, key, features)
+        return found
 
     async def get_many(self, view: View, keys: Iterable[Any], *, features: Sequence[str] | None = None) -> FeatureSet:
         """As :meth:`FeatureStore.get_many`."""
-        return await self._reads.get_many(view, keys, features)
+        keys = keys if isinstance(keys, Sized) else list(keys)
+        if len(keys) > _MANY:
+            return await self._threads.run(self._store.get_many, view, keys, features=features)
+        found: FeatureSet = await self._reads.run(self._reads.get_many, view, keys, features)
+        return found
 
     async def get_views(
         self,
@@ -285,13 +358,17 @@ class AsyncFeatureStore:
         """As :meth:`FeatureStore.record`."""
         return await self._threads.run(self._store.record, view, key, score)
 
+    def buffered_decisions(self, *, capacity: int = 10_000) -> DecisionBuffer:
+        """As :meth:`FeatureStore.buffered_decisions`."""
+        return self._store.buffered_decisions(capacity=capacity)
+
     async def replay(self, id: str) -> Replay:
         """As :meth:`FeatureStore.replay`."""
         return await self._threads.run(self._store.replay, id)
 
     async def close(self) -> None:
         """Close the store and end its threads."""
-        self._reads.end()
+        await self._reads.end()
         self._store.close()
         self._threads.end()
 
@@ -323,7 +400,8 @@ class AsyncScorePlan:
     async def score(self, key: Any, request: dict[str, Any] | None = None) -> Score:
         """As :meth:`ScorePlan.score`."""
         if request is None:
-            return await self._reads.score(self._plan, key)
+            score: Score = await self._reads.run(self._reads.score, self._plan, key)
+            return score
         return await self._threads.run(self._plan.score, key, request)
 
     async def score_many(self, keys: Iterable[Any], request: Any | None = None) -> Scores:

@@ -15,6 +15,7 @@ __all__ = [
     "Call",
     "Cancellation",
     "Decision",
+    "DecisionBuffer",
     "Document",
     "Erased",
     "Explanation",
@@ -377,6 +378,8 @@ class FeatureStore:
         read_timeout: float | None = None,
         write_timeout: float | None = None,
         root_certificates: str | os.PathLike[str] | None = None,
+        replicas: Sequence[str] | None = None,
+        max_replica_lag: float | None = None,
         cache_bytes: int | None = None,
         cache_ttl: float | None = None,
         cache_redis: str | None = None,
@@ -388,6 +391,9 @@ class FeatureStore:
         :param read_timeout: seconds from a read's call to its answer.
         :param write_timeout: seconds for each statement of a write.
         :param root_certificates: a PEM file of the authorities to trust in place of the machine's own.
+        :param replicas: connection strings of read replicas: reads by key go to one of them while it is known to be no further
+            behind than ``max_replica_lag``, else to the primary.
+        :param max_replica_lag: seconds that a replica may be behind the primary and still answer: 1 if not given.
         :param cache_bytes: keep so many bytes of rows in this process, of views that :meth:`notify_changes` was called for;
             64 MiB if another of the cache's parameters is given.
         :param cache_ttl: seconds that a row is kept: 60 if not given, never more than the view's ttl.
@@ -402,6 +408,11 @@ class FeatureStore:
     @property
     def schema(self) -> str:
         """The PostgreSQL schema that holds the store's tables."""
+
+    @property
+    def replicas(self) -> list[dict[str, Any]]:
+        """How each replica fares for this thread, which has connections of its own: ``fresh``, whether it may answer now, and
+        ``reads``, how many it has answered."""
 
     def plan_view(self, view: View) -> list[str]:
         """The SQL that :meth:`apply` would run; none if the tables are as the view says."""
@@ -693,6 +704,12 @@ class FeatureStore:
         :raises InputError: the score does not carry a registered version.
         """
 
+    def buffered_decisions(self, *, capacity: int = 10_000) -> DecisionBuffer:
+        """A queue before the decision log, written behind by a thread on a connection of its own.
+
+        :param capacity: how many decisions it holds; what finds no place is dropped and counted.
+        """
+
     def find_decision(self, id: str) -> Decision:
         """A decision.
 
@@ -827,6 +844,36 @@ class Explanation:
     @property
     def warnings(self) -> list[str]:
         """What makes it slow or may soon; none if all is well."""
+
+@final
+class DecisionBuffer:
+    """A queue before the decision log: :meth:`record` never waits for the database. Make one with
+    :meth:`FeatureStore.buffered_decisions`.
+
+    What cannot be written is tried again until it can; meanwhile the queue fills, and then new decisions are dropped and counted.
+    What is still queued when the process ends is lost: as a context manager it waits at the end, as :meth:`flush` does. It goes on
+    when the store is closed. A child after ``fork`` has an empty queue and a thread of its own. Safe to share between threads.
+    """
+
+    def record(self, view: View, key: _Key, score: Score) -> str | None:
+        """Queue the decision that a score of a key is, and give its id; ``None`` where the queue is full.
+
+        :raises InputError: the score does not carry a registered version.
+        """
+
+    def flush(self, timeout: float = 30.0) -> None:
+        """Wait until all that was queued before is written; under asyncio by ``asyncio.to_thread``.
+
+        :raises StoreTimeoutError: it was not within so many seconds; it is still tried.
+        """
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What became of the decisions that were recorded in this process: ``pushed``, of which ``written`` are committed and
+        ``dropped`` found no place; ``failures``, how often a batch could not be written and went again."""
+
+    def __enter__(self) -> DecisionBuffer: ...
+    def __exit__(self, *_exception: object) -> None: ...
 
 @final
 class Decision:
@@ -1269,9 +1316,21 @@ class Call:
 
 @final
 class AsyncReads:
-    """Reads on a thread of its own, on a pool of connections."""
+    """Reads on a pool of connections of their own."""
 
-    def __new__(cls, store: FeatureStore, connections: int) -> AsyncReads: ...
+    def __new__(cls, store: FeatureStore, connections: int, own_thread: bool = False) -> AsyncReads: ...
+    def fileno(self) -> int | None:
+        """What an event loop watches to know when :meth:`turn` is due; ``None`` if a thread does the work, or none is left."""
+
+    def turn(self, mailbox: Mailbox) -> None:
+        """Get on with all calls, and hand out the answers of ``mailbox``."""
+
+    def begin_to_beat(self, mailbox: Mailbox) -> bool:
+        """Whether the event loop of ``mailbox`` is to :meth:`beat` from now on."""
+
+    def beat(self, mailbox: Mailbox) -> bool:
+        """Take the turn that is due for the time alone; ``False`` if it was the last for now."""
+
     def get(self, mailbox: Mailbox, future: Any, view: View, key: Any, features: Sequence[str] | None) -> Call:
         """Begin :meth:`FeatureStore.get`; ``future`` gets the answer by way of ``mailbox``."""
 
@@ -1283,5 +1342,8 @@ class AsyncReads:
     def score(self, mailbox: Mailbox, future: Any, plan: ScorePlan, key: Any) -> Call:
         """Begin :meth:`ScorePlan.score` of a key without more."""
 
+    def settle(self, mailbox: Mailbox, future: Any) -> Call:
+        """Begin to close the connections, once what was given up is cancelled."""
+
     def close(self) -> None:
-        """Close the connections and end the thread."""
+        """Close the connections and end what drives them."""

@@ -1,28 +1,34 @@
-//! What the asyncio store is made of: reads on a thread with an async runtime, and the cancellation of calls on other threads.
+//! What the asyncio store is made of: reads that event loops drive themselves, and the cancellation of calls on other threads.
 //!
-//! In flows a read with the future that waits for it; the thread asks the server, never holding the interpreter, and puts the
-//! answer into the mailbox of the future's event loop, which wakes by a byte in a pipe and hands the answers out. The invariant: a
-//! future that is cancelled cancels its query at the server, and an event loop never waits for the store.
+//! In flows a read with the future that waits for it; a turn of the runtime puts its answer into the mailbox of the future's event
+//! loop. The loop whose turn it was hands it out at once; another wakes by a byte in a pipe. The invariant: a future that is
+//! cancelled cancels its query at the server, and an event loop never waits for the store.
 
 use std::collections::HashMap;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use cenote::serve;
 use cenote::store::{self, blocking};
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::answers::{FeatureSet, Features, Score};
 use super::readers::{Readers, Selection};
+use super::turns::Turns;
 use super::view::View;
 use super::{FeatureStore, ScorePlan};
 use crate::error;
+
+/// How long turns go on after a call was given up or failed: its query is then being cancelled.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Ends calls that run on another thread: their queries are cancelled at the server.
 #[pyclass(frozen, module = "cenote._cenote", name = "Cancellation")]
@@ -58,6 +64,7 @@ enum Answer {
     Features(store::Features, Arc<Selection<store::Reader>>),
     Set(store::FeatureSet),
     Score(Box<serve::Score>),
+    Closed,
 }
 
 impl Answer {
@@ -68,6 +75,7 @@ impl Answer {
             }
             Self::Set(set) => Py::new(py, FeatureSet::new(set))?.into_any(),
             Self::Score(score) => Py::new(py, Score::new(py, *score)?)?.into_any(),
+            Self::Closed => py.None(),
         })
     }
 }
@@ -75,7 +83,9 @@ impl Answer {
 /// Answers that nobody has fetched yet, by the number of their call.
 struct Letters {
     answers: Mutex<Vec<(u64, Result<Answer, store::Error>)>>,
-    /// A byte is in the pipe if there are any.
+    /// Whether their event loop is in a turn, after which it looks for letters unasked.
+    attended: AtomicBool,
+    /// A byte is in the pipe if there are any that came otherwise.
     bell: PipeWriter,
 }
 
@@ -83,7 +93,7 @@ impl Letters {
     fn put(&self, call: u64, answer: Result<Answer, store::Error>) {
         let mut answers = lock(&self.answers);
         answers.push((call, answer));
-        if answers.len() == 1 {
+        if answers.len() == 1 && !self.attended.load(Ordering::Acquire) {
             // It fails only if nobody reads any more.
             let _ = (&self.bell).write_all(&[1]);
         }
@@ -99,19 +109,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Mailbox {
     letters: Arc<Letters>,
     pipe: PipeReader,
-    waiting: Arc<Waiting>,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
-/// The next call's number, and the futures of those under way. Never locked across a call into the interpreter.
-type Waiting = Mutex<(u64, HashMap<u64, Py<PyAny>>)>;
+/// The futures of the calls that are under way. Never locked across a call into the interpreter.
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    futures: HashMap<u64, Py<PyAny>>,
+    /// Whether the event loop takes turns from time to time.
+    beating: bool,
+    /// Until when it does so though nobody waits.
+    settling: Option<Instant>,
+}
 
 #[pymethods]
 impl Mailbox {
     #[new]
     fn new() -> PyResult<Self> {
         let (pipe, bell) = pipe()?;
-        let letters = Arc::new(Letters { answers: Mutex::default(), bell });
-        Ok(Self { letters, pipe, waiting: Arc::default() })
+        let letters = Letters { answers: Mutex::default(), attended: AtomicBool::new(false), bell };
+        Ok(Self { letters: Arc::new(letters), pipe, waiting: Arc::default() })
     }
 
     /// What an event loop watches for reading.
@@ -122,37 +140,44 @@ impl Mailbox {
     /// Hand out the answers that have come. To be called when there is something to read.
     fn deliver(&self, py: Python<'_>) -> PyResult<()> {
         let _ = (&self.pipe).read(&mut [0])?;
-        let answers = std::mem::take(&mut *lock(&self.letters.answers));
-        for (call, answer) in answers {
-            let Some(future) = take(&self.waiting, call) else { continue };
-            let future = future.bind(py);
-            if future.call_method0("done")?.is_truthy()? {
-                continue;
-            }
-            let object =
-                answer.map_err(|error| error::store(py, &error)).and_then(|answer| answer.into_object(py));
-            match object {
-                Ok(object) => future.call_method1("set_result", (object,))?,
-                Err(error) => future.call_method1("set_exception", (error,))?,
-            };
-        }
-        Ok(())
+        self.hand_out(py)
     }
 }
 
 impl Mailbox {
     fn expect(&self, future: Py<PyAny>) -> u64 {
         let mut waiting = lock(&self.waiting);
-        let call = waiting.0;
-        waiting.0 += 1;
-        waiting.1.insert(call, future);
+        let call = waiting.next;
+        waiting.next += 1;
+        waiting.futures.insert(call, future);
         call
+    }
+
+    fn hand_out(&self, py: Python<'_>) -> PyResult<()> {
+        let answers = std::mem::take(&mut *lock(&self.letters.answers));
+        for (call, answer) in answers {
+            if answer.is_err() {
+                lock(&self.waiting).settling = Some(Instant::now() + SETTLE);
+            }
+            let Some(future) = take(&self.waiting, call) else { continue };
+            let future = future.bind(py);
+            if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+                continue;
+            }
+            let object =
+                answer.map_err(|error| error::store(py, &error)).and_then(|answer| answer.into_object(py));
+            match object {
+                Ok(object) => future.call_method1(intern!(py, "set_result"), (object,))?,
+                Err(error) => future.call_method1(intern!(py, "set_exception"), (error,))?,
+            };
+        }
+        Ok(())
     }
 }
 
 /// Takes a call's future.
-fn take(waiting: &Waiting, call: u64) -> Option<Py<PyAny>> {
-    lock(waiting).1.remove(&call)
+fn take(waiting: &Mutex<Waiting>, call: u64) -> Option<Py<PyAny>> {
+    lock(waiting).futures.remove(&call)
 }
 
 /// A read that is under way.
@@ -160,7 +185,7 @@ fn take(waiting: &Waiting, call: u64) -> Option<Py<PyAny>> {
 pub(crate) struct Call {
     number: u64,
     task: AbortHandle,
-    waiting: Arc<Waiting>,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 #[pymethods]
@@ -168,41 +193,60 @@ impl Call {
     /// Give it up: the server is asked to cancel the query.
     fn cancel(&self) {
         self.task.abort();
-        drop(take(&self.waiting, self.number));
+        let mut waiting = lock(&self.waiting);
+        waiting.settling = Some(Instant::now() + SETTLE);
+        let future = waiting.futures.remove(&self.number);
+        drop(waiting);
+        drop(future);
     }
 }
 
-/// Reads on a thread of its own, on a pool of connections.
+/// Reads on a pool of connections of their own.
 #[pyclass(frozen, module = "cenote._cenote", name = "AsyncReads")]
 pub(crate) struct AsyncReads {
-    process: u32,
     store: store::FeatureStore,
     readers: Readers<store::Reader>,
-    runtime: Handle,
-    /// The thread lives as long as this and those that calls have of it; `None` is closed.
-    open: Mutex<Option<mpsc::Sender<()>>>,
+    turns: Turns,
 }
 
 #[pymethods]
 impl AsyncReads {
-    /// Reads of the tables of `store`, on up to `connections` connections of their own.
+    /// Reads of the tables of `store`, on up to `connections` connections; driven by event loops where that can be.
     #[new]
-    fn new(py: Python<'_>, store: &FeatureStore, connections: usize) -> PyResult<Self> {
+    #[pyo3(signature = (store, connections, own_thread=false))]
+    fn new(py: Python<'_>, store: &FeatureStore, connections: usize, own_thread: bool) -> PyResult<Self> {
         let store = store.store.beside(connections).map_err(|error| error::store(py, &error))?;
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let (open, mut closed) = mpsc::channel(1);
-        // Nobody sends: the channel ends with its last sender.
-        let work = move || runtime.block_on(async { while closed.recv().await.is_some() {} });
-        std::thread::Builder::new().name("cenote-reads".to_owned()).spawn(work)?;
-        let process = std::process::id();
-        Ok(Self {
-            process,
-            store,
-            readers: Readers::default(),
-            runtime: handle,
-            open: Mutex::new(Some(open)),
-        })
+        Ok(Self { store, readers: Readers::default(), turns: Turns::new(own_thread)? })
+    }
+
+    /// What an event loop watches to know when :meth:`turn` is due; ``None`` if a thread does the work, or none is left.
+    fn fileno(&self, py: Python<'_>) -> Option<i32> {
+        self.turns.poller(py)
+    }
+
+    /// Get on with all calls, and hand out the answers of `mailbox`.
+    fn turn(&self, py: Python<'_>, mailbox: &Mailbox) -> PyResult<()> {
+        mailbox.letters.attended.store(true, Ordering::Release);
+        self.turns.turn(py);
+        mailbox.letters.attended.store(false, Ordering::Release);
+        mailbox.hand_out(py)
+    }
+
+    /// Whether the event loop of `mailbox` is to :meth:`beat` from now on.
+    fn begin_to_beat(&self, mailbox: &Mailbox) -> bool {
+        let mut waiting = lock(&mailbox.waiting);
+        let begin = !waiting.beating && !waiting.futures.is_empty() && self.turns.are_taken_by_loops();
+        waiting.beating |= begin;
+        begin
+    }
+
+    /// Take the turn that is due for the time alone; ``False`` if it was the last for now.
+    fn beat(&self, py: Python<'_>, mailbox: &Mailbox) -> PyResult<bool> {
+        self.turn(py, mailbox)?;
+        let mut waiting = lock(&mailbox.waiting);
+        let settling = waiting.settling.is_some_and(|until| until > Instant::now());
+        waiting.beating = !waiting.futures.is_empty() || settling;
+        Ok(waiting.beating)
     }
 
     /// Begin :meth:`FeatureStore.get`; `future` gets the answer by way of `mailbox`.
@@ -260,19 +304,20 @@ impl AsyncReads {
         self.begin(py, mailbox, future, async move { Ok(Answer::Score(Box::new(plan.score(key).await?))) })
     }
 
-    /// Close the connections and end the thread.
-    fn close(&self) {
-        let open = lock(&self.open).take();
-        if self.process != std::process::id() {
-            // The thread and the sockets are the parent's.
-            std::mem::forget(open);
-        } else if let Some(open) = open {
-            let store = self.store.clone();
-            self.runtime.spawn(async move {
-                store.close().await;
-                drop(open);
-            });
-        }
+    /// Begin to close the connections, once what was given up is cancelled.
+    #[pyo3(signature = (mailbox, future))]
+    fn settle(&self, py: Python<'_>, mailbox: &Mailbox, future: Py<PyAny>) -> PyResult<Call> {
+        let store = self.store.clone();
+        self.begin(py, mailbox, future, async move {
+            store.close().await;
+            Ok(Answer::Closed)
+        })
+    }
+
+    /// Close the connections and end what drives them.
+    fn close(&self, py: Python<'_>) {
+        let store = self.store.clone();
+        self.turns.end(py, async move { store.close().await });
     }
 }
 
@@ -296,26 +341,29 @@ impl AsyncReads {
         future: Py<PyAny>,
         read: impl Future<Output = Result<Answer, store::Error>> + Send + 'static,
     ) -> PyResult<Call> {
-        if self.process != std::process::id() {
+        if self.turns.is_forked() {
             let message = "an AsyncFeatureStore does not outlive a fork: connect in the child";
             return Err(PyRuntimeError::new_err(message));
         }
-        let Some(open) = lock(&self.open).clone() else {
-            return Err(error::store(py, &store::ErrorKind::Closed.into()));
-        };
+        if self.turns.are_taken_by_loops() && Handle::try_current().is_ok() {
+            return Err(error::store(py, &store::ErrorKind::InsideRuntime.into()));
+        }
         let number = mailbox.expect(future);
         let letters = Arc::clone(&mailbox.letters);
-        let work = async move {
-            letters.put(number, read.await);
-            drop(open);
+        let Some(task) = self.turns.spawn(py, async move { letters.put(number, read.await) }) else {
+            take(&mailbox.waiting, number);
+            return Err(error::store(py, &store::ErrorKind::Closed.into()));
         };
-        let task = self.runtime.spawn(work).abort_handle();
+        // The first goes out at once; more wait for the turn that is due now, and go out together.
+        if lock(&mailbox.waiting).futures.len() == 1 && self.turns.are_taken_by_loops() {
+            self.turn(py, mailbox)?;
+        }
         Ok(Call { number, task, waiting: Arc::clone(&mailbox.waiting) })
     }
 }
 
 impl Drop for AsyncReads {
     fn drop(&mut self) {
-        self.close();
+        Python::attach(|py| self.close(py));
     }
 }

@@ -70,6 +70,14 @@ fn moment(py: Python<'_>, event_ts: Option<Timestamp>) -> PyResult<Option<Py<PyA
     event_ts.map(|moment| Ok(datetime(py, moment)?.unbind())).transpose()
 }
 
+/// How a replica fares, as a dict.
+pub(super) fn replica<'py>(py: Python<'py>, state: &store::ReplicaState) -> PyResult<Bound<'py, PyDict>> {
+    let answer = PyDict::new(py);
+    answer.set_item("fresh", state.fresh)?;
+    answer.set_item("reads", state.reads)?;
+    Ok(answer)
+}
+
 /// The features of one key.
 #[pyclass(frozen, module = "cenote", name = "Features")]
 pub(crate) struct Features {
@@ -91,7 +99,7 @@ impl Features {
     /// `names` are those of the features, in order.
     pub(super) fn new(py: Python<'_>, features: store::Features, names: &[Py<PyString>]) -> PyResult<Self> {
         let values = PyDict::new(py);
-        for ((_, value), name) in features.values.into_iter().zip(names) {
+        for (value, name) in features.values.into_iter().zip(names) {
             values.set_item(name, object(py, value)?)?;
         }
         Ok(Self {

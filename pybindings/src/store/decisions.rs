@@ -1,11 +1,16 @@
 //! What Python sees of decisions and their replays, of parity, and of what a plan will do.
 
-use cenote::store::Skew;
+use cenote::store::{Skew, blocking};
 use cenote::{decisions, serve, store};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
+use super::answers::Score;
 use super::keys::{datetime, object};
+use super::settings::seconds;
+use super::view::View;
+use crate::enter::enter_store;
+use crate::error;
 
 /// One answer, and all that it was made of.
 #[pyclass(frozen, module = "cenote", name = "Decision")]
@@ -16,6 +21,60 @@ pub(crate) struct Decision {
 impl Decision {
     pub(super) fn new(decision: decisions::Decision) -> Self {
         Self { decision }
+    }
+}
+
+/// A queue of decisions before the log: :meth:`record` never waits for the database, a thread writes behind.
+#[pyclass(frozen, module = "cenote", name = "DecisionBuffer")]
+pub(crate) struct DecisionBuffer {
+    buffer: blocking::DecisionBuffer,
+}
+
+impl DecisionBuffer {
+    pub(super) fn new(buffer: blocking::DecisionBuffer) -> Self {
+        Self { buffer }
+    }
+}
+
+/// How long the end of a ``with`` block waits until all is written.
+const LAST_FLUSH: f64 = 30.0;
+
+#[pymethods]
+impl DecisionBuffer {
+    /// Queue the decision that a score of a key is, and say its name; ``None`` where the queue is full, which is counted.
+    fn record(&self, view: &View, key: &Bound<'_, PyAny>, score: &Score) -> PyResult<Option<String>> {
+        let py = key.py();
+        let key = view.key(key)?;
+        let id = self.buffer.record(view.view(), key, score.score());
+        Ok(id.map_err(|error| error::store(py, &error))?.map(|id| id.to_string()))
+    }
+
+    /// Wait until all that was queued before is written.
+    #[pyo3(signature = (timeout=30.0))]
+    fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let limit = seconds("timeout", timeout)?;
+        enter_store(py, || self.buffer.flush(limit))
+    }
+
+    /// What became of the decisions that were recorded in this process.
+    #[getter]
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = self.buffer.counters().map_err(|error| error::store(py, &error))?;
+        let answer = PyDict::new(py);
+        answer.set_item("pushed", counters.pushed)?;
+        answer.set_item("written", counters.written)?;
+        answer.set_item("dropped", counters.dropped)?;
+        answer.set_item("failures", counters.failures)?;
+        Ok(answer)
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.flush(py, LAST_FLUSH)
     }
 }
 

@@ -11,6 +11,13 @@ use crate::input::{Object, Role, WantedColumn, epoch};
 /// Reads a key of `columns`.
 pub(super) fn key(key: &Bound<'_, PyAny>, columns: &[WantedColumn]) -> PyResult<Key> {
     let py = key.py();
+    // The common key, without a step between.
+    if let ([column], Ok(integer)) = (columns, key.cast_exact::<PyInt>())
+        && column.role == Role::Stored
+        && let Ok(integer) = integer.extract::<i64>()
+    {
+        return Ok(Key::new([Value::Int(integer)]));
+    }
     if let Ok(dict) = key.cast::<PyDict>() {
         let values = columns.iter().map(|column| match dict.get_item(&column.key)? {
             Some(cell) => value(&cell, column),

@@ -10,9 +10,12 @@ mod bulk;
 mod decisions;
 mod documents;
 mod keys;
+mod plan;
 mod readers;
 mod registry;
 mod served;
+mod settings;
+mod turns;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,9 +23,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cenote::registry::{PublicKey, Registration, Route, SigningKey};
-use cenote::serve::{Counters, OnMissing, OnStale, PlanBuilder, UnseenLevels};
-use cenote::store::{CacheOptions, blocking};
+use cenote::registry::{Registration, Route, SigningKey};
+use cenote::store::blocking;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -30,15 +32,17 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 pub(crate) use self::aio::{AsyncReads, Call, Cancellation, Mailbox};
 pub(crate) use self::answers::{FeatureSet, Features, Score, Scores, Upserted};
 pub(crate) use self::bulk::{Erased, FinishedBatch, Loaded, Maintained, Materialized, Stored};
-pub(crate) use self::decisions::{Decision, Explanation, Replay};
+pub(crate) use self::decisions::{Decision, DecisionBuffer, Explanation, Replay};
 pub(crate) use self::documents::Document;
+use self::plan::PlanSettings;
+pub(crate) use self::plan::ScorePlan;
 use self::readers::{Readers, Selection};
 pub(crate) use self::registry::ModelVersion;
 pub(crate) use self::served::{ServedModel, WatchState};
+use self::settings::Settings;
 pub(crate) use self::view::View;
-use crate::enter::{enter_scoring, enter_store};
+use crate::enter::enter_store;
 use crate::error;
-use crate::input::{self, Input, RowCells, Source, Wanted};
 use crate::model::Model;
 
 /// A store of features in PostgreSQL.
@@ -56,22 +60,11 @@ impl FeatureStore {
     }
 }
 
-/// How long Redis may take before a read goes on without.
-const REDIS_TIMEOUT: Duration = Duration::from_millis(50);
-
-/// Seconds to a deadline.
-fn seconds(name: &str, seconds: f64) -> PyResult<Duration> {
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(PyValueError::new_err(format!("{name} is a positive number of seconds"))),
-    }
-}
-
 #[pymethods]
 impl FeatureStore {
     /// Connect to a database.
     #[staticmethod]
-    #[pyo3(signature = (dsn, *, schema=None, read_timeout=None, write_timeout=None, root_certificates=None, cache_bytes=None, cache_ttl=None, cache_redis=None))]
+    #[pyo3(signature = (dsn, *, schema=None, read_timeout=None, write_timeout=None, root_certificates=None, replicas=None, max_replica_lag=None, cache_bytes=None, cache_ttl=None, cache_redis=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn connect(
         py: Python<'_>,
@@ -80,36 +73,24 @@ impl FeatureStore {
         read_timeout: Option<f64>,
         write_timeout: Option<f64>,
         root_certificates: Option<PathBuf>,
+        replicas: Option<Vec<String>>,
+        max_replica_lag: Option<f64>,
         cache_bytes: Option<u64>,
         cache_ttl: Option<f64>,
         cache_redis: Option<String>,
     ) -> PyResult<Self> {
-        let mut settings = cenote::store::FeatureStore::builder(dsn);
-        if let Some(schema) = schema {
-            settings = settings.schema(schema);
-        }
-        if let Some(timeout) = read_timeout {
-            settings = settings.read_timeout(seconds("read_timeout", timeout)?);
-        }
-        if let Some(timeout) = write_timeout {
-            settings = settings.write_timeout(seconds("write_timeout", timeout)?);
-        }
-        if let Some(file) = root_certificates {
-            settings = settings.root_certificates(file);
-        }
-        if cache_bytes.is_some() || cache_ttl.is_some() || cache_redis.is_some() {
-            let mut cache = CacheOptions::new();
-            if let Some(bytes) = cache_bytes {
-                cache = cache.bytes(bytes);
-            }
-            if let Some(ttl) = cache_ttl {
-                cache = cache.ttl(seconds("cache_ttl", ttl)?);
-            }
-            if let Some(url) = cache_redis {
-                cache = cache.redis(url, REDIS_TIMEOUT);
-            }
-            settings = settings.cache(cache);
-        }
+        let settings = Settings {
+            schema,
+            read_timeout,
+            write_timeout,
+            root_certificates,
+            replicas,
+            max_replica_lag,
+            cache_bytes,
+            cache_ttl,
+            cache_redis,
+        };
+        let settings = settings.of(dsn)?;
         Ok(Self::new(enter_store(py, || blocking::FeatureStore::new(settings))?))
     }
 
@@ -123,6 +104,13 @@ impl FeatureStore {
     #[getter]
     fn schema(&self) -> &str {
         self.store.schema()
+    }
+
+    /// How the replicas fare for this thread, in the order in which they were named.
+    #[getter]
+    fn replicas<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let states = enter_store(py, || self.store.replicas())?;
+        states.iter().map(|state| answers::replica(py, state)).collect()
     }
 
     /// The SQL that :meth:`apply` would run; none if the tables are as the view says.
@@ -440,7 +428,7 @@ impl FeatureStore {
         reference: &str,
         trusted_keys: Option<Vec<String>>,
     ) -> PyResult<ModelVersion> {
-        let trusted = trusted(py, trusted_keys)?;
+        let trusted = registry::trusted(py, trusted_keys)?;
         enter_store(py, || self.store.verify_model(reference, trusted)).map(ModelVersion::new)
     }
 
@@ -461,7 +449,7 @@ impl FeatureStore {
         trusted_keys: Option<Vec<String>>,
     ) -> PyResult<ServedModel> {
         let settings = PlanSettings::read(columns, request, absent, on_missing, on_stale, unseen_levels)?;
-        let trusted = trusted(py, trusted_keys)?;
+        let trusted = registry::trusted(py, trusted_keys)?;
         let to = view.get().view();
         let served =
             enter_store(py, || self.store.serve(reference, trusted, to, move |plan| settings.of(plan)))?;
@@ -492,6 +480,12 @@ impl FeatureStore {
         let key = view.key(key)?;
         let id = enter_store(py, || self.store.record(view.view(), key, score.score()))?;
         Ok(id.to_string())
+    }
+
+    /// A queue before the decision log, written behind by a thread.
+    #[pyo3(signature = (*, capacity=10_000))]
+    fn buffered_decisions(&self, py: Python<'_>, capacity: usize) -> PyResult<DecisionBuffer> {
+        enter_store(py, || self.store.buffered_decisions(capacity)).map(DecisionBuffer::new)
     }
 
     /// A decision.
@@ -559,169 +553,5 @@ impl FeatureStore {
             None => Ok(self.store.reader(view.view())),
             Some(names) => self.store.reader_of(view.view(), names.iter().map(String::as_str)),
         })
-    }
-}
-
-/// How a plan binds its inputs, and what it makes of keys without features.
-struct PlanSettings {
-    columns: HashMap<String, String>,
-    request: Vec<String>,
-    absent: Vec<String>,
-    on_missing: OnMissing,
-    on_stale: OnStale,
-    unseen: UnseenLevels,
-}
-
-impl PlanSettings {
-    fn read(
-        columns: Option<HashMap<String, String>>,
-        request: Option<Vec<String>>,
-        absent: Option<Vec<String>>,
-        on_missing: &str,
-        on_stale: &str,
-        unseen_levels: &str,
-    ) -> PyResult<Self> {
-        let wrong = |message: &'static str| PyValueError::new_err(message);
-        let on_missing = match on_missing {
-            "na" => OnMissing::AsMissing,
-            "error" => OnMissing::Refuse,
-            _ => return Err(wrong("on_missing is \"na\" or \"error\"")),
-        };
-        let on_stale = match on_stale {
-            "na" => OnStale::AsMissing,
-            "use" => OnStale::Use,
-            "error" => OnStale::Refuse,
-            _ => return Err(wrong("on_stale is \"na\", \"use\" or \"error\"")),
-        };
-        let unseen = match unseen_levels {
-            "na" => UnseenLevels::AsMissing,
-            "error" => UnseenLevels::Refuse,
-            _ => return Err(wrong("unseen_levels is \"na\" or \"error\"")),
-        };
-        let (columns, request) = (columns.unwrap_or_default(), request.unwrap_or_default());
-        Ok(Self { columns, request, absent: absent.unwrap_or_default(), on_missing, on_stale, unseen })
-    }
-
-    fn of(&self, mut plan: PlanBuilder) -> PlanBuilder {
-        for (input, column) in &self.columns {
-            plan = plan.column(input, column);
-        }
-        plan.request(&self.request)
-            .absent(&self.absent)
-            .on_missing(self.on_missing)
-            .on_stale(self.on_stale)
-            .unseen_levels(self.unseen)
-    }
-}
-
-/// Keys in PEM or hexadecimal.
-fn trusted(py: Python<'_>, keys: Option<Vec<String>>) -> PyResult<Option<Vec<PublicKey>>> {
-    let keys = keys.map(|keys| keys.iter().map(|key| PublicKey::from_text(key)).collect());
-    keys.transpose().map_err(|error| error::store(py, &error))
-}
-
-/// The counters of a plan as a dict.
-fn counters<'py>(py: Python<'py>, counters: &Counters) -> PyResult<Bound<'py, PyDict>> {
-    let inputs = PyDict::new(py);
-    for input in &counters.inputs {
-        let input_counters = PyDict::new(py);
-        input_counters.set_item("absent", input.absent)?;
-        input_counters.set_item("unseen", input.unseen)?;
-        inputs.set_item(&input.name, input_counters)?;
-    }
-    let answer = PyDict::new(py);
-    answer.set_item("keys", counters.keys)?;
-    answer.set_item("missing", counters.missing)?;
-    answer.set_item("stale", counters.stale)?;
-    answer.set_item("inputs", inputs)?;
-    Ok(answer)
-}
-
-/// A model bound to a view: keys in, predictions out, by one query.
-///
-/// Safe to share between threads.
-#[pyclass(frozen, module = "cenote", name = "ScorePlan")]
-pub(crate) struct ScorePlan {
-    plan: blocking::ScorePlan,
-    model: Py<Model>,
-    view: Py<View>,
-}
-
-impl ScorePlan {
-    fn wanted(&self) -> &Wanted {
-        self.model.get().wanted()
-    }
-}
-
-#[pymethods]
-impl ScorePlan {
-    /// The model that is bound.
-    #[getter]
-    fn model(&self, py: Python<'_>) -> Py<Model> {
-        self.model.clone_ref(py)
-    }
-
-    /// The view that it is bound to.
-    #[getter]
-    fn view(&self, py: Python<'_>) -> Py<View> {
-        self.view.clone_ref(py)
-    }
-
-    /// Say what the plan will do.
-    fn explain(&self, py: Python<'_>) -> PyResult<Explanation> {
-        enter_store(py, || self.plan.explain()).map(Explanation::new)
-    }
-
-    /// What the plan has seen.
-    #[getter]
-    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        counters(py, &self.plan.counters())
-    }
-
-    /// Fetch the features of a key and score them.
-    #[pyo3(signature = (key, request=None))]
-    fn score(&self, key: &Bound<'_, PyAny>, request: Option<&Bound<'_, PyDict>>) -> PyResult<Score> {
-        let py = key.py();
-        let key = self.view.get().key(key)?;
-        let score = match request {
-            None => enter_store(py, || self.plan.score(key))?,
-            Some(request) => {
-                let cells = RowCells::read(request, self.wanted())?;
-                let row = cells.row(self.wanted());
-                enter_store(py, || self.plan.score_with(key, &row))?
-            }
-        };
-        Score::new(py, score)
-    }
-
-    /// Fetch the features of many keys by one query and score them.
-    #[pyo3(signature = (keys, request=None))]
-    fn score_many(&self, keys: &Bound<'_, PyAny>, request: Option<&Bound<'_, PyAny>>) -> PyResult<Scores> {
-        let py = keys.py();
-        let keys = self.view.get().keys(keys)?;
-        let Some(request) = request else {
-            let fetched = enter_store(py, || self.plan.fetch(keys))?;
-            return Ok(Scores::new(enter_scoring(py, || fetched.score())?));
-        };
-        let Input { names, source, .. } = input::table(request, self.wanted())?;
-        let scores = match source {
-            Source::Columns(columns) => {
-                let batch = columns.batch(self.wanted()).map_err(|error| error::core(py, &error, &names))?;
-                let fetched = enter_store(py, || self.plan.fetch(keys))?;
-                enter_scoring(py, || fetched.score_with(&batch))?
-            }
-            Source::Stream(_) => {
-                return Err(error::input(
-                    py,
-                    "request: expected a dict of columns, a list of dicts or a pandas frame",
-                ));
-            }
-        };
-        Ok(Scores::new(scores))
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let model = self.model.bind(py).repr()?;
-        Ok(format!("<cenote.ScorePlan of {} on view {:?}>", model.to_string_lossy(), self.plan.view().name()))
     }
 }

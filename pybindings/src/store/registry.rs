@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cenote::registry::{self, Route};
+use cenote::registry::{self, PublicKey, Route};
 use cenote::store::Timestamp;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::keys::datetime;
+use crate::error;
 
 /// What the registry knows of one version of a model.
 #[pyclass(frozen, module = "cenote", name = "ModelVersion")]
@@ -144,4 +145,10 @@ impl ModelVersion {
         let registry::ModelVersion { name, version, aliases, .. } = &*self.version;
         format!("<cenote.ModelVersion {name}:{version} {aliases:?}>")
     }
+}
+
+/// Keys in PEM or hexadecimal.
+pub(super) fn trusted(py: Python<'_>, keys: Option<Vec<String>>) -> PyResult<Option<Vec<PublicKey>>> {
+    let keys = keys.map(|keys| keys.iter().map(|key| PublicKey::from_text(key)).collect());
+    keys.transpose().map_err(|error| error::store(py, &error))
 }

@@ -104,7 +104,7 @@ impl ServedModel {
     /// What the version that answers for most keys has seen since it was put to work.
     #[getter]
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        super::counters(py, &py.detach(|| self.served.counters()))
+        super::plan::counters(py, &py.detach(|| self.served.counters()))
     }
 
     /// In what the shadow has differed since it was put to work.

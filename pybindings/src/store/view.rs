@@ -9,6 +9,9 @@ use super::keys;
 use crate::error;
 use crate::input::{Role, Wanted, WantedColumn};
 
+/// How many keys room is made for before they have come.
+const MANY_KEYS: usize = 1 << 16;
+
 /// A feature view: what an entity's keys and features are. Immutable.
 #[pyclass(frozen, eq, module = "cenote", name = "View")]
 #[derive(Debug)]
@@ -46,7 +49,11 @@ impl View {
 
     /// Several keys.
     pub(super) fn keys(&self, keys: &Bound<'_, PyAny>) -> PyResult<Vec<Key>> {
-        keys.try_iter()?.map(|key| self.key(&key?)).collect()
+        let mut all = Vec::with_capacity(keys.len().unwrap_or(0).min(MANY_KEYS));
+        for key in keys.try_iter()? {
+            all.push(self.key(&key?)?);
+        }
+        Ok(all)
     }
 }
 

@@ -10,7 +10,7 @@ mod joins;
 mod reads;
 mod writes;
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use cenote::store::{Builder, FeatureStore, History, Type, View};
@@ -20,7 +20,7 @@ const FEATURES: usize = 20;
 /// How many keys the online table has.
 const KEYS: i64 = 100_000;
 
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Where the server is and which schema is ours.
 struct Place {
@@ -77,42 +77,47 @@ fn main() -> Outcome {
     let place = Place { dsn, schema };
     // One thread: the driver beside the query, as the server's own tool has it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut reads = None;
-        for line in std::io::stdin().lock().lines() {
-            let line = line?;
-            let mut words = line.split(' ');
-            let work = words.next().unwrap_or_default();
-            let numbers = words.map(str::parse).collect::<Result<Vec<usize>, _>>()?;
-            match (work, &*numbers) {
-                ("fill", []) => writes::fill(&place).await?,
-                ("upsert", [rows, round]) => writes::upsert(&place, *rows, *round).await?,
-                ("memory", [rows]) => writes::memory(&place, *rows).await?,
-                ("past", [keys, events]) => joins::fill(&place, *keys, *events).await?,
-                ("join", [entities, keys, events]) => {
-                    joins::join(&place, *entities, *keys, *events).await?;
-                }
-                ("kills", [kills]) => faults::kills(&place, *kills).await?,
-                ("cancel", [times]) => faults::cancel(&place, *times).await?,
-                _ => {
-                    let reads = match &mut reads {
-                        Some(reads) => reads,
-                        none => none.insert(reads::Reads::new(&place).await?),
-                    };
-                    match (work, &*numbers) {
-                        ("get", [calls]) => reads.get(*calls).await?,
-                        ("get_many", [calls]) => reads.get_many(*calls).await?,
-                        ("score", [calls]) => reads.score(*calls).await?,
-                        ("in_flight", [clients, milliseconds]) => {
-                            reads.in_flight(*clients, Duration::from_millis(*milliseconds as u64)).await?;
-                        }
-                        _ => return Err(format!("there is no work {line:?}").into()),
+    // In a task, as a service's calls are: what runs beside the tasks is polled only after another look at the sockets.
+    runtime.block_on(async { tokio::spawn(answer(place)).await? })
+}
+
+/// Does what is asked for on standard input, one work after another.
+async fn answer(place: Place) -> Outcome {
+    let mut reads = None;
+    let mut line = String::new();
+    while std::io::stdin().read_line(&mut line)? > 0 {
+        let mut words = line.trim_end().split(' ');
+        let work = words.next().unwrap_or_default();
+        let numbers = words.map(str::parse).collect::<Result<Vec<usize>, _>>()?;
+        match (work, &*numbers) {
+            ("fill", []) => writes::fill(&place).await?,
+            ("upsert", [rows, round]) => writes::upsert(&place, *rows, *round).await?,
+            ("memory", [rows]) => writes::memory(&place, *rows).await?,
+            ("past", [keys, events]) => joins::fill(&place, *keys, *events).await?,
+            ("join", [entities, keys, events]) => {
+                joins::join(&place, *entities, *keys, *events).await?;
+            }
+            ("kills", [kills]) => faults::kills(&place, *kills).await?,
+            ("cancel", [times]) => faults::cancel(&place, *times).await?,
+            _ => {
+                let reads = match &mut reads {
+                    Some(reads) => reads,
+                    none => none.insert(reads::Reads::new(&place).await?),
+                };
+                match (work, &*numbers) {
+                    ("get", [calls]) => reads.get(*calls).await?,
+                    ("get_many", [calls]) => reads.get_many(*calls).await?,
+                    ("score", [calls]) => reads.score(*calls).await?,
+                    ("in_flight", [clients, milliseconds]) => {
+                        reads.in_flight(*clients, Duration::from_millis(*milliseconds as u64)).await?;
                     }
+                    _ => return Err(format!("there is no work {line:?}").into()),
                 }
             }
-            println!("done");
-            std::io::stdout().flush()?;
         }
-        Ok(())
-    })
+        println!("done");
+        std::io::stdout().flush()?;
+        line.clear();
+    }
+    Ok(())
 }

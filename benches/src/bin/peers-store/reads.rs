@@ -234,7 +234,7 @@ impl<'p> Reads<'p> {
                 let start = Instant::now();
                 let row = reader.get(*id).await?;
                 get.push(start.elapsed());
-                let features = row.values.iter().map(|(_, value)| match value {
+                let features = row.values.iter().map(|value| match value {
                     cenote::store::Value::Float(value) => *value,
                     _ => f64::NAN,
                 });

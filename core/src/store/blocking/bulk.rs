@@ -116,6 +116,10 @@ impl Writer {
 }
 
 impl Load {
+    pub(super) fn new(store: &FeatureStore, load: store::Load) -> Self {
+        Self { store: store.clone(), load }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         self.load.name()

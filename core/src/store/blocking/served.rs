@@ -86,7 +86,7 @@ fn keep(
         runtime.block_on(async move {
             let served = async {
                 let store = builder.lazy()?;
-                let registry = super::registry(&store, trusted);
+                let registry = super::registry::trusting(&store, trusted);
                 store.serve(&registry, &reference, &view, move |plan| settings(plan)).await
             };
             // A caller that has gone ends the thread as well.
