@@ -11,7 +11,7 @@ use super::codes::{Sources, Unfit};
 use super::plan::blocks;
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, RowData};
-use crate::layout::{GROUP, Sums};
+use crate::layout::{GROUP, RowForest, Sums};
 
 /// Rows whose codes and sums are held at once: enough to use a chunk of trees often while it is in the cache.
 const RUN: usize = 8 * GROUP;
@@ -64,13 +64,16 @@ impl Quantised for Masks {
 
     fn fewest_rows(&self) -> usize {
         // A tile of 64 rows, and above that a group of 512, costs what so many rows cost the engine that takes them.
+        let sets = self.blocks.iter().filter_map(|block| block.rows.as_ref()).any(RowForest::has_sets);
         match (self.isa, self.depth) {
-            (Isa::Avx512(_), 0..=6) => 20,
+            (Isa::Avx512(_), 0..=6) if sets => 17,
+            (Isa::Avx512(_), 0..=6) => 34,
             (Isa::Avx512(_), 7) => 50,
             (Isa::Avx512(_), 8) => 240,
             (Isa::Avx512(_), _) => 400,
-            (Isa::Avx2(_), 0..=6) => 13,
-            (Isa::Avx2(_), 7..=8) => 40,
+            (Isa::Avx2(_), 0..=6) if sets => 10,
+            (Isa::Avx2(_), 0..=6) => 15,
+            (Isa::Avx2(_), 7..=8) => 52,
             (Isa::Avx2(_), 9) => 60,
             (Isa::Avx2(_), _) => 300,
             (Isa::Portable, 0..=6) => 40,

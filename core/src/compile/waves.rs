@@ -120,8 +120,8 @@ impl Quantised for Waves {
     }
 
     fn fewest_rows(&self) -> usize {
-        // A wave of 512 rows costs what so many rows cost the engine that takes them.
-        150
+        // A wave of few rows costs what so many rows cost the engine that takes them.
+        22
     }
 
     fn sums(&self, block: &Block<'_>, out: &mut [f64]) -> Vec<usize> {

@@ -1,6 +1,6 @@
 //! Trees as heaps of questions, for kernels that ask a tree's every question of a group of rows at a time.
 //!
-//! In flow, by [`MaskForestBuilder`], trees as tests on byte columns; out flows a [`MaskForest`] in which every column,
+//! In flow, by [`mask_forest`], trees as tests on byte columns; out flows a [`MaskForest`] in which every column,
 //! line, table and leaf that a test or a tree names exists, so that kernels may index without asking.
 //!
 //! **Lines.** What a group of rows answers to a question is one bit a row: a line. A byte column of `n` bounds would need `n`
