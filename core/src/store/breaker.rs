@@ -34,7 +34,7 @@ struct State {
 impl Breaker {
     /// Leave to connect.
     pub(super) fn admit(&self) -> Result<(), Error> {
-        if !self.troubled.load(Ordering::Acquire) {
+        if !self.is_troubled() {
             return Ok(());
         }
         let mut state = self.state();
@@ -48,8 +48,13 @@ impl Breaker {
         Ok(())
     }
 
+    /// Whether connecting failed of late, so that leave need be asked.
+    pub(super) fn is_troubled(&self) -> bool {
+        self.troubled.load(Ordering::Acquire)
+    }
+
     pub(super) fn succeeded(&self) {
-        if self.troubled.load(Ordering::Acquire) {
+        if self.is_troubled() {
             *self.state() = State::default();
             self.troubled.store(false, Ordering::Release);
         }

@@ -218,7 +218,7 @@ impl Pool {
 
     async fn lease_untimed(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
         let place = self.in_flight.enter()?;
-        if self.inner.status().available == 0 {
+        if self.breaker.is_troubled() && self.inner.status().available == 0 {
             self.breaker.admit()?;
         }
         let left = deadline.left();
