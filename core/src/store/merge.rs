@@ -63,8 +63,10 @@ impl Direct {
     }
 
     /// Only the key's index is asked, key by key until one is found, however few or many rows the planner believes to be there.
-    pub(super) const BEGIN: &str = "SET LOCAL jit = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; \
-         SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SAVEPOINT cenote_direct";
+    pub(super) const BEGIN: &str = "SAVEPOINT cenote_direct; SET LOCAL jit = off; SET LOCAL enable_hashjoin = off; \
+         SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off";
+    /// Takes those settings back: a merge in the same transaction is planned without them.
+    pub(super) const PROBED: &str = "ROLLBACK TO SAVEPOINT cenote_direct";
     pub(super) const DONE: &str = "RELEASE SAVEPOINT cenote_direct";
     /// Also after an error.
     pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT cenote_direct; RELEASE SAVEPOINT cenote_direct";

@@ -405,8 +405,7 @@ impl Writer {
         let keys = self.view.keys();
         let mut now = [0; 8];
         let types = || keys.iter().map(|key| key.ty.pg_array());
-        let begin = lease.client().batch_execute(Direct::BEGIN);
-        lease.during(Step::Write, self.deadline(), begin).await?;
+        self.run(lease, Direct::BEGIN).await?;
         // Some first: where keys are there, it is mostly many of them.
         for step in [(chunk.entries.len() / FEW_ROWS).max(1), 1] {
             let lists = chunk.key_lists(keys, step);
@@ -418,11 +417,18 @@ impl Writer {
             let row =
                 answer.first().ok_or_else(|| Error::protocol(Step::Write, "an answer without a row"))?;
             if fixed(cell(row, 0)?.unwrap_or_default())? != [0] {
+                self.run(lease, Direct::UNDO).await?;
                 return Ok(None);
             }
             now = fixed(cell(row, 1)?.unwrap_or_default())?;
         }
+        self.run(lease, Direct::PROBED).await?;
         Ok(Some(now))
+    }
+
+    /// Runs statements that have no answer.
+    async fn run(&self, lease: &Lease<'_>, statements: &str) -> Result<(), Error> {
+        lease.during(Step::Write, self.deadline(), lease.client().batch_execute(statements)).await
     }
 
     /// Copies rows of new keys into the online table. `false`, and nothing done, if another writer came first with one of them, or
@@ -449,13 +455,11 @@ impl Writer {
         };
         match self.copy(lease, &direct.copy, chunk, row).await {
             Ok(()) => {
-                let done = lease.client().batch_execute(Direct::DONE);
-                lease.during(Step::Write, self.deadline(), done).await?;
+                self.run(lease, Direct::DONE).await?;
                 Ok(true)
             }
             Err(error) if Direct::refuses(&error) => {
-                let undo = lease.client().batch_execute(Direct::UNDO);
-                lease.during(Step::Write, self.deadline(), undo).await?;
+                self.run(lease, Direct::UNDO).await?;
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -464,8 +468,7 @@ impl Writer {
 
     /// Copies the chunk into the temporary table.
     async fn stage(&self, lease: &Lease<'_>, chunk: &Chunk) -> Result<(), Error> {
-        let make = lease.client().batch_execute(&self.sql.stage);
-        lease.during(Step::Write, self.deadline(), make).await?;
+        self.run(lease, &self.sql.stage).await?;
         let mut last: Option<Entry> = None;
         let newest = |_: usize, entry: &Entry, out: &mut BytesMut| {
             let newest = last.is_none_or(|last| last.key(&chunk.bytes) != entry.key(&chunk.bytes));
