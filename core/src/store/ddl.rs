@@ -10,7 +10,8 @@ use tokio_postgres::types::{ToSql, Type as PgType};
 
 use super::FeatureStore;
 use super::error::{Error, ErrorKind, Step};
-use super::pool::{Deadline, Lease, Query};
+use super::lease::Lease;
+use super::pool::{Deadline, Query};
 use super::value::Type;
 use super::view::View;
 use super::wire::{Encoded, cell, text};

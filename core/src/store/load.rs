@@ -12,7 +12,7 @@ use super::FeatureStore;
 use super::cells::{BatchRows, Record, Rows, check_records};
 use super::error::{Error, ErrorKind};
 use super::jobs::{self, FinishedBatch};
-use super::pool::Lease;
+use super::lease::Lease;
 use super::value::Timestamp;
 use super::write::{Also, Upserted, WriteOptions, Writer};
 

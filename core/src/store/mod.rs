@@ -35,6 +35,7 @@ mod error;
 mod features;
 mod history;
 mod jobs;
+mod lease;
 mod listen;
 mod load;
 mod materialize;
@@ -87,9 +88,10 @@ pub use write::{Upserted, WriteOptions, Writer};
 
 pub(crate) use ddl::{identifier, literal};
 pub(crate) use features::event_ts;
+pub(crate) use lease::Lease;
 pub(crate) use listen::Listener;
+pub(crate) use pool::Deadline;
 use pool::Pool;
-pub(crate) use pool::{Deadline, Lease};
 pub(crate) use read::{EncodedKey, FoundRows, StoredRow};
 
 /// A store of features in a PostgreSQL schema: a pool of connections and what is done by them. Cheap to clone.

@@ -1,38 +1,30 @@
-//! Connections, each wait with its deadline, and what becomes of a connection whose caller went away.
+//! The connections of a store, each wait with its deadline, and calls that go again where a connection turned out dead.
 //!
-//! The invariant: a connection goes back to the pool only when the server has answered all that was asked on it. One that is
-//! left in the middle of a statement or a transaction (a deadline passed, the future was dropped) is taken out of the pool,
-//! the server is asked to cancel, and the connection is closed; so no later caller waits for another's query.
+//! In flow statements; out flow answers, or an error that names the step. What is done on a connection is `lease`'s.
 
-use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Hook, Manager, ManagerConfig, Object, PoolError, QueueMode, RecyclingMethod, Runtime, TimeoutType,
-    Timeouts,
+    Hook, Manager, ManagerConfig, PoolError, QueueMode, RecyclingMethod, Runtime, TimeoutType, Timeouts,
 };
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type as PgType};
-use tokio_postgres::{Row, Socket, Statement};
+use tokio_postgres::{Row, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::breaker::{Breaker, InFlight, Place};
+use super::breaker::{Breaker, InFlight};
 use super::config::Deadlines;
 use super::error::{Error, ErrorKind, Step};
+use super::lease::Lease;
 use super::telemetry::{Timed, timed, timed_since};
 use super::ticker::Ticker;
 
-/// How long a request to cancel may take before the connection is closed without.
-const CANCEL: Duration = Duration::from_millis(500);
-/// How long until the request is sent again.
-const CANCEL_AGAIN: Duration = Duration::from_millis(10);
 /// How many statements a connection keeps prepared; at more, all are forgotten.
 const STATEMENTS: usize = 256;
 
@@ -41,8 +33,8 @@ type TlsSocket = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 /// When a call must have ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
-    end: Instant,
-    length: Duration,
+    pub(super) end: Instant,
+    pub(super) length: Duration,
 }
 
 impl Deadline {
@@ -77,25 +69,32 @@ pub(crate) type Asked<'a> = (&'a Query, &'a [&'a (dyn ToSql + Sync)]);
 pub(crate) struct Pool {
     inner: deadpool_postgres::Pool,
     config: tokio_postgres::Config,
-    tls: MakeRustlsConnect,
+    pub(super) tls: MakeRustlsConnect,
     deadlines: Deadlines,
-    abandoned: Arc<Abandoned>,
+    pub(super) abandoned: Arc<Abandoned>,
     breaker: Breaker,
     in_flight: InFlight,
     ticker: Ticker,
     /// Whether statements are sent with each call, not prepared: they were lost before.
-    unnamed: AtomicBool,
+    pub(super) unnamed: AtomicBool,
 }
 
 /// Connections whose caller went away and whose query is being cancelled.
 #[derive(Debug, Default)]
-struct Abandoned {
+pub(super) struct Abandoned {
     count: AtomicUsize,
     one_less: Notify,
 }
 
 /// One of [`Abandoned`], for as long as it lives.
-struct Abandon(Arc<Abandoned>);
+pub(super) struct Abandon(Arc<Abandoned>);
+
+impl Abandon {
+    pub(super) fn new(all: &Arc<Abandoned>) -> Self {
+        all.count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(all))
+    }
+}
 
 impl Drop for Abandon {
     fn drop(&mut self) {
@@ -235,8 +234,7 @@ impl Pool {
             Ok(object) => {
                 self.breaker.succeeded();
                 self.ticker.call();
-                let (busy, broken) = (AtomicBool::new(false), AtomicBool::new(false));
-                Ok(Lease { pool: self, object: Some(object), busy, broken, _place: place })
+                Ok(Lease::new(self, object, place))
             }
             Err(error) => {
                 if matches!(error, PoolError::Timeout(TimeoutType::Create) | PoolError::Backend(_)) {
@@ -386,7 +384,7 @@ impl Retries {
 
 impl Error {
     /// Whether the tables changed under a prepared statement (`0A000`, "cached plan must not change result type").
-    fn is_outdated_plan(&self) -> bool {
+    pub(super) fn is_outdated_plan(&self) -> bool {
         matches!(self.kind(), ErrorKind::Database { sqlstate, .. }
             if sqlstate == SqlState::FEATURE_NOT_SUPPORTED.code())
     }
@@ -397,217 +395,5 @@ impl Error {
         let lost = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT];
         matches!(self.kind(), ErrorKind::Database { sqlstate, .. }
             if lost.iter().any(|lost| lost.code() == sqlstate))
-    }
-}
-
-/// A connection in use by one caller.
-pub(crate) struct Lease<'p> {
-    pool: &'p Pool,
-    /// `Some` until the drop.
-    object: Option<Object>,
-    /// Whether the server owes an answer, or a transaction is open.
-    busy: AtomicBool,
-    /// Whether the connection is lost, though its own task may not yet have noticed.
-    broken: AtomicBool,
-    _place: Place<'p>,
-}
-
-impl Lease<'_> {
-    pub(crate) fn client(&self) -> &deadpool_postgres::ClientWrapper {
-        self.object.as_ref().expect("a lease has its connection until it is dropped")
-    }
-
-    /// Whether the connection was made for an earlier call.
-    fn is_pooled(&self) -> bool {
-        self.object.as_ref().is_some_and(|object| Object::metrics(object).recycle_count > 0)
-    }
-
-    /// Awaits an answer of the server. If the deadline passes or the future is dropped, the connection is abandoned.
-    pub(crate) async fn during<T>(
-        &self,
-        step: Step,
-        deadline: Deadline,
-        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, Error> {
-        let open = self.busy.swap(true, Ordering::Relaxed);
-        let outcome = timeout_at(deadline.end, answer)
-            .await
-            .map_err(|_| ErrorKind::Deadline { step, after: deadline.length })?;
-        self.busy.store(open, Ordering::Relaxed);
-        self.answered(step, outcome)
-    }
-
-    /// An answer that has come; notes whether the connection is lost.
-    fn answered<T>(&self, step: Step, outcome: Result<T, tokio_postgres::Error>) -> Result<T, Error> {
-        outcome.map_err(|error| {
-            let error = Error::database(step, error);
-            if error.is_transient() {
-                self.broken.store(true, Ordering::Relaxed);
-            }
-            error
-        })
-    }
-
-    /// The answer of a statement: prepared on this connection once, or unnamed where prepared ones have been lost before.
-    pub(crate) async fn query(
-        &self,
-        step: Step,
-        query: &Query,
-        parameters: &[&(dyn ToSql + Sync)],
-        deadline: Deadline,
-    ) -> Result<Vec<Row>, Error> {
-        if !self.pool.unnamed.load(Ordering::Relaxed) {
-            let outcome = async {
-                let statement = self.prepare(query, deadline).await?;
-                self.during(step, deadline, self.client().query(&statement, parameters)).await
-            };
-            let outcome = outcome.await;
-            if let Err(error) = &outcome
-                && error.is_lost_statement()
-            {
-                self.pool.unnamed.store(true, Ordering::Relaxed);
-                self.client().statement_cache.clear();
-            }
-            return outcome;
-        }
-        Box::pin(self.query_unnamed(step, query, parameters, deadline)).await
-    }
-
-    async fn query_unnamed(
-        &self,
-        step: Step,
-        query: &Query,
-        parameters: &[&(dyn ToSql + Sync)],
-        deadline: Deadline,
-    ) -> Result<Vec<Row>, Error> {
-        let typed: Vec<_> = parameters.iter().copied().zip(query.parameters.iter().cloned()).collect();
-        let rows = self.during(step, deadline, self.client().query_typed(&query.sql, &typed)).await?;
-        if let Some(row) = rows.first() {
-            super::wire::check_columns(&query.view, row.columns(), &query.columns)?;
-        }
-        Ok(rows)
-    }
-
-    /// The answers of several statements, sent one after another.
-    async fn query_all(&self, asked: &[Asked<'_>], deadline: Deadline) -> Result<Vec<Vec<Row>>, Error> {
-        if self.pool.unnamed.load(Ordering::Relaxed) {
-            // Behind a pooler each may go to another server: one at a time.
-            let mut answers = Vec::with_capacity(asked.len());
-            for (query, parameters) in asked {
-                answers.push(self.query(Step::Read, query, parameters, deadline).await?);
-            }
-            return Ok(answers);
-        }
-        let outcome = async {
-            let mut statements = Vec::with_capacity(asked.len());
-            for (query, _) in asked {
-                statements.push(self.prepare(query, deadline).await?);
-            }
-            let answers = asked
-                .iter()
-                .zip(&statements)
-                .map(|((_, parameters), statement)| self.client().query(statement, parameters));
-            self.during(Step::Read, deadline, futures_util::future::try_join_all(answers)).await
-        };
-        let outcome = outcome.await;
-        if outcome.as_ref().is_err_and(Error::is_lost_statement) {
-            self.pool.unnamed.store(true, Ordering::Relaxed);
-        }
-        outcome
-    }
-
-    /// The statement, prepared on this connection once, its answer's types checked against the view.
-    pub(crate) async fn prepare(&self, query: &Query, deadline: Deadline) -> Result<Statement, Error> {
-        let mut again = true;
-        loop {
-            let mut prepared = Box::pin(self.client().prepare_typed_cached(&query.sql, &query.parameters));
-            // Mostly it was prepared before: no timer is made then.
-            let statement = match poll_fn(|context| Poll::Ready(prepared.as_mut().poll(context))).await {
-                Poll::Ready(known) => self.answered(Step::Prepare, known)?,
-                Poll::Pending => self.during(Step::Prepare, deadline, prepared).await?,
-            };
-            match super::wire::check_columns(&query.view, statement.columns(), &query.columns) {
-                Ok(()) => return Ok(statement),
-                // It may have been prepared before the tables were mended.
-                Err(drift) => {
-                    self.client().statement_cache.clear();
-                    if !std::mem::take(&mut again) {
-                        return Err(drift);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Begins a transaction: from now until its end a dropped lease rolls it back by closing the connection.
-    async fn begin(&self, step: Step, deadline: Deadline) -> Result<(), Error> {
-        self.during(step, deadline, self.client().batch_execute("BEGIN")).await?;
-        self.busy.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Ends the transaction: commits after success, rolls back after an error.
-    pub(crate) async fn end<T>(
-        &self,
-        step: Step,
-        deadline: Deadline,
-        outcome: Result<T, Error>,
-    ) -> Result<T, Error> {
-        match outcome {
-            Ok(value) => {
-                self.during(step, deadline, self.client().batch_execute("COMMIT")).await?;
-                self.busy.store(false, Ordering::Relaxed);
-                Ok(value)
-            }
-            // The statement is still running, or nobody is there to roll back: the drop closes the connection.
-            Err(error)
-                if matches!(error.kind(), ErrorKind::Deadline { .. } | ErrorKind::Connection { .. }) =>
-            {
-                Err(error)
-            }
-            Err(error) => {
-                if self.during(step, deadline, self.client().batch_execute("ROLLBACK")).await.is_ok() {
-                    self.busy.store(false, Ordering::Relaxed);
-                }
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        let Some(object) = self.object.take() else { return };
-        if self.broken.load(Ordering::Relaxed) {
-            drop(Object::take(object));
-            return;
-        }
-        if !self.busy.load(Ordering::Relaxed) {
-            return;
-        }
-        let cancel = object.cancel_token();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            drop(Object::take(object));
-            return;
-        };
-        self.pool.abandoned.count.fetch_add(1, Ordering::AcqRel);
-        let abandon = Abandon(Arc::clone(&self.pool.abandoned));
-        let tls = self.pool.tls.clone();
-        runtime.spawn(async move {
-            // The place in the pool is given up only afterwards, so that a slow server is not asked for more and more.
-            let _ = timeout(CANCEL, async {
-                // Answered once what was left has ended. A request that overtakes its statement cancels nothing: so again.
-                let mut ended = pin!(object.simple_query(""));
-                loop {
-                    let _ = cancel.cancel_query(tls.clone()).await;
-                    if timeout(CANCEL_AGAIN, ended.as_mut()).await.is_ok() {
-                        break;
-                    }
-                }
-            })
-            .await;
-            drop(Object::take(object));
-            drop(abandon);
-        });
     }
 }
