@@ -153,7 +153,7 @@ instructions: ## counts instructions of the portable and AVX2 paths by valgrind;
 	$(CARGO) bench -q -p cenote-bench --bench instructions -- $(if $(UPDATE),--update)
 
 .PHONY: peers
-peers: system ## cenote beside other runtimes on the same trees and rows, into benches/results (about three quarters of an hour)
+peers: system ## cenote beside other runtimes on the same trees and rows, into benches/results (about half an hour; longer the first time)
 	$(PYTHON) benches/peers/run.py $(PEERS)
 
 .PHONY: peers-store
