@@ -108,7 +108,7 @@ class Feast:
             connection.execute("CREATE INDEX ON feast.past (id, event_timestamp DESC)")
             connection.execute(
                 "CREATE TABLE feast.entities AS SELECT row * 104729 % %s AS id, "
-                "to_timestamp(row * 7919 %% (%s * 3600)) AS event_timestamp FROM generate_series(0, %s) AS s(row)".replace(
+                "to_timestamp(row * 7919 %% (%s * 3600)) AS event_timestamp FROM generate_series(0::bigint, %s) AS s(row)".replace(
                     "% %s", "%% %s"
                 ),
                 (keys, events, entities - 1),
