@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ from . import report
 from .drivers import KEYS, Drivers
 from .feast_peer import Feast
 from .pgbench import pgbench
+from .placement import one_processor
 from .results import Results
 from .rust import rust
 
@@ -79,19 +81,20 @@ class Run:
             self.step("fill Feast's online table", feast.upsert)
             drivers = Drivers(dsn, SCHEMA, results)
             loop.run(drivers.open())
-            for round_ in range(plan.rounds if "reads" in self.parts else 0):
-                self.say(f"reads, round {round_ + 1} of {plan.rounds}")
-                worker("get", plan.calls)
-                pgbench(results, dsn, drivers.one, KEYS, 1, 1)
-                for _ in range(CONNECTIONS):
-                    loop.run(drivers.reopen())
-                    loop.run(drivers.get(plan.calls // CONNECTIONS))
-                worker("get_many", plan.calls // 5)
-                for _ in range(CONNECTIONS):
-                    loop.run(drivers.reopen())
-                    loop.run(drivers.get_many(plan.calls // 5 // CONNECTIONS))
-                worker("score", plan.calls)
-                feast.get(plan.feast_calls)
+            with one_processor(dsn) if "reads" in self.parts else contextlib.nullcontext():
+                for round_ in range(plan.rounds if "reads" in self.parts else 0):
+                    self.say(f"reads, round {round_ + 1} of {plan.rounds}")
+                    worker("get", plan.calls)
+                    pgbench(results, dsn, drivers.one, KEYS, 1, 1)
+                    for _ in range(CONNECTIONS):
+                        loop.run(drivers.reopen())
+                        loop.run(drivers.get(plan.calls // CONNECTIONS))
+                    worker("get_many", plan.calls // 5)
+                    for _ in range(CONNECTIONS):
+                        loop.run(drivers.reopen())
+                        loop.run(drivers.get_many(plan.calls // 5 // CONNECTIONS))
+                    worker("score", plan.calls)
+                    feast.get(plan.feast_calls)
             for clients in plan.clients if "in_flight" in self.parts else ():
                 self.say(f"{clients} in flight")
                 for _ in range(2):

@@ -107,10 +107,8 @@ class Feast:
             )
             connection.execute("CREATE INDEX ON feast.past (id, event_timestamp DESC)")
             connection.execute(
-                "CREATE TABLE feast.entities AS SELECT row * 104729 % %s AS id, "
-                "to_timestamp(row * 7919 %% (%s * 3600)) AS event_timestamp FROM generate_series(0::bigint, %s) AS s(row)".replace(
-                    "% %s", "%% %s"
-                ),
+                "CREATE TABLE feast.entities AS SELECT row * 104729 %% %s AS id, "
+                "to_timestamp(row * 7919 %% (%s * 3600)) AS event_timestamp FROM generate_series(0::bigint, %s) AS s(row)",
                 (keys, events, entities - 1),
             )
             connection.execute("VACUUM (ANALYZE) feast.past")

@@ -28,16 +28,19 @@ loopback, all contenders in turn, round after round, on the same rows: {keys:,} 
 - **Latencies** (`get_1x20`, `get_100x20`, `get_100x20_arrow`, `score_gbm_500x6`): {rounds} rounds. In a round the Rust program
   asks in turn by cenote and by raw tokio-postgres ({calls} calls), pgbench asks for a second with `-M prepared` and logs each
   transaction, then one Python thread asks in turns of 25 calls by the wheel, psycopg, the wheel's asynchronous store and
-  asyncpg, and then Feast. Python's contenders connect ten times anew in a round: where the scheduler puts a
-  connection's server makes all of its calls up to twice as long or short. From the key to values of the language: a `Features`
+  asyncpg, and then Feast. Server and contenders share one processor meanwhile: where else the system puts a connection's two
+  ends decides whether its answers take some 25 or some 80 us, for all alike. Python's contenders connect ten times anew in a
+  round. From the key to values of the language: a `Features`
   in Rust, a dict in Python. `get_100x20_arrow` is a `pyarrow.Table` in the keys' order for cenote and Feast, a list of dicts in
   the keys' order for the drivers.
 - **In flight** (`in_flight_N`): N clients for {seconds} s, twice; the better rate. Rust: one current-thread runtime, as pgbench
-  has one thread, its calls in tasks as a service's are. `cenote_python` is threads that share a store, `cenote_python_async` and `asyncpg` tasks of one loop on a pool
+  has one thread, its calls in tasks as a service's are. `cenote_python` is threads that share a store,
+  `cenote_python_async` and `asyncpg` tasks of one loop on a pool
   of N, `feast` its asynchronous reads.
 - **Writes** (`upsert`): {upsert_rows:,} new rows into an empty table, the newest of a key wins, in one transaction; the best of
   {upsert_rounds}. cenote from columns in memory; asyncpg from tuples that are made before the clock starts, by COPY into a
-  temporary table and one merge, as we do it with keys that are there; new ones we copy straight into the table. Feast: `write_to_online_store` of 5,000 rows. `upsert_replay` is the same batch
+  temporary table and one merge, as we do it with keys that are there; new ones we copy straight into the table. Feast:
+  `write_to_online_store` of 5,000 rows. `upsert_replay` is the same batch
   again. `upsert_1m`, `upsert_10m`: batches of 100,000 by one writer in a process of its own; `peak_mb` is all its memory.
 - **Join** (`join`): {entities:,} entities in no order against {history:,} rows of history, the best of {joins}. `bare_lateral`
   is the statement alone, its entities in an analysed table already, sorted by key and time; ours sends them too. Feast reads a
