@@ -157,7 +157,7 @@ peers: system ## cenote beside other runtimes on the same trees and rows, into b
 	$(PYTHON) benches/peers/run.py $(PEERS)
 
 .PHONY: peers-store
-peers-store: system ## the feature store beside drivers, pgbench and Feast, into benches/results (about a quarter of an hour)
+peers-store: system ## the feature store beside drivers, pgbench and Feast, into benches/results (five minutes once built)
 	$(PYTHON) benches/store/run.py $(PEERS)
 
 .PHONY: test-peers
