@@ -85,7 +85,7 @@ class Run:
                 for round_ in range(plan.rounds if "reads" in self.parts else 0):
                     self.say(f"reads, round {round_ + 1} of {plan.rounds}")
                     worker("get", plan.calls)
-                    pgbench(results, dsn, drivers.one, KEYS, 1, 1)
+                    pgbench(results, dsn, drivers.one, KEYS, None, 1)
                     for _ in range(CONNECTIONS):
                         loop.run(drivers.reopen())
                         loop.run(drivers.get(plan.calls // CONNECTIONS))

@@ -11,21 +11,22 @@ from server import binaries
 from .results import Results
 
 
-def pgbench(results: Results, dsn: str, sql: str, keys: int, clients: int, seconds: int) -> None:
-    """Asks for random keys; one client gives latencies, several a rate."""
+def pgbench(results: Results, dsn: str, sql: str, keys: int, clients: int | None, seconds: int) -> None:
+    """Asks for random keys: so many clients give a rate, and `None`, which is one, its latencies."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "script.sql"
         script.write_text(f"\\set id random(0, {keys - 1})\n{sql.replace('$1', ':id')};\n")
         words = dict(word.split("=", 1) for word in dsn.split())
         command = [
             str(binaries() / "pgbench"), "-h", words["host"], "-p", words["port"], "-U", words["user"], "-n",
-            "-M", "prepared", "-c", str(clients), "-T", str(seconds), "-f", str(script), words["dbname"],
+            "-M", "prepared", "-c", str(clients or 1), "-T", str(seconds), "-f", str(script), words["dbname"],
         ]  # fmt: skip
-        if clients == 1:
+        if clients is None:
             command[1:1] = ["-l", "--log-prefix", str(Path(folder) / "log")]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        if clients == 1:
+        if clients is None:
             lines = next(Path(folder).glob("log.*")).read_text().splitlines()
             results.sample("get_1x20", "pgbench", [float(line.split()[2]) for line in lines])
+            return
         rate = next(line for line in said.splitlines() if line.startswith("tps = "))
         results.value(f"in_flight_{clients}", "pgbench", "calls_per_s", float(rate.split()[2]))
