@@ -183,7 +183,7 @@ def _time_work(ready: Ready, stage: Stage, batches: list[int], only: list[str], 
 
 
 def _time_first(ready: Ready, threads: int, only: list[str], plan: Plan, outcome: Outcome) -> None:
-    """What the first model that a process opens takes: a new process for each sample, whose own start does not count."""
+    """What a process takes to open its first model: a new one for each sample, whose own start does not count."""
     work = ready.work
     for _ in range(plan.rounds):
         for contestant in takes_part(work.group, only):
@@ -274,7 +274,10 @@ def main() -> None:
     plan = Plan(rounds=arguments.rounds, rows=rows, largest_batch=rows, all_threads=arguments.threads)
     only, names = arguments.who, arguments.work
     if arguments.quick:
-        plan = Plan(1, 0.01, 1.0, 20.0, 0.1, 1000, 200, 1000)
+        plan = Plan(
+            rounds=1, sample_seconds=0.01, cell_seconds=1.0, longest=20.0, warm_seconds=0.1, rows=1000,
+            check_rows=200, largest_batch=1000,
+        )  # fmt: skip
         only = only or list(QUICK)
         names = names or ["gbm_500x6_numeric", "gbm_500x6_flights", "glm_highcard"]
         arguments.out = train.CACHE / "quick" if arguments.out == RESULTS else arguments.out

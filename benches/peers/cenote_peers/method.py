@@ -47,8 +47,8 @@ cut into batches beforehand:
   question a level: an easier problem.
 
 `ns_per_row_tree` is time / rows / trees, all classes' trees counted; for the GLM, time / rows. In `load` a row is one
-opening of the model `drf_100x20_numeric` in the runtime's own format (cenote and genmodel: the MOJO), again and again; in
-`load_first` the first opening in a process that has just begun, as a service pays it. `pandas_100k`
+opening of the model `drf_100x20_numeric` in the runtime's own format (cenote and genmodel: the MOJO), again and again;
+in `load_first` the first opening in a process that has just begun, as a service pays it. `pandas_100k`
 starts from a pandas frame with categorical columns, except for genmodel, whose rows are already in Java's memory;
 `xgboost_pandas` and `lightgbm_pandas` encode levels to codes inside the clock.
 
