@@ -207,7 +207,7 @@ def plots(folder: Path) -> None:
             axis.set_ylabel("per cent of calls that took at most as long", fontsize=8)
             axis.grid(which="major", linewidth=0.4)
             axis.tick_params(labelsize=8)
-            axis.legend(fontsize=8, frameon=True, edgecolor="none", framealpha=1, loc="center right")
+            axis.legend(fontsize=8, frameon=False, loc="best")
         save(figure, "store_latency")
 
     table = pd.read_csv(folder / "store.csv")
