@@ -255,8 +255,9 @@ where
         match made.await {
             Ok(value) => {
                 (self.seen, self.stuck) = ((route, since), false);
-                self.put.send_replace(Arc::new(value));
+                // Under the state's lock: whoever sees the new models sees them counted, and the other way about.
                 self.note(|state| {
+                    self.put.send_replace(Arc::new(value));
                     state.swaps += 1;
                     state.refused = None;
                 });
