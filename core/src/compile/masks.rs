@@ -11,7 +11,7 @@ use super::codes::{Sources, Unfit};
 use super::plan::blocks;
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, RowData};
-use crate::layout::{GROUP, RowForest, Sums};
+use crate::layout::{GROUP, RowForest, SumRange, Sums};
 
 /// Rows whose codes and sums are held at once: enough to use a chunk of trees often while it is in the cache.
 const RUN: usize = 8 * GROUP;
@@ -25,7 +25,8 @@ pub(crate) struct Masks {
     isa: Isa,
     sources: Arc<Sources>,
     blocks: Vec<TreeBlock>,
-    classes: usize,
+    /// Of each class whether the sums of its leaves are the same in any order.
+    exact: Vec<bool>,
     /// Whether rows can be taken singly.
     one_row: bool,
     /// Levels of the deepest tree.
@@ -44,8 +45,22 @@ impl Masks {
         if isa == Isa::Portable && depth > 8 {
             return Err(Unfit::TooLarge);
         }
-        Ok(Self { isa, sources: Arc::clone(sources), blocks, classes, one_row, depth })
+        let exact = exact(&blocks, classes);
+        Ok(Self { isa, sources: Arc::clone(sources), blocks, exact, one_row, depth })
     }
+}
+
+/// Of each class whether the sums of its leaves are the same in any order.
+fn exact(blocks: &[TreeBlock], classes: usize) -> Vec<bool> {
+    let mut ranges = vec![SumRange::EMPTY; classes];
+    for block in blocks {
+        for (class, trees) in &block.classes {
+            for tree in &block.forest.trees()[trees.clone()] {
+                ranges[*class].add(block.forest.leaves_of(tree).as_flattened());
+            }
+        }
+    }
+    ranges.iter().map(SumRange::is_exact).collect()
 }
 
 impl Quantised for Masks {
@@ -86,7 +101,7 @@ impl Quantised for Masks {
         let run = RUN.min(block.rows.next_multiple_of(GROUP));
         let mut codes = vec![0u16; run * self.sources.list().len()];
         let mut data = GroupData::new(self.blocks.iter(), 1);
-        let mut sums = vec![Sums::ZERO; run / GROUP * self.classes];
+        let mut sums = vec![Sums::ZERO; run / GROUP * self.exact.len()];
         let mut scratch = MaskScratch::new();
         for from in (0..block.rows).step_by(RUN) {
             let rows = RUN.min(block.rows - from);
@@ -105,7 +120,7 @@ impl Quantised for Masks {
                     }
                 }
             }
-            for class in 0..self.classes {
+            for class in 0..self.exact.len() {
                 for group in 0..groups {
                     let from = from + group * GROUP;
                     let out = &mut out[class * block.rows..][from..block.rows.min(from + GROUP)];
@@ -119,16 +134,17 @@ impl Quantised for Masks {
 
     fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
         let mut codes = [0; MAX_ROW_SOURCES];
-        if !self.one_row || !self.sources.encode_row(row, &mut codes) {
+        if !self.one_row || !self.sources.encode_row(self.isa, row, &mut codes) {
             return false;
         }
         out.fill(0.0);
         let mut data = RowData::new();
         for block in &self.blocks {
             let Some(rows) = &block.rows else { return false };
-            block.row(rows, &codes, &mut data);
+            block.row(self.isa, rows, &codes, &mut data);
             for (class, trees) in &block.classes {
-                out[*class] = self.isa.row_sum(&block.forest, rows, trees.clone(), &data, out[*class]);
+                let (sum, exact) = (&mut out[*class], self.exact[*class]);
+                *sum = self.isa.row_sum(&block.forest, rows, trees.clone(), &data, *sum, exact);
             }
         }
         true

@@ -35,13 +35,13 @@ pub(crate) use cpu::Isa;
 pub(crate) use linear::{Slots, Terms};
 pub(crate) use pages::prefer_large_pages;
 pub(crate) use rows::RowData;
-pub(crate) use subtrees::{Begin, WALKS, WalkScratch, fetch};
+pub(crate) use subtrees::{Begin, WALKS, WalkScratch};
 pub(crate) use waves::WaveScratch;
 
-use self::subtrees::fetch_near;
+use self::subtrees::{fetch, fetch_near};
 use crate::layout::{
-    BitRows, ByteTable, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, NARROW, RankTable,
-    RowForest, SubtreeForest, Sums, TILE, TILES, WAVE, WaveForest,
+    BitRows, ByteColumns, ByteTable, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MAX_ROW_COLUMNS,
+    MaskForest, NARROW, RankTable, RowForest, RowRanks, SubtreeForest, Sums, TILE, TILES, WAVE, WaveForest,
 };
 
 impl Isa {
@@ -68,6 +68,42 @@ impl Isa {
         }
     }
 
+    /// The rank of each value of a row that has a table, as [`Self::ranks`]; codes of other columns are left with anything.
+    ///
+    /// # Panics
+    /// If the row has too few values, or there is no room for eight codes for each eight columns.
+    #[inline]
+    pub(crate) fn row_ranks(self, ranks: &RowRanks, row: &[f64], codes: &mut [u16]) {
+        assert!(row.len() >= ranks.features() && codes.len() >= ranks.eights().len() * 8);
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx512(_) => unsafe { avx512::row_ranks(ranks, row, codes) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx2(_) => unsafe { avx2::row_ranks(ranks, row, codes) },
+            _ => rows::ranks(ranks, row, codes),
+        }
+    }
+
+    /// The byte of each column of a row, from the codes of its sources; bytes of other columns are left with anything.
+    ///
+    /// # Panics
+    /// If there are too few codes, with one more, or more columns than [`MAX_ROW_COLUMNS`], or a code has no byte.
+    #[inline]
+    pub(crate) fn row_bytes(self, columns: &ByteColumns, codes: &[u16], row: &mut RowData) {
+        assert!(codes.len() > columns.sources() && columns.list().len() <= MAX_ROW_COLUMNS);
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx512(_) => unsafe { avx512::row_bytes(columns, codes, row) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx2(_) => unsafe { avx2::row_bytes(columns, codes, row) },
+            _ => rows::bytes(columns, codes, row),
+        }
+    }
+
     /// The byte of each code: row `i`'s is `table[codes[i]]`. Other rows may get anything.
     ///
     /// # Panics
@@ -83,10 +119,10 @@ impl Isa {
             },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            (Isa::Avx512(_), _) if values.len() > 3 => unsafe { avx512::look_up(codes, values, bytes) },
+            (Isa::Avx512(_), _) => unsafe { avx512::look_up(codes, values, bytes) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            (Isa::Avx2(_), _) if values.len() > 3 => unsafe { avx2::look_up(codes, values, bytes) },
+            (Isa::Avx2(_), _) => unsafe { avx2::look_up(codes, values, bytes) },
             _ => portable::look_up(codes, values, bytes),
         }
     }
@@ -337,7 +373,8 @@ impl Isa {
         rows.shallow().is_some() && rows.columns() <= columns
     }
 
-    /// `sum` and, in order, the leaves that one row falls into in `trees`.
+    /// `sum` and, in order, the leaves that one row falls into in `trees`. If `exact`, no sum of some of these is ever rounded,
+    /// so that they may be added in any order; `sum` is then not `-0.0`.
     ///
     /// # Panics
     /// If there are no such trees.
@@ -349,18 +386,25 @@ impl Isa {
         trees: Range<usize>,
         row: &RowData,
         sum: f64,
+        exact: bool,
     ) -> f64 {
         assert!(trees.end <= forest.trees().len().min(rows.trees()));
         match (self, rows.shallow()) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.
             (Isa::Avx512(_), Some(slots)) if self.takes_rows(rows) => unsafe {
-                avx512::row_sum(forest, rows, slots, trees, row, sum)
+                match exact {
+                    true => avx512::row_sum::<true>(forest, rows, slots, trees, row, sum),
+                    false => avx512::row_sum::<false>(forest, rows, slots, trees, row, sum),
+                }
             },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.
             (Isa::Avx2(_), Some(slots)) if self.takes_rows(rows) => unsafe {
-                avx2::row_sum(forest, rows, slots, trees, row, sum)
+                match exact {
+                    true => avx2::row_sum::<true>(forest, rows, slots, trees, row, sum),
+                    false => avx2::row_sum::<false>(forest, rows, slots, trees, row, sum),
+                }
             },
             _ => rows::sum(forest, rows, trees, row, sum),
         }

@@ -106,7 +106,7 @@ pub(super) fn add_trees(
 ) {
     for tree in &forest.trees()[trees] {
         indices(forest, tree, lines, rows, scratch);
-        let tables = &forest.leaves()[tree.table as usize..][..1 << tree.depth.saturating_sub(6)];
+        let tables = forest.leaves_of(tree);
         let leaves = tables.as_flattened();
         for (sum, index) in sums.0.iter_mut().zip(&scratch.index[..rows]) {
             *sum += f64::from(leaves[usize::from(*index)]);

@@ -2,8 +2,8 @@
 
 use super::{Isa, MaskScratch, RowData};
 use crate::layout::{
-    Ask, BitRows, ByteTable, GROUP, Heap, Line, MAX_BYTE, MaskForest, RankTable, RowForest, Sums, TILES,
-    mask_forest,
+    Ask, BitRows, ByteTable, GROUP, Heap, Line, MAX_BYTE, MaskForest, RankTable, RowForest, SumRange, Sums,
+    TILES, mask_forest,
 };
 
 /// Numbers that look random and are the same each time.
@@ -88,7 +88,7 @@ fn looked_up_bytes_are_the_portable_bytes() {
         };
         let mut table: Vec<u8> = (0..size).map(|_| byte()).collect();
         table[size - 1] = numbers.next() as u8;
-        let table = ByteTable::new(table.into());
+        let table = ByteTable::new(table);
         assert!(table.runs().is_some() == (goes_up && size <= 2048) || size < 4);
         for length in LENGTHS {
             let codes: Vec<u16> = (0..length).map(|_| numbers.below(size) as u16).collect();
@@ -247,14 +247,40 @@ fn heaps_give_the_leaves_of_a_walk() {
     }
 }
 
+/// Gives heaps leaves whose sums are just exact in any order: they reach half of what may be reached.
+fn just_exact(heaps: &mut [Heap], numbers: &mut Numbers) {
+    let unit = 2f32.powi(-70);
+    let most = unit * (2f32.powi(52) / heaps.len() as f32).next_down().trunc();
+    for heap in &mut *heaps {
+        for leaf in &mut heap.leaves {
+            // From the most down to one unit, of either sign, and zeros of either.
+            let value = (most / unit * 0.5f32.powi(numbers.below(54) as i32)).trunc() * unit;
+            *leaf = if numbers.below(2) == 0 { value } else { -value };
+        }
+        heap.leaves[0] = most;
+    }
+    heaps[heaps.len() - 1].leaves[1] = unit;
+    let mut range = SumRange::EMPTY;
+    heaps.iter().for_each(|heap| range.add(&heap.leaves));
+    assert!(range.is_exact());
+    range.add(&[unit * 2f32.powi(52).next_up()]);
+    range.add(&[unit * 2f32.powi(32)]);
+    assert!(!range.is_exact());
+}
+
 #[test]
 fn one_row_gives_the_leaves_of_a_walk() {
     let planes = 70;
-    for (columns, deepest) in [(20, 6), (100, 6), (130, 6), (100, 10)] {
+    for (columns, deepest, exact) in
+        [(20, 6, false), (20, 6, true), (100, 6, false), (100, 6, true), (130, 6, true), (100, 10, true)]
+    {
         let tops: Vec<Option<u8>> = TOPS.into_iter().cycle().take(columns).collect();
         let mut numbers = Numbers(19);
         let depths: Vec<usize> = (0..=deepest).chain([6, 6, 2, 5, 6, 6, 6]).collect();
-        let heaps = heaps(&mut numbers, &tops, planes, &depths);
+        let mut heaps = heaps(&mut numbers, &tops, planes, &depths);
+        if exact {
+            just_exact(&mut heaps, &mut numbers);
+        }
         let forest = mask_forest(&heaps, &tops, planes);
         let rows = RowForest::new(&heaps, columns, planes).expect("few columns");
         for mut row in random_rows(&mut numbers, &tops, 20) {
@@ -264,9 +290,10 @@ fn one_row_gives_the_leaves_of_a_walk() {
             for isa in Isa::available() {
                 for first in 0..heaps.len() {
                     for last in [heaps.len(), heaps.len().min(first + 3)] {
-                        let found = isa.row_sum(&forest, &rows, first..last, &row, -1.5);
+                        let begin = if exact { 0.0 } else { -1.5 };
+                        let found = isa.row_sum(&forest, &rows, first..last, &row, begin, exact);
                         let leaves = heaps[first..last].iter().map(|heap| f64::from(walk(heap, &row)));
-                        let wanted = leaves.fold(-1.5, |sum, leaf| sum + leaf);
+                        let wanted = leaves.fold(begin, |sum, leaf| sum + leaf);
                         assert_eq!(found.to_bits(), wanted.to_bits(), "{} {first} {columns}", isa.name());
                     }
                 }

@@ -153,6 +153,11 @@ impl MaskForest {
         &self.leaves
     }
 
+    /// The tables of the leaves of a tree.
+    pub(crate) fn leaves_of(&self, tree: &MaskTree) -> &[[f32; 64]] {
+        &self.leaves[tree.table as usize..][..1 << tree.depth.saturating_sub(6)]
+    }
+
     /// The tables of [`Self::leaves`] by bytes: a line of the lowest bytes of 64 values, then one of the second, and so on.
     pub(crate) fn leaf_bytes(&self) -> &[[Line; 4]] {
         &self.leaf_bytes
@@ -164,7 +169,7 @@ impl MaskForest {
     /// If there is no such tree.
     pub(crate) fn exits(&self, tree: usize, indices: &[u16], exits: &mut [u32]) {
         let tree = &self.trees[tree];
-        let tables = self.leaves[tree.table as usize..][..1 << tree.depth.saturating_sub(6)].as_flattened();
+        let tables = self.leaves_of(tree).as_flattened();
         let last = tables.len() - 1;
         for (exit, index) in exits.iter_mut().zip(indices) {
             *exit = tables[usize::from(*index).min(last)].to_bits();

@@ -60,7 +60,7 @@ pub(in crate::kernels) fn add_trees(
 ) {
     for tree in &forest.trees()[trees] {
         indices(forest, tree, lines, rows, scratch);
-        let tables = &forest.leaves()[tree.table as usize..][..1 << tree.depth.saturating_sub(6)];
+        let tables = forest.leaves_of(tree);
         for (first, sums) in sums.0[..rows.next_multiple_of(8)].as_chunks_mut::<8>().0.iter_mut().enumerate()
         {
             // SAFETY: eight indices; each is a leaf of the tree; eight sums.
