@@ -161,6 +161,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
             Isa::Avx512(_) => unsafe { avx512::bit_planes(bit_rows, codes, lines) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx2(_) => unsafe { avx2::bit_planes(bit_rows, codes, lines) },
             _ => portable::bit_planes(bit_rows, codes, lines),
         }
     }
@@ -412,19 +415,40 @@ impl Isa {
 
     /// The sums in the order of rows.
     pub(crate) fn read_sums(self, sums: &Sums, out: &mut [f64]) {
-        match self {
-            Isa::Avx512(_) => {
-                for (row, out) in out.iter_mut().enumerate() {
-                    let (tile, at) = (row / TILE, row % TILE);
-                    // Byte `at` of a tile: 128-bit lane, then quarter of it, then place in the quarter.
-                    let (lane, quarter, place) = (at / 16, at / 4 % 4, at % 4);
-                    *out = sums.0[tile * TILE + quarter * 16 + lane * 4 + place];
-                }
+        let order = match self {
+            Isa::Avx512(_) => &INTERLEAVED,
+            Isa::Avx2(_) => &TRANSPOSED,
+            Isa::Portable => return out.copy_from_slice(&sums.0[..out.len()]),
+        };
+        for (out, sums) in out.chunks_mut(TILE).zip(sums.0.as_chunks::<TILE>().0) {
+            for (out, at) in out.iter_mut().zip(order) {
+                *out = sums[usize::from(*at) % TILE];
             }
-            _ => out.copy_from_slice(&sums.0[..out.len()]),
         }
     }
 }
+
+/// Where AVX-512 has the sum of each row of a tile: byte `at` is in a 128-bit lane, a quarter of it, and a place in the quarter.
+static INTERLEAVED: [u8; TILE] = {
+    let mut order = [0; TILE];
+    let mut at = 0;
+    while at < TILE {
+        order[at] = (at / 4 % 4 * 16 + at / 16 * 4 + at % 4) as u8;
+        at += 1;
+    }
+    order
+};
+
+/// Where AVX2 has it: register `at % 8`, byte `at / 8` of its word.
+static TRANSPOSED: [u8; TILE] = {
+    let mut order = [0; TILE];
+    let mut at = 0;
+    while at < TILE {
+        order[at] = (at % 8 * 8 + at / 8) as u8;
+        at += 1;
+    }
+    order
+};
 
 /// Trees whose leaves are found before they are added.
 const CHUNK: usize = 16;
