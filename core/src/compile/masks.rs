@@ -37,7 +37,7 @@ impl Masks {
     /// Compiles a forest of so many classes.
     pub(crate) fn new(asked: &Asked<'_>, classes: usize, isa: Isa) -> Result<Self, Unfit> {
         let sources = &asked.sources;
-        let blocks = blocks(asked.trees(), sources)?;
+        let mut blocks = blocks(asked.trees(), sources)?;
         let one_row =
             sources.list().len() <= MAX_ROW_SOURCES && blocks.iter().all(|block| block.rows.is_some());
         let trees = blocks.iter().flat_map(|block| block.forest.trees());
@@ -45,13 +45,21 @@ impl Masks {
         if isa == Isa::Portable && depth > 8 {
             return Err(Unfit::TooLarge);
         }
-        let exact = exact(&blocks, classes);
+        let ranges = sum_ranges(&blocks, classes);
+        if isa.looks_up_bytes() {
+            for block in &mut blocks {
+                for (class, trees) in &block.classes {
+                    block.forest.lay_out_leaves(trees.clone(), &ranges[*class]);
+                }
+            }
+        }
+        let exact = ranges.iter().map(SumRange::is_exact).collect();
         Ok(Self { isa, sources: Arc::clone(sources), blocks, exact, one_row, depth })
     }
 }
 
-/// Of each class whether the sums of its leaves are the same in any order.
-fn exact(blocks: &[TreeBlock], classes: usize) -> Vec<bool> {
+/// Of each class what is known of the sums of its leaves.
+fn sum_ranges(blocks: &[TreeBlock], classes: usize) -> Vec<SumRange> {
     let mut ranges = vec![SumRange::EMPTY; classes];
     for block in blocks {
         for (class, trees) in &block.classes {
@@ -60,7 +68,7 @@ fn exact(blocks: &[TreeBlock], classes: usize) -> Vec<bool> {
             }
         }
     }
-    ranges.iter().map(SumRange::is_exact).collect()
+    ranges
 }
 
 impl Quantised for Masks {

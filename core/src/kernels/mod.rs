@@ -40,8 +40,9 @@ pub(crate) use waves::WaveScratch;
 
 use self::subtrees::{fetch, fetch_near};
 use crate::layout::{
-    BitRows, ByteColumns, ByteTable, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MAX_ROW_COLUMNS,
-    MaskForest, NARROW, RankTable, RowForest, RowRanks, SubtreeForest, Sums, TILE, TILES, WAVE, WaveForest,
+    BitRows, ByteColumns, ByteTable, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MAX_DIGITS,
+    MAX_ROW_COLUMNS, MaskForest, NARROW, RankTable, RowForest, RowRanks, SubtreeForest, Sums, TILE, TILES,
+    WAVE, WaveForest,
 };
 
 impl Isa {
@@ -173,7 +174,8 @@ impl Isa {
     /// Sums are in the order that [`Self::read_sums`] knows; those of rows past the group's are left with anything.
     ///
     /// # Panics
-    /// If the group lacks lines, has more rows than [`GROUP`], or there are no such trees.
+    /// If the group lacks lines, has more rows than [`GROUP`], or there are no such trees, or their leaves are not laid out
+    /// where they [must be](Self::looks_up_bytes).
     pub(crate) fn add_trees(
         self,
         forest: &MaskForest,
@@ -193,6 +195,11 @@ impl Isa {
             Isa::Avx2(_) => unsafe { avx2::add_trees(forest, trees, lines, rows, scratch, sums) },
             _ => portable::add_trees(forest, trees, lines, rows, scratch, sums),
         }
+    }
+
+    /// Whether [`Self::add_trees`] needs leaves to be [laid out](MaskForest::lay_out_leaves).
+    pub(crate) fn looks_up_bytes(self) -> bool {
+        matches!(self, Isa::Avx512(_))
     }
 
     /// The leaf's index, in tree `tree`, for each of the first rows of a group.
@@ -465,6 +472,8 @@ pub(crate) struct MaskScratch {
     index: [u16; GROUP],
     /// The leaves of a tile.
     values: [[f32; 16]; 4],
+    /// Of each tile and digit, the sums of digits: of words of two rows, and of the upper of them; zeros between runs of trees.
+    digits: [[[Line; 2]; MAX_DIGITS]; TILES],
 }
 
 impl MaskScratch {
@@ -475,6 +484,7 @@ impl MaskScratch {
             uppers: [[[0; TILES]; MAX_DEPTH - 6]; CHUNK],
             index: [0; GROUP],
             values: [[0.0; 16]; 4],
+            digits: [[[Line::ZERO; 2]; MAX_DIGITS]; TILES],
         })
     }
 }

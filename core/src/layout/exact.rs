@@ -1,9 +1,11 @@
-//! Whether the sum of a class's leaves is the same in any order.
+//! Whether the sum of a class's leaves is the same in any order, and leaves as whole numbers where it is.
 //!
 //! Let `u` be the lowest bit that is set in any leaf of the class, so that each leaf, and each sum of leaves, is a multiple of
 //! `u`. If no sum of one leaf of each of some trees goes beyond `2^53 u`, each is an `f64`: no addition rounds, whatever the
 //! order, and all orders end with the sum as it is in real numbers. Zeros agree too: a sum that begins with `+0.0` never
 //! becomes `-0.0`, since only two negative zeros add up to one.
+
+use super::lines::Line;
 
 /// What is known of the leaves of some trees.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +38,73 @@ impl SumRange {
     /// Whether every sum of leaves, one of each of any of the trees, is an `f64`.
     pub(crate) fn is_exact(&self) -> bool {
         self.highest.max(-self.lowest) < self.unit * 2f64.powi(53)
+    }
+}
+
+/// Bits of a digit: four of them add up in a byte, and a byte names it among 64 leaves.
+pub(crate) const DIGIT: u32 = 6;
+/// The most digits of a leaf.
+pub(crate) const MAX_DIGITS: usize = 9;
+/// The most trees whose digits add up in 16 bits.
+pub(crate) const MAX_DIGIT_TREES: usize = u16::MAX as usize / ((1 << DIGIT) - 1);
+
+/// The leaves of some trees as whole numbers of a unit above each tree's least leaf.
+#[derive(Debug, Clone)]
+pub(crate) struct DigitTables {
+    /// For each tree, and each digit from the lowest on, those of 64 leaves.
+    lines: Vec<Line>,
+    /// Digits of a leaf.
+    digits: usize,
+    /// What a whole number is multiplied by.
+    pub(crate) unit: f64,
+    /// The sum of each tree's least leaf.
+    pub(crate) least: f64,
+}
+
+impl DigitTables {
+    /// The tables of trees of at most 6 levels, of each its leaves and how far apart they stand; `None` if their sums are not
+    /// exact, or would not be as whole numbers.
+    pub(crate) fn new<'a>(
+        trees: impl Iterator<Item = (&'a [f32; 64], usize)>,
+        range: &SumRange,
+    ) -> Option<Self> {
+        // Whole numbers are at most as far apart as sums.
+        if !range.is_exact() || range.highest - range.lowest >= range.unit * 2f64.powi(53) {
+            return None;
+        }
+        // Where no leaf has a bit, any unit will do.
+        let unit = if range.unit.is_finite() { range.unit } else { 1.0 };
+        let mut least = 0.0;
+        let mut most = 0;
+        let numbers: Vec<[u64; 64]> = trees
+            .map(|(leaves, apart)| {
+                let lowest = leaves.iter().step_by(apart).copied().fold(f32::INFINITY, f32::min);
+                least += f64::from(lowest);
+                let above = |leaf: f32| ((f64::from(leaf) - f64::from(lowest)) / unit) as u64;
+                let mut numbers = [0; 64];
+                for (number, leaf) in numbers.iter_mut().zip(leaves).step_by(apart) {
+                    *number = above(*leaf);
+                    most = most.max(*number);
+                }
+                numbers
+            })
+            .collect();
+        let digits = (u64::BITS - most.leading_zeros()).div_ceil(DIGIT).max(1) as usize;
+        let digit = |numbers: &[u64; 64], at: usize| {
+            Line(numbers.map(|number| (number >> (DIGIT as usize * at)) as u8 % (1 << DIGIT)))
+        };
+        let lines = numbers.iter().flat_map(|numbers| (0..digits).map(|at| digit(numbers, at))).collect();
+        Some(Self { lines, digits, unit, least })
+    }
+
+    /// Digits of a leaf, 1 to [`MAX_DIGITS`].
+    pub(crate) fn digits(&self) -> usize {
+        self.digits
+    }
+
+    /// For each tree, and each digit from the lowest on, those of 64 leaves.
+    pub(crate) fn lines(&self) -> &[Line] {
+        &self.lines
     }
 }
 

@@ -9,6 +9,7 @@
 //!    Interleaving permutes the rows of a tile; sums stay permuted.
 
 mod codes;
+mod digits;
 mod lines;
 mod row;
 mod trees;
