@@ -147,7 +147,7 @@ impl Quantised for Masks {
     }
 
     fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
-        let mut codes = [0; MAX_ROW_SOURCES];
+        let mut codes = [0; MAX_ROW_SOURCES + 8];
         if !self.one_row || !self.sources.encode_row(self.isa, row, &mut codes) {
             return false;
         }

@@ -104,10 +104,16 @@ pub(in crate::kernels) fn row_ranks(ranks: &RowRanks, row: &[f64], codes: &mut [
 #[target_feature(enable = "avx512f,avx512vl")]
 pub(in crate::kernels) fn row_bytes(columns: &ByteColumns, codes: &[u16], row: &mut RowData) {
     for (eight, bytes) in columns.eights().iter().zip(row.bytes.chunks_exact_mut(8)) {
-        // SAFETY: each source has a code, and one more can be read.
-        let code = unsafe { _mm256_i32gather_epi32::<2>(codes.as_ptr().cast(), ints(&eight.sources)) };
-        let code = _mm256_and_si256(code, _mm256_set1_epi32(0xffff));
-        assert!(_mm256_cmpgt_epu32_mask(code, ints(&eight.last)) == 0);
+        let code = if eight.in_turn {
+            let codes = &codes[eight.sources[0] as usize..][..8];
+            // SAFETY: eight codes.
+            _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(codes.as_ptr().cast()) })
+        } else {
+            // SAFETY: each source has a code, and one more can be read.
+            let code = unsafe { _mm256_i32gather_epi32::<2>(codes.as_ptr().cast(), ints(&eight.sources)) };
+            _mm256_and_si256(code, _mm256_set1_epi32(0xffff))
+        };
+        let code = _mm256_min_epu32(code, ints(&eight.last));
         let at = _mm512_add_epi64(words(&eight.tables), _mm512_cvtepu32_epi64(code));
         // SAFETY: four bytes from that of a code on can be read.
         let byte = unsafe { _mm512_i64gather_epi32::<1>(at, std::ptr::null()) };
