@@ -386,7 +386,7 @@ async fn catalogue(store: &FeatureStore, table: &str, lease: &Lease<'_>) -> Resu
               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
               LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisprimary \
               WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
-            .to_owned(),
+            .into(),
         parameters: vec![PgType::TEXT, PgType::TEXT],
         columns: [PgType::TEXT, PgType::TEXT, PgType::BOOL, PgType::INT2]
             .map(|ty| (String::from("catalogue"), ty))

@@ -264,7 +264,7 @@ impl Cache {
         // Many at once are not fetched for one another: one statement fetches all that this call lacks.
         let wanted: Vec<_> = missed.iter().map(|place| keys[*place].clone()).collect();
         let full = slot.reader.on(&reader.store);
-        let fetched = full.fetch_many(&wanted, Server::Primary).await?;
+        let fetched = full.fetch_many(&wanted).await?;
         self.shared.tally.misses.fetch_add(wanted.len() as u64, Ordering::Relaxed);
         for ((place, key), row) in missed.into_iter().zip(wanted).zip(fetched) {
             let kept = Arc::new(self.shared.keep(&slot, row.as_ref(), first)?);
