@@ -147,6 +147,10 @@ impl FeatureSet {
         let row = self.event_ts.len();
         self.event_ts.push(Some(event_ts(cells, first)?));
         for (column, index) in self.columns.iter_mut().zip(first + 1..) {
+            // Whole until a cell is missing.
+            if row.is_multiple_of(8) {
+                column.validity.push(0xff);
+            }
             column.push(row, cells.cell(index)?)?;
         }
         Ok(())
@@ -164,8 +168,10 @@ impl FeatureSet {
         let start = self.event_ts.len();
         let told = |(key, place): (usize, &Option<usize>)| place.filter(|_| usable(key));
         let told: Vec<_> = places.iter().enumerate().map(told).collect();
+        // Mostly there is a row for each.
+        let all: Option<Vec<_>> = told.iter().copied().collect();
         for (column, of) in self.columns.iter_mut().zip(&from.columns) {
-            column.extend_from(start, of, from.event_ts.len(), &told);
+            column.extend_from(start, of, &told, all.as_deref());
         }
         self.status.extend(status);
         self.event_ts.extend(places.iter().map(|place| place.and_then(|place| from.event_ts[place])));
@@ -213,11 +219,13 @@ impl FeatureColumn {
         Self { name, ty, values, validity: Vec::with_capacity(rows.div_ceil(8)) }
     }
 
-    /// Appends a cell to the `row` that there are.
+    /// Appends a cell to the `row` that there are, which is told to be present.
     #[inline]
     fn push(&mut self, row: usize, cell: Option<&[u8]>) -> Result<(), Error> {
         let Self { ty, values, validity, .. } = self;
-        mark(validity, row, cell.is_some());
+        if cell.is_none() {
+            validity[row / 8] &= !(1 << (row % 8));
+        }
         macro_rules! value {
             ($column:expr, $zero:expr, $from:expr) => {
                 $column.push(match cell {
@@ -261,12 +269,12 @@ impl FeatureColumn {
         Ok(())
     }
 
-    /// Appends rows of a column of the same type, which has `rows`, to the `start` that there are: those at `places`, missing cells
-    /// where there is none.
-    fn extend_from(&mut self, start: usize, from: &Self, rows: usize, places: &[Option<usize>]) {
+    /// Appends rows of a column of the same type to the `start` that there are: those at `places`, missing cells where there is none;
+    /// `all` are the same places where there is one for each.
+    fn extend_from(&mut self, start: usize, from: &Self, places: &[Option<usize>], all: Option<&[usize]>) {
         // Mostly nothing is missing, which need not be asked cell by cell.
-        let present: u32 = from.validity.iter().map(|bits| bits.count_ones()).sum();
-        let whole = start.is_multiple_of(8) && present as usize == rows && places.iter().all(Option::is_some);
+        let whole =
+            start.is_multiple_of(8) && all.is_some() && from.validity.iter().all(|bits| *bits == 0xff);
         let told = if whole { places.len() / 8 * 8 } else { 0 };
         self.validity.resize(self.validity.len() + told / 8, 0xff);
         for (row, place) in (start..).zip(places).skip(told) {
@@ -274,7 +282,11 @@ impl FeatureColumn {
         }
         macro_rules! each {
             ($column:expr, $from:expr, $zero:expr) => {
-                $column.extend(places.iter().map(|place| place.map_or($zero, |place| $from[place].clone())))
+                match all {
+                    Some(all) => $column.extend(all.iter().map(|place| $from[*place].clone())),
+                    None => $column
+                        .extend(places.iter().map(|place| place.map_or($zero, |place| $from[place].clone()))),
+                }
             };
         }
         match (&mut self.values, &from.values) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use deadpool::managed::Object;
 use futures_util::TryStreamExt;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
@@ -66,10 +66,8 @@ impl Lease<'_> {
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
         let open = self.busy.swap(true, Ordering::Relaxed);
-        let answer = pin!(answer);
-        let outcome = timeout_at(deadline.end, answer)
-            .await
-            .map_err(|_| ErrorKind::Deadline { step, after: deadline.length })?;
+        let outcome = self.connection().until(deadline.end, answer).await;
+        let outcome = outcome.ok_or(ErrorKind::Deadline { step, after: deadline.length })?;
         self.busy.store(open, Ordering::Relaxed);
         self.answered(step, outcome)
     }

@@ -50,7 +50,6 @@ mod read;
 mod replicas;
 mod service;
 pub(crate) mod telemetry;
-mod ticker;
 mod typed;
 mod value;
 mod view;

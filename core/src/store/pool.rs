@@ -24,7 +24,6 @@ use super::connection::Manager;
 use super::error::{Error, ErrorKind, Step};
 use super::lease::Lease;
 use super::telemetry::{Timed, timed, timed_since};
-use super::ticker::Ticker;
 
 type TlsSocket = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
@@ -73,7 +72,6 @@ pub(crate) struct Pool {
     pub(super) abandoned: Arc<Abandoned>,
     breaker: Breaker,
     in_flight: InFlight,
-    ticker: Ticker,
     /// Whether statements are sent with each call, not prepared: they were lost before.
     pub(super) unnamed: AtomicBool,
 }
@@ -132,7 +130,6 @@ impl Pool {
             abandoned: Arc::default(),
             breaker: Breaker::default(),
             in_flight: InFlight::new(in_flight),
-            ticker: Ticker::default(),
             unnamed: AtomicBool::new(unnamed),
         })
     }
@@ -217,7 +214,6 @@ impl Pool {
             None => Box::pin(self.wait(deadline)).await?,
         };
         self.breaker.succeeded();
-        self.ticker.call();
         Ok(Lease::new(self, object, place))
     }
 

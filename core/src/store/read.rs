@@ -298,7 +298,10 @@ impl Reader {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<FoundRows, Error> {
-        let (mut bytes, mut ends) = (BytesMut::new(), Vec::new());
+        let keys = keys.into_iter();
+        // As long as numbers are, of as many as are said to come, within reason.
+        let count = keys.size_hint().0.min(KEYS_A_STATEMENT);
+        let (mut bytes, mut ends) = (BytesMut::with_capacity(12 * count), Vec::with_capacity(count));
         for key in keys {
             EncodedKey::fields_of(&self.view, key.borrow(), &mut bytes)?;
             ends.push(bytes.len());

@@ -334,6 +334,14 @@ pub(crate) fn json(bytes: &[u8]) -> Result<&str, Error> {
 /// The value of a cell that is not NULL.
 #[inline]
 pub(crate) fn decode(ty: Type, bytes: &[u8]) -> Result<Value, Error> {
+    match ty {
+        // What features mostly are, without a call.
+        Type::F64 => Ok(Value::Float(f64::from_be_bytes(fixed(bytes)?))),
+        _ => decode_any(ty, bytes),
+    }
+}
+
+fn decode_any(ty: Type, bytes: &[u8]) -> Result<Value, Error> {
     Ok(match ty {
         Type::Bool => Value::Bool(fixed::<1>(bytes)? != [0]),
         Type::I16 => Value::Int(i64::from(i16::from_be_bytes(fixed(bytes)?))),
