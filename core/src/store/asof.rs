@@ -29,7 +29,7 @@ use super::view::View;
 use super::wire::{Encoded, Mismatch, begin_array, cell, fixed};
 
 /// How many entities are sorted at a time, whose rows are held until they are in their places.
-const SORTED: usize = 200_000;
+pub(super) const SORTED: usize = 200_000;
 /// How many of them are joined by one statement; the next one is at the server before the answer is read.
 const ENTITIES_A_STATEMENT: usize = 10_000;
 
@@ -180,6 +180,29 @@ impl AsOf {
             }
         }
         timed(Timed::Join, self.run(&Entities { view, entities })).await
+    }
+
+    /// As [`join`](Self::join), of any number of entities: each 200,000 of them, and what is left, give one set to `each`, in their
+    /// order, so memory does not grow with their number. A set is asked for when the one before was taken.
+    ///
+    /// Dropping the future cancels the query at the server; the sets before were given.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join), rows counted within their set, or what `each` says.
+    pub async fn join_all<E: From<Error>>(
+        &self,
+        entities: impl IntoIterator<Item = (Key, Timestamp)>,
+        mut each: impl FnMut(FeatureSet) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut entities, mut some) = (entities.into_iter(), Vec::new());
+        loop {
+            some.clear();
+            some.extend(entities.by_ref().take(SORTED));
+            if some.is_empty() {
+                return Ok(());
+            }
+            each(self.join(&some).await?)?;
+        }
     }
 
     /// As [`join`](Self::join), of a batch with the view's key columns and its event time (`event_ts`, if the view has no other

@@ -171,6 +171,21 @@ impl Served {
         self.inner.store.run(async |store| served.score_on(store, key, request).await)
     }
 
+    /// As [`score_with`](Self::score_with), fetched by an asynchronous store of the same tables, which the caller drives.
+    ///
+    /// Dropping the future cancels the query at the server.
+    ///
+    /// # Errors
+    /// As [`serve::Served::score_with`].
+    pub async fn score_on(
+        &self,
+        store: &store::FeatureStore,
+        key: impl Into<Key>,
+        request: &Row<'_>,
+    ) -> Result<Score, Error> {
+        self.served().score_on(store, key.into(), request).await
+    }
+
     /// As [`score_with`](Self::score_with), where nothing comes with the request.
     ///
     /// # Errors
