@@ -23,7 +23,7 @@ use super::config::Deadlines;
 use super::connection::Manager;
 use super::error::{Error, ErrorKind, Step};
 use super::lease::Lease;
-use super::telemetry::{Timed, timed, timed_since};
+use super::telemetry::{Timed, timed, timed_at_once, timed_since};
 
 type TlsSocket = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
@@ -207,14 +207,21 @@ impl Pool {
     }
 
     async fn lease_untimed(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
+        if let Some(lease) = self.lease_at_once() {
+            return Ok(lease);
+        }
         let place = self.in_flight.enter()?;
-        let object = match self.free() {
-            Some(object) => object,
-            // In memory of its own, since it may connect, so that a read's own is small.
-            None => Box::pin(self.wait(deadline)).await?,
-        };
+        // In memory of its own, since it may connect, so that a read's own is small.
+        let object = Box::pin(self.wait(deadline)).await?;
         self.breaker.succeeded();
         Ok(Lease::new(self, object, place))
+    }
+
+    fn lease_at_once(&self) -> Option<Lease<'_>> {
+        let place = self.in_flight.enter().ok()?;
+        let object = self.free()?;
+        self.breaker.succeeded();
+        Some(Lease::new(self, object, place))
     }
 
     /// A connection that is free now, as mostly one is: nothing is awaited for it, no timer made, no memory asked for.
@@ -305,11 +312,14 @@ impl Pool {
         let mut retries = Retries::new(self);
         let mut first = Some(start);
         loop {
-            let since = first.take().unwrap_or_else(Instant::now);
-            let lease = pin!(self.lease_untimed(deadline));
-            let lease = match timed_since(Timed::Connection, since.into_std(), lease).await {
-                Err(error) if error.is_transient() && retries.another(None) => continue,
-                lease => lease?,
+            let since = first.take().unwrap_or_else(Instant::now).into_std();
+            let lease = match timed_at_once(Timed::Connection, since, || self.lease_at_once()) {
+                Some(lease) => lease,
+                None => match timed_since(Timed::Connection, since, pin!(self.lease_untimed(deadline))).await
+                {
+                    Err(error) if error.is_transient() && retries.another(None) => continue,
+                    lease => lease?,
+                },
             };
             let mut all = begin();
             let outcome = {

@@ -237,9 +237,12 @@ impl Reader {
 
     /// The row of one key: its event time, then the features.
     pub(crate) async fn row(&self, key: &Key) -> Result<Option<StoredRow>, Error> {
-        let key = EncodedKey::new(&self.view, key)?;
+        // As long as numbers are.
+        let mut bytes = BytesMut::with_capacity(12 * self.view.keys().len());
+        EncodedKey::fields_of(&self.view, key, &mut bytes)?;
         #[cfg(feature = "cache")]
         if let Some(cache) = self.store.cache() {
+            let key = EncodedKey(bytes.as_ref().into());
             match Box::pin(cache.row(self, &key)).await {
                 Ok(row) => return Ok(row),
                 Err(Some(error)) => return Err(error),
@@ -247,20 +250,20 @@ impl Reader {
                 Err(None) => {}
             }
         }
-        Ok(self.fetch_one(&key, Server::Any).await?.map(StoredRow::Wire))
+        Ok(self.fetch_one(&bytes, Server::Any).await?.map(StoredRow::Wire))
     }
 
     /// The row of one key from a server.
     pub(crate) async fn fetch_one(
         &self,
-        key: &EncodedKey,
+        key: &[u8],
         server: Server,
     ) -> Result<Option<tokio_postgres::Row>, Error> {
         if let [_] = self.view.keys() {
-            let field = Encoded(key.fields().next());
+            let field = Encoded(fields(key).next());
             return self.ask_one(&[&field], server).await;
         }
-        let fields: Vec<_> = key.fields().map(|field| Encoded(Some(field))).collect();
+        let fields: Vec<_> = fields(key).map(|field| Encoded(Some(field))).collect();
         let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).collect();
         self.ask_one(&parameters, server).await
     }
@@ -522,14 +525,19 @@ impl EncodedKey {
     }
 
     pub(crate) fn fields(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = &*self.0;
-        std::iter::from_fn(move || {
-            let (length, after) = rest.split_first_chunk::<4>()?;
-            let (field, after) = after.split_at(u32::from_be_bytes(*length) as usize);
-            rest = after;
-            Some(field)
-        })
+        fields(&self.0)
     }
+}
+
+/// The fields of a key in the wire's form.
+fn fields(key: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = key;
+    std::iter::from_fn(move || {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let (field, after) = after.split_at(u32::from_be_bytes(*length) as usize);
+        rest = after;
+        Some(field)
+    })
 }
 
 /// Field `index` of a key, after its length.

@@ -12,7 +12,7 @@ use crate::input::{Batch, Row};
 use crate::model::Model;
 use crate::registry::{ModelRef, ModelVersion, PublicKey, Route, WatchState};
 use crate::serve::{self, Counters, PlanBuilder, Score, Scores, ServedRows, ShadowCounters};
-use crate::store::{Error, ErrorKind, Key, View};
+use crate::store::{self, Error, ErrorKind, Key, View};
 
 /// An alias of the registry at work on a view; see [`serve::Served`]. Cheap to clone; with the last clone the watching ends.
 #[derive(Clone)]

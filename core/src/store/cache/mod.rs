@@ -11,6 +11,7 @@ mod notify;
 mod redis;
 mod row;
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -366,7 +367,7 @@ impl Shared {
         }
         self.tally.misses.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("cenote_cache_misses_total").increment(1);
-        let row = slot.reader.on(&reader.store).fetch_one(key, Server::Primary).await?;
+        let row = slot.reader.on(&reader.store).fetch_one(key.borrow(), Server::Primary).await?;
         let kept = self.keep(slot, row.as_ref(), 0)?;
         #[cfg(feature = "redis")]
         if let (Some(redis), redis::Found::Miss(Some(lease))) = (&self.redis, found) {
