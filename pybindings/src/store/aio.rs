@@ -322,11 +322,10 @@ impl AsyncReads {
         request: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Call> {
         let py = key.py();
-        let (key, request) = served.asked(key, request)?;
+        let (key, request) = (served.key(key)?, served.request(py, request)?);
         let (store, served) = (self.store.clone(), served.served().clone());
         self.begin(py, mailbox, future, async move {
-            let row = request.as_ref().map(|(cells, wanted)| cells.row(wanted)).unwrap_or_default();
-            Ok(Answer::Score(Box::new(served.score_on(&store, key, &row).await?)))
+            Ok(Answer::Score(Box::new(served.score_on(&store, key, &request.row()).await?)))
         })
     }
 

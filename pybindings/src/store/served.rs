@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cenote::registry;
 use cenote::store::{Key, blocking};
+use cenote::{Row, registry};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -69,22 +69,33 @@ impl ServedModel {
         wanted
     }
 
-    /// Reads a key, and the inputs that come with a request.
-    pub(super) fn asked(
-        &self,
-        key: &Bound<'_, PyAny>,
-        request: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<(Key, Option<(RowCells, Arc<Wanted>)>)> {
-        let request = request.map(|request| {
-            let wanted = self.wanted(request.py());
+    /// Reads a key.
+    pub(super) fn key(&self, key: &Bound<'_, PyAny>) -> PyResult<Key> {
+        self.view.get().key(key)
+    }
+
+    /// Reads what comes with a request; `None` is nothing.
+    pub(super) fn request(&self, py: Python<'_>, request: Option<&Bound<'_, PyDict>>) -> PyResult<Request> {
+        let read = |request| {
+            let wanted = self.wanted(py);
             Ok::<_, PyErr>((RowCells::read(request, &wanted)?, wanted))
-        });
-        Ok((self.view.get().key(key)?, request.transpose()?))
+        };
+        Ok(Request(request.map(read).transpose()?))
     }
 
     /// The core's.
     pub(super) fn served(&self) -> &blocking::Served {
         &self.served
+    }
+}
+
+/// What came with a request, and what it was read as.
+pub(super) struct Request(Option<(RowCells, Arc<Wanted>)>);
+
+impl Request {
+    /// The row that borrows it.
+    pub(super) fn row(&self) -> Row<'_> {
+        self.0.as_ref().map(|(cells, wanted)| cells.row(wanted)).unwrap_or_default()
     }
 }
 
@@ -164,8 +175,8 @@ impl ServedModel {
     #[pyo3(signature = (key, request=None))]
     fn score(&self, key: &Bound<'_, PyAny>, request: Option<&Bound<'_, PyDict>>) -> PyResult<Score> {
         let py = key.py();
-        let (key, request) = self.asked(key, request)?;
-        let row = request.as_ref().map(|(cells, wanted)| cells.row(wanted)).unwrap_or_default();
+        let (key, request) = (self.key(key)?, self.request(py, request)?);
+        let row = request.row();
         Score::new(py, enter_store(py, || self.served.score_with(key, &row))?)
     }
 
