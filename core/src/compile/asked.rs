@@ -127,7 +127,9 @@ impl<'a> Asked<'a> {
             let coding = match (levels[feature], large.remove(&feature)) {
                 (_, Some(classes)) => Coding::Class(classes),
                 (Some(levels), None) => Coding::Level(levels),
-                (None, None) => Coding::Rank(rank(&sorted[feature], &mut bounds).ok_or(Unfit::TooManyCodes)?),
+                (None, None) => {
+                    Coding::Rank(rank(&sorted[feature], &mut bounds).ok_or(Unfit::TooManyCodes)?.into())
+                }
             };
             list.push(Source { feature, coding, asked });
         }
