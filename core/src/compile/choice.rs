@@ -1,7 +1,7 @@
 //! Which engine scores a forest: by its shape, the size of the batch and the processor, or as the environment says.
 //!
-//! Masks take large batches and forests of at most 10 levels. Of deeper ones, subtrees take those without sets and waves those
-//! with sets. Single rows and small batches go to subtrees, but for shallow forests of not too many columns, whose masks are
+//! Masks take large batches and forests of at most 10 levels, or 9 where subtrees are asked at once. Of deeper ones, subtrees
+//! take those without sets and waves those with sets. Single rows and small batches go to subtrees, but for shallow forests of not too many columns, whose masks are
 //! faster for them too. Forests of more than 65,534 thresholds of a column go through
 //! subtrees in runs of trees. The plain walk takes what has no codes (MOJO 1.00 and 1.10, sets of numbers, more than 65,534
 //! levels of a column) and rows that have none. The figures are in `docs/performance.md`.

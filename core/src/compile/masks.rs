@@ -11,7 +11,7 @@ use super::codes::{Sources, Unfit};
 use super::plan::blocks;
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, RowData};
-use crate::layout::{GROUP, RowForest, SumRange, Sums};
+use crate::layout::{GROUP, MAX_DEPTH, RowForest, SumRange, Sums};
 
 /// Rows whose codes and sums are held at once: enough to use a chunk of trees often while it is in the cache.
 const RUN: usize = 8 * GROUP;
@@ -42,7 +42,13 @@ impl Masks {
             sources.list().len() <= MAX_ROW_SOURCES && blocks.iter().all(|block| block.rows.is_some());
         let trees = blocks.iter().flat_map(|block| block.forest.trees());
         let depth = trees.map(|tree| tree.depth).max().unwrap_or(0);
-        if isa == Isa::Portable && depth > 8 {
+        // Deeper forests are faster by subtrees.
+        let deepest = match isa {
+            Isa::Portable => 8,
+            _ if isa.asks_at_once(sources.list().len(), asked.has_sets()) => 9,
+            _ => MAX_DEPTH as u32,
+        };
+        if depth > deepest {
             return Err(Unfit::TooLarge);
         }
         let ranges = sum_ranges(&blocks, classes);
@@ -90,12 +96,12 @@ impl Quantised for Masks {
         let sets = self.blocks.iter().filter_map(|block| block.rows.as_ref()).any(RowForest::has_sets);
         match (self.isa, self.depth) {
             (Isa::Avx512(_), 0..=6) if sets => 17,
-            (Isa::Avx512(_), 0..=6) => 34,
+            (Isa::Avx512(_), 0..=6) => 44,
             (Isa::Avx512(_), 7) => 50,
             (Isa::Avx512(_), 8) => 240,
             (Isa::Avx512(_), _) => 400,
-            (Isa::Avx2(_), 0..=6) if sets => 10,
-            (Isa::Avx2(_), 0..=6) => 15,
+            (Isa::Avx2(_), 0..=6) if sets => 12,
+            (Isa::Avx2(_), 0..=6) => 19,
             (Isa::Avx2(_), 7..=8) => 52,
             (Isa::Avx2(_), 9) => 60,
             (Isa::Avx2(_), _) => 300,
@@ -141,7 +147,7 @@ impl Quantised for Masks {
     }
 
     fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
-        let mut codes = [0; MAX_ROW_SOURCES];
+        let mut codes = [0; MAX_ROW_SOURCES + 8];
         if !self.one_row || !self.sources.encode_row(self.isa, row, &mut codes) {
             return false;
         }

@@ -87,10 +87,11 @@ impl Isa {
         }
     }
 
-    /// The byte of each column of a row, from the codes of its sources; bytes of other columns are left with anything.
+    /// The byte of each column of a row, from the codes of its sources, each of which has one; bytes of other columns are left
+    /// with anything.
     ///
     /// # Panics
-    /// If there are too few codes, with one more, or more columns than [`MAX_ROW_COLUMNS`], or a code has no byte.
+    /// If there are not eight more codes than sources, or more columns than [`MAX_ROW_COLUMNS`].
     #[inline]
     pub(crate) fn row_bytes(self, columns: &ByteColumns, codes: &[u16], row: &mut RowData) {
         assert!(codes.len() > columns.sources() && columns.list().len() <= MAX_ROW_COLUMNS);

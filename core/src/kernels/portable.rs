@@ -14,6 +14,44 @@ pub(super) fn ranks(table: &RankTable, values: &[f64], codes: &mut [u16]) {
     }
 }
 
+/// Values that are ranked by two halvings before those that need more are ranked again.
+pub(super) const RUN: usize = 512;
+
+/// A bit for each value of a run whose bucket has more than three thresholds.
+pub(super) type Crowded = [u8; RUN / 8];
+
+/// The rank of each value, by a kernel that ranks a run by some halvings, and says which buckets are crowded.
+///
+/// Two halvings rank a value whose bucket has at most three thresholds, as nearly all do. The others are ranked again one by
+/// one: to ask in the kernel's loop whether there are any would cost more than the halvings (a wrong guess is found out late,
+/// when a gather has come back). Where they are not few, all are halved as often as the fullest bucket needs.
+#[inline(always)]
+pub(super) fn ranks_by_runs(
+    table: &RankTable,
+    values: &[f64],
+    codes: &mut [u16],
+    kernel: impl Fn(u32, &[f64], &mut [u16], &mut Crowded),
+) {
+    let mut all = table.halvings() <= 2;
+    for (values, codes) in values.chunks(RUN).zip(codes.chunks_mut(RUN)) {
+        let mut crowded = [0; RUN / 8];
+        if all {
+            kernel(table.halvings(), values, codes, &mut crowded);
+            continue;
+        }
+        kernel(2, values, codes, &mut crowded);
+        for (index, bits) in crowded.as_chunks::<8>().0.iter().enumerate() {
+            let mut rest = u64::from_le_bytes(*bits);
+            while rest != 0 {
+                let at = index * 64 + rest.trailing_zeros() as usize;
+                codes[at] = table.rank(values[at]) as u16;
+                rest &= rest - 1;
+            }
+        }
+        all = crowded.iter().map(|bits| bits.count_ones() as usize).sum::<usize>() > RUN / 16;
+    }
+}
+
 pub(super) fn look_up(codes: &[u16], table: &[u8], bytes: &mut [Line; TILES]) {
     look_up_from(0, codes, table, bytes);
 }

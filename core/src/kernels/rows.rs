@@ -1,6 +1,7 @@
 //! One row through many trees: no quantisation of a batch, no allocation, trees side by side so that loads overlap.
 //!
-//! Leaves are added in order, in a chain of additions that nothing can shorten; it goes on while the next trees are asked.
+//! Leaves are added in order, in a chain of additions that goes on while the next trees are asked; nothing can shorten it, but
+//! where sums are the same in any order the vector twins add leaves side by side.
 
 use std::ops::Range;
 

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::{Isa, MaskScratch, RowData};
 use crate::layout::{
-    Ask, BitRows, ByteTable, GROUP, Heap, LeafTables, Line, MAX_BYTE, MaskForest, RankTable, RowForest,
-    SumRange, Sums, TILES, mask_forest,
+    Ask, BitRows, ByteColumns, ByteTable, GROUP, Heap, LeafTables, Line, MAX_BYTE, MaskForest, RankTable,
+    RowForest, RowRanks, SumRange, Sums, TILES, mask_forest,
 };
 
 /// Numbers that look random and are the same each time.
@@ -67,6 +67,57 @@ fn ranks_are_the_portable_ranks() {
                 isa.ranks(&table, values, &mut found);
                 Isa::Portable.ranks(&table, values, &mut wanted);
                 assert_eq!(found, wanted, "{} {length}", isa.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_codes_and_bytes_of_a_batch() {
+    let mut numbers = Numbers(29);
+    let mut tables: Vec<Option<RankTable>> = tables().into_iter().map(Some).collect();
+    tables.insert(3, None);
+    let features = tables.len() + 5;
+    // Features in another order than columns, and not all of them.
+    let place = |column: usize| (column * 7 + 2) % features;
+    let tables: Vec<_> = tables.into_iter().map(|table| table.map(std::sync::Arc::new)).collect();
+    let placed = tables.iter().cloned().enumerate();
+    let ranks = RowRanks::new(placed.map(|(column, table)| Some((place(column), table?))).collect());
+    for _ in 0..200 {
+        let row: Vec<f64> = (0..features)
+            .map(|_| match numbers.below(8) {
+                0 => [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e-310, 0.0][numbers.below(6)],
+                exponent => (numbers.next() as f64 / u64::MAX as f64 - 0.5) * 10f64.powi(exponent as i32 - 2),
+            })
+            .collect();
+        for isa in Isa::available() {
+            let mut codes = vec![0; tables.len().next_multiple_of(8)];
+            isa.row_ranks(&ranks, &row, &mut codes);
+            for (column, table) in tables.iter().enumerate() {
+                let Some(table) = table else { continue };
+                assert_eq!(
+                    usize::from(codes[column]),
+                    table.rank(row[place(column)]),
+                    "{} {column}",
+                    isa.name()
+                );
+            }
+        }
+    }
+    for sources in [vec![0], (0..8).collect(), (3..16).collect(), vec![4, 4, 5, 7, 0, 9, 2, 2, 11, 12, 13]] {
+        let column = |source: u16| {
+            let bytes = (0..numbers.below(700) + 1).map(|_| numbers.next() as u8).collect();
+            (source, ByteTable::new(bytes))
+        };
+        let columns = ByteColumns::new(sources.iter().copied().map(column).collect());
+        let shortest = columns.list().iter().map(|(_, table)| table.bytes().len()).min().expect("a column");
+        for isa in Isa::available() {
+            let codes: Vec<u16> = (0..40).map(|_| numbers.below(shortest) as u16).collect();
+            let mut row = RowData::new();
+            isa.row_bytes(&columns, &codes, &mut row);
+            for ((source, table), byte) in columns.list().iter().zip(row.bytes) {
+                let code = usize::from(codes[usize::from(*source)]);
+                assert_eq!(byte, table.bytes()[code], "{} {sources:?}", isa.name());
             }
         }
     }

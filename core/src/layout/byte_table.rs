@@ -80,7 +80,7 @@ pub(crate) struct ByteColumns {
     sources: usize,
 }
 
-/// Eight byte columns; those past the last one read the first.
+/// Eight byte columns; those past the last one read the first byte of the first one.
 #[derive(Debug, Clone, Default)]
 #[repr(C, align(64))]
 pub(crate) struct EightBytes {
@@ -90,20 +90,34 @@ pub(crate) struct EightBytes {
     pub(crate) last: [i32; 8],
     /// Whose codes.
     pub(crate) sources: [i32; 8],
+    /// Whether each source is the one after that before it.
+    pub(crate) in_turn: bool,
 }
 
 impl ByteColumns {
     /// Of each column the number of the column whose codes it has bytes for, and the table.
     pub(crate) fn new(columns: Vec<(u16, ByteTable)>) -> Self {
         let mut eights = vec![EightBytes::default(); columns.len().div_ceil(8)];
+        let mut sources = 0;
         for at in 0..eights.len() * 8 {
-            let (source, table) = columns.get(at).unwrap_or(&columns[0]);
-            let (eight, at) = (&mut eights[at / 8], at % 8);
-            eight.tables[at] = table.bytes.as_ptr().expose_provenance() as u64;
-            eight.last[at] = table.bytes().len() as i32 - 1;
-            eight.sources[at] = i32::from(*source);
+            let eight = &mut eights[at / 8];
+            let table = match columns.get(at) {
+                Some((source, table)) => {
+                    eight.last[at % 8] = table.bytes().len() as i32 - 1;
+                    eight.sources[at % 8] = i32::from(*source);
+                    table
+                }
+                None => {
+                    eight.sources[at % 8] = eight.sources[at % 8 - 1] + 1;
+                    &columns[0].1
+                }
+            };
+            eight.tables[at % 8] = table.bytes.as_ptr().expose_provenance() as u64;
+            sources = sources.max(eight.sources[at % 8] as usize + 1);
         }
-        let sources = columns.iter().map(|(source, _)| usize::from(*source) + 1).max().unwrap_or(0);
+        for eight in &mut eights {
+            eight.in_turn = eight.sources.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        }
         Self { columns, eights, sources }
     }
 

@@ -10,8 +10,8 @@ use super::lines::Line;
 /// What is known of the leaves of some trees.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SumRange {
-    /// The lowest bit that is set in a leaf.
-    unit: f64,
+    /// The exponent of the lowest bit that is set in a leaf.
+    unit: i32,
     /// The sum of each tree's highest leaf, where that is above 0.
     highest: f64,
     /// The sum of each tree's lowest leaf, where that is below 0.
@@ -20,15 +20,15 @@ pub(crate) struct SumRange {
 
 impl SumRange {
     /// Of no trees.
-    pub(crate) const EMPTY: Self = Self { unit: f64::INFINITY, highest: 0.0, lowest: 0.0 };
+    pub(crate) const EMPTY: Self = Self { unit: i32::MAX, highest: 0.0, lowest: 0.0 };
 
     /// Adds a tree.
     pub(crate) fn add(&mut self, leaves: &[f32]) {
         let (mut highest, mut lowest) = (0.0f32, 0.0f32);
-        for leaf in leaves.iter().filter(|leaf| **leaf != 0.0) {
+        for leaf in leaves {
             highest = highest.max(*leaf);
             lowest = lowest.min(*leaf);
-            self.unit = self.unit.min(if leaf.is_finite() { lowest_bit(*leaf) } else { 0.0 });
+            self.unit = self.unit.min(lowest_bit(*leaf));
         }
         // A rounded sum is at least a bound that the sum itself is beyond: a sum that is not exact is not taken for one.
         self.highest += f64::from(highest);
@@ -37,7 +37,12 @@ impl SumRange {
 
     /// Whether every sum of leaves, one of each of any of the trees, is an `f64`.
     pub(crate) fn is_exact(&self) -> bool {
-        self.highest.max(-self.lowest) < self.unit * 2f64.powi(53)
+        self.highest.max(-self.lowest) < self.limit()
+    }
+
+    /// Up to here every multiple of the unit is an `f64`; 0 if some leaf is no number, infinite if none has a bit.
+    fn limit(&self) -> f64 {
+        2f64.powi(self.unit.saturating_add(53))
     }
 }
 
@@ -69,11 +74,11 @@ impl DigitTables {
         range: &SumRange,
     ) -> Option<Self> {
         // Whole numbers are at most as far apart as sums.
-        if !range.is_exact() || range.highest - range.lowest >= range.unit * 2f64.powi(53) {
+        if !range.is_exact() || range.highest - range.lowest >= range.limit() {
             return None;
         }
         // Where no leaf has a bit, any unit will do.
-        let unit = if range.unit.is_finite() { range.unit } else { 1.0 };
+        let unit = if range.unit < i32::MAX { 2f64.powi(range.unit) } else { 1.0 };
         let mut least = 0.0;
         let mut most = 0;
         let numbers: Vec<[u64; 64]> = trees
@@ -108,15 +113,16 @@ impl DigitTables {
     }
 }
 
-/// The lowest bit that is set in a number other than 0.
-fn lowest_bit(value: f32) -> f64 {
-    let bits = value.abs().to_bits();
+/// The exponent of the lowest bit that is set in a number: the highest there is for 0, and the lowest for what is no number.
+fn lowest_bit(value: f32) -> i32 {
+    let bits = value.to_bits();
     // The number is `mantissa * 2^(exponent - 150)`.
-    let (mantissa, exponent) = match bits >> 23 {
-        0 => (bits, 1),
+    let (mantissa, exponent) = match bits >> 23 & 0xff {
+        0 => (bits & 0x7f_ffff, 1),
+        0xff => return i32::MIN,
         exponent => (bits & 0x7f_ffff | 1 << 23, exponent),
     };
-    2f64.powi((exponent + mantissa.trailing_zeros()).cast_signed() - 150)
+    if mantissa == 0 { i32::MAX } else { (exponent + mantissa.trailing_zeros()).cast_signed() - 150 }
 }
 
 #[cfg(test)]
@@ -131,14 +137,13 @@ mod tests {
 
     #[test]
     fn the_lowest_bit_of_a_number() {
-        for (value, bit) in
-            [(1.0, 1.0), (-3.0, 1.0), (12.0, 4.0), (0.15625, 0.03125), (f32::MAX, 2f64.powi(104))]
-        {
+        let numbers =
+            [(1.0, 0), (-3.0, 0), (12.0, 2), (0.15625, -5), (f32::MAX, 104), (f32::MIN_POSITIVE, -126)];
+        let small = [(1e-45, -149), (f32::MIN_POSITIVE.next_up(), -149), (-f32::MIN_POSITIVE / 4.0, -128)];
+        let others = [(0.0, i32::MAX), (-0.0, i32::MAX), (f32::NAN, i32::MIN), (f32::NEG_INFINITY, i32::MIN)];
+        for (value, bit) in numbers.into_iter().chain(small).chain(others) {
             assert_eq!(lowest_bit(value), bit, "{value}");
         }
-        assert_eq!(lowest_bit(1e-45), 2f64.powi(-149));
-        assert_eq!(lowest_bit(-f32::MIN_POSITIVE), 2f64.powi(-126));
-        assert_eq!(lowest_bit(f32::MIN_POSITIVE.next_up()), 2f64.powi(-149));
     }
 
     #[test]

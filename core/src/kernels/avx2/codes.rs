@@ -2,12 +2,22 @@
 
 use std::arch::x86_64::*;
 
-use crate::kernels::{RowData, portable};
+use crate::kernels::RowData;
+use crate::kernels::portable::{self, Crowded};
 use crate::layout::{ByteColumns, Line, RankTable, RowRanks, TILE, TILES};
 
 /// The rank of each value; the table's ranks fit 16 bits, and the slices are as long as each other.
 #[target_feature(enable = "avx2")]
 pub(in crate::kernels) fn ranks(table: &RankTable, values: &[f64], codes: &mut [u16]) {
+    portable::ranks_by_runs(table, values, codes, |halvings, values, codes, crowded| {
+        ranks_by(table, halvings, values, codes, crowded);
+    });
+}
+
+/// The same by `halvings` halvings, for at most a run of values.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn ranks_by(table: &RankTable, halvings: u32, values: &[f64], codes: &mut [u16], crowded: &mut Crowded) {
     let (thresholds, starts) = (table.padded(), table.starts());
     let (origin, scale) = table.line();
     let (origin, scale) = (_mm256_set1_ps(origin), _mm256_set1_ps(scale));
@@ -15,7 +25,7 @@ pub(in crate::kernels) fn ranks(table: &RankTable, values: &[f64], codes: &mut [
     let missing = _mm256_set1_epi32(table.missing() as i32);
     let mut values = values.chunks_exact(8);
     let mut codes = codes.chunks_exact_mut(8);
-    for (values, codes) in (&mut values).zip(&mut codes) {
+    for ((values, codes), crowded) in (&mut values).zip(&mut codes).zip(crowded) {
         // SAFETY: eight values can be read.
         let (low, high) =
             unsafe { (_mm256_loadu_pd(values.as_ptr()), _mm256_loadu_pd(values.as_ptr().add(4))) };
@@ -24,10 +34,13 @@ pub(in crate::kernels) fn ranks(table: &RankTable, values: &[f64], codes: &mut [
         // The second operand is the answer where the first is NaN.
         let at = _mm256_min_ps(_mm256_max_ps(at, _mm256_setzero_ps()), last);
         // SAFETY: the index is from 0 to `starts.len() - 2`.
-        let rank = unsafe { _mm256_i32gather_epi32::<2>(starts.as_ptr().cast(), _mm256_cvttps_epi32(at)) };
-        // One start and, above it, the next.
-        let mut rank = _mm256_and_si256(rank, _mm256_set1_epi32(0xffff));
-        for halving in (0..table.halvings()).rev() {
+        let bucket = unsafe { _mm256_i32gather_epi32::<2>(starts.as_ptr().cast(), _mm256_cvttps_epi32(at)) };
+        // One start and, above it, the next: their distance is how many thresholds the bucket has.
+        let mut rank = _mm256_and_si256(bucket, _mm256_set1_epi32(0xffff));
+        let thresholds_of = _mm256_sub_epi32(_mm256_srli_epi32::<16>(bucket), rank);
+        let many = _mm256_cmpgt_epi32(thresholds_of, _mm256_set1_epi32(3));
+        *crowded = _mm256_movemask_ps(_mm256_castsi256_ps(many)) as u8;
+        for halving in (0..halvings).rev() {
             let half = 1 << halving;
             let at = _mm256_add_epi32(rank, _mm256_set1_epi32(half - 1));
             // SAFETY: a bucket begins at most at the number of thresholds, and `2^halvings` more can be read.
@@ -93,7 +106,7 @@ pub(in crate::kernels) fn row_bytes(columns: &ByteColumns, codes: &[u16], row: &
         // SAFETY: each source has a code, and one more can be read.
         let code = unsafe { _mm_i32gather_epi32::<2>(codes.as_ptr().cast(), ints(&eight.sources, half)) };
         let code = _mm_and_si128(code, _mm_set1_epi32(0xffff));
-        assert!(_mm_movemask_epi8(_mm_cmpgt_epi32(code, ints(&eight.last, half))) == 0);
+        let code = _mm_min_epu32(code, ints(&eight.last, half));
         let at = _mm256_add_epi64(words(&eight.tables, half), _mm256_cvtepu32_epi64(code));
         // SAFETY: four bytes from that of a code on can be read.
         let byte = _mm_shuffle_epi8(unsafe { _mm256_i64gather_epi32::<1>(std::ptr::null(), at) }, lowest);

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::lines::transpose;
 use crate::kernels::heap::{self, Bits};
 use crate::kernels::{CHUNK, MaskScratch};
 use crate::layout::{GROUP, Line, MAX_DEPTH, MaskForest, MaskTree, Sums, TILE, TILES};
@@ -150,38 +151,6 @@ fn store(registers: [__m256i; 8], bytes: &mut [Line; TILES], half: usize) {
         // SAFETY: four lines have room for eight registers.
         unsafe { _mm256_store_si256(bytes.add(at), register) };
     }
-}
-
-/// Bit `r` of byte `b` of register `i` becomes bit `i` of byte `b` of register `r`: of bit planes the bytes of rows `8b + r`, in
-/// word `w` those of tile `w`.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn transpose(planes: &mut [__m256i; 8]) {
-    let [a, b, c, d, e, f, g, h] = *planes;
-    let low = _mm256_set1_epi8(0x0f);
-    let (a, e) = swap::<4>(a, e, low);
-    let (b, f) = swap::<4>(b, f, low);
-    let (c, g) = swap::<4>(c, g, low);
-    let (d, h) = swap::<4>(d, h, low);
-    let low = _mm256_set1_epi8(0x33);
-    let (a, c) = swap::<2>(a, c, low);
-    let (b, d) = swap::<2>(b, d, low);
-    let (e, g) = swap::<2>(e, g, low);
-    let (f, h) = swap::<2>(f, h, low);
-    let low = _mm256_set1_epi8(0x55);
-    let (a, b) = swap::<1>(a, b, low);
-    let (c, d) = swap::<1>(c, d, low);
-    let (e, f) = swap::<1>(e, f, low);
-    let (g, h) = swap::<1>(g, h, low);
-    *planes = [a, b, c, d, e, f, g, h];
-}
-
-/// The upper bits of `a`, `BY` above the `low` ones of each byte, change places with the lower ones of `b`.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn swap<const BY: i32>(a: __m256i, b: __m256i, low: __m256i) -> (__m256i, __m256i) {
-    let changed = _mm256_and_si256(_mm256_xor_si256(_mm256_srli_epi64::<BY>(a), b), low);
-    (_mm256_xor_si256(a, _mm256_slli_epi64::<BY>(changed)), _mm256_xor_si256(b, changed))
 }
 
 /// Adds the leaves of half the rows of `tile`, those of four registers from `from` on, as the scratch has their indices for the

@@ -2,52 +2,25 @@
 
 use std::arch::x86_64::*;
 
-use crate::kernels::{RowData, portable};
+use crate::kernels::RowData;
+use crate::kernels::portable::{self, Crowded};
 use crate::layout::{ByteColumns, Line, RankTable, RowRanks, Runs, TILE, TILES};
-
-/// Values that are ranked by two halvings before those that need more are ranked again.
-const RUN: usize = 512;
 
 /// Values that are fetched before they are ranked.
 const AHEAD: usize = 256;
 
 /// The rank of each value; the table's ranks fit 16 bits, and the slices are as long as each other.
-///
-/// Two halvings rank a value whose bucket has at most three thresholds, as nearly all do. The others are ranked again one by
-/// one: to ask in the loop whether there are any would cost more than the halvings (a wrong guess is found out late, when
-/// a gather has come back). Where they are not few, all are halved as often as the fullest bucket needs.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(in crate::kernels) fn ranks(table: &RankTable, values: &[f64], codes: &mut [u16]) {
-    let mut all = false;
-    for (values, codes) in values.chunks(RUN).zip(codes.chunks_mut(RUN)) {
-        if all || table.halvings() <= 2 {
-            ranks_by(table, table.halvings(), values, codes, &mut [0; RUN / 16]);
-            continue;
-        }
-        let mut crowded = [0u16; RUN / 16];
-        ranks_by(table, 2, values, codes, &mut crowded);
-        for (index, mut lanes) in crowded.into_iter().enumerate() {
-            while lanes != 0 {
-                let at = index * 16 + lanes.trailing_zeros() as usize;
-                codes[at] = table.rank(values[at]) as u16;
-                lanes &= lanes - 1;
-            }
-        }
-        all = crowded.iter().map(|lanes| lanes.count_ones()).sum::<u32>() as usize > RUN / 16;
-    }
+    portable::ranks_by_runs(table, values, codes, |halvings, values, codes, crowded| {
+        ranks_by(table, halvings, values, codes, crowded);
+    });
 }
 
-/// The same by `halvings` halvings, for at most [`RUN`] values; `crowded` says which of them have a bucket of more than three
-/// thresholds.
+/// The same by `halvings` halvings, for at most a run of values.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn ranks_by(
-    table: &RankTable,
-    halvings: u32,
-    values: &[f64],
-    codes: &mut [u16],
-    crowded: &mut [u16; RUN / 16],
-) {
+fn ranks_by(table: &RankTable, halvings: u32, values: &[f64], codes: &mut [u16], crowded: &mut Crowded) {
     let (thresholds, starts) = (table.padded(), table.starts());
     let (origin, scale) = table.line();
     let (origin, scale) = (_mm512_set1_ps(origin), _mm512_set1_ps(scale));
@@ -55,7 +28,7 @@ fn ranks_by(
     let missing = _mm512_set1_epi32(table.missing() as i32);
     let mut values = values.chunks_exact(16);
     let mut codes = codes.chunks_exact_mut(16);
-    for ((values, codes), crowded) in (&mut values).zip(&mut codes).zip(crowded) {
+    for ((values, codes), crowded) in (&mut values).zip(&mut codes).zip(crowded.as_chunks_mut().0) {
         // A large batch comes from memory, a column after another, and hardware stops looking ahead at each page's end.
         let ahead = values.as_ptr().wrapping_add(AHEAD);
         _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
@@ -75,7 +48,7 @@ fn ranks_by(
         // One start and, above it, the next: their distance is how many thresholds the bucket has.
         let mut rank = _mm512_and_si512(bucket, _mm512_set1_epi32(0xffff));
         let thresholds_of = _mm512_sub_epi32(_mm512_srli_epi32::<16>(bucket), rank);
-        *crowded = _mm512_cmpgt_epu32_mask(thresholds_of, _mm512_set1_epi32(3));
+        *crowded = _mm512_cmpgt_epu32_mask(thresholds_of, _mm512_set1_epi32(3)).to_le_bytes();
         for halving in (0..halvings).rev() {
             let half = _mm512_set1_epi32(1 << halving);
             let at = _mm512_sub_epi32(_mm512_add_epi32(rank, half), _mm512_set1_epi32(1));
@@ -131,10 +104,16 @@ pub(in crate::kernels) fn row_ranks(ranks: &RowRanks, row: &[f64], codes: &mut [
 #[target_feature(enable = "avx512f,avx512vl")]
 pub(in crate::kernels) fn row_bytes(columns: &ByteColumns, codes: &[u16], row: &mut RowData) {
     for (eight, bytes) in columns.eights().iter().zip(row.bytes.chunks_exact_mut(8)) {
-        // SAFETY: each source has a code, and one more can be read.
-        let code = unsafe { _mm256_i32gather_epi32::<2>(codes.as_ptr().cast(), ints(&eight.sources)) };
-        let code = _mm256_and_si256(code, _mm256_set1_epi32(0xffff));
-        assert!(_mm256_cmpgt_epu32_mask(code, ints(&eight.last)) == 0);
+        let code = if eight.in_turn {
+            let codes = &codes[eight.sources[0] as usize..][..8];
+            // SAFETY: eight codes.
+            _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(codes.as_ptr().cast()) })
+        } else {
+            // SAFETY: each source has a code, and one more can be read.
+            let code = unsafe { _mm256_i32gather_epi32::<2>(codes.as_ptr().cast(), ints(&eight.sources)) };
+            _mm256_and_si256(code, _mm256_set1_epi32(0xffff))
+        };
+        let code = _mm256_min_epu32(code, ints(&eight.last));
         let at = _mm512_add_epi64(words(&eight.tables), _mm512_cvtepu32_epi64(code));
         // SAFETY: four bytes from that of a code on can be read.
         let byte = unsafe { _mm512_i64gather_epi32::<1>(at, std::ptr::null()) };

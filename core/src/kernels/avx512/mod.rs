@@ -6,7 +6,8 @@
 //!    ([`super::heap`]): the bits of the leaf's index, without a compare. Loads bound it, two a cycle.
 //! 3. The bit planes become index bytes (a transposition and an 8 x 8 bit product), and four byte shuffles look up the four
 //!    bytes of the leaf values, 64 leaves a table. The bytes are interleaved to `f32`, widened and added ([`trees`]).
-//!    Interleaving permutes the rows of a tile; sums stay permuted.
+//!    Interleaving permutes the rows of a tile; sums stay permuted. Where sums are exact in any order, the leaves of shallow
+//!    trees are whole numbers instead, looked up and added by digits ([`digits`]).
 
 mod codes;
 mod digits;
