@@ -14,6 +14,7 @@ use zip::read::ZipFile;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
+use crate::algo::PackedTrees;
 use crate::artifact::Artifact;
 use crate::error::{Error, ErrorKind};
 use crate::limits::Limits;
@@ -155,6 +156,13 @@ impl<'a> Archive<'a> {
     /// that is not supported (the error names it).
     pub fn artifact(&mut self) -> Result<Artifact, Error> {
         read::artifact(self)
+    }
+
+    /// [`artifact`](Self::artifact) without the trees of a forest, and these as they lie in the archive. For `cenote`, which keeps
+    /// trees in a form of its own; the model is all right only once they have been read. Errors as `artifact`.
+    #[doc(hidden)]
+    pub fn outline(&mut self) -> Result<(Artifact, Option<PackedTrees>), Error> {
+        read::outline(self)
     }
 
     /// Reads what H2O says of the training, if the MOJO holds it. No score needs it, so a model whose metadata is broken can

@@ -101,7 +101,11 @@ impl Source {
     }
 
     /// The answer to `split` for each code, the missing one last.
-    pub(crate) fn answers(&self, tree: &Tree, split: &Split) -> impl Iterator<Item = bool> {
+    pub(crate) fn answers<'a>(
+        &'a self,
+        tree: &'a Tree,
+        split: &'a Split,
+    ) -> impl Iterator<Item = bool> + use<'a> {
         let missing = self.missing();
         (0..=missing).map(move |code| {
             let value = match &self.coding {

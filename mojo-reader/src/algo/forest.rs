@@ -1,20 +1,82 @@
 //! The trees of a GBM or a DRF.
 //!
-//! In flow the keys that count trees and the entries under `trees/`; out flows a [`Forest`] in H2O's grid, within one budget
-//! of nodes. The bytes of a tree are left to `tree_bytes`. Mirrors `SharedTreeMojoReader.readModelData`.
+//! In flow the keys that count trees and the entries under `trees/`; out flow a [`Forest`] without its trees, and these as they
+//! lie in the file, which are then read within one budget of nodes: to be kept in H2O's grid, or one after another to be made into
+//! something else. The bytes of a tree are left to `tree_bytes`. Mirrors `SharedTreeMojoReader.readModelData`.
 
 use std::sync::atomic::AtomicU64;
 
+use crate::artifact::{Artifact, Body};
 use crate::error::Error;
-use crate::packed::Inflater;
+use crate::limits::Limits;
+use crate::packed::{Inflater, Packed};
 use crate::read::Source;
 use crate::schema::Schema;
-use crate::threads::share;
+use crate::threads::{runs, share};
 
 use super::tree_bytes::TreeReader;
-use super::{Aux, Forest, Node, Tree, TreeRules, encoding};
+use super::{Aux, Drf, Forest, Gbm, Tree, TreeRules, encoding};
 
-/// Reads every tree, and completes the schema with the categorical encoding.
+/// The trees of a forest as they lie in its file.
+#[derive(Debug)]
+pub struct PackedTrees {
+    /// Each place of the grid: the tree, if there is one, and the records beside it.
+    places: Vec<(Option<Packed>, Option<Packed>)>,
+    rules: TreeRules,
+    features: usize,
+    limits: Limits,
+}
+
+impl PackedTrees {
+    /// Reads the trees in runs, shared by a few threads. `start` begins what becomes of a run, `take` takes the tree of each of
+    /// its places in order, which it may empty: its room is used again.
+    ///
+    /// # Errors
+    ///
+    /// If a tree is malformed, or all of them have more nodes than the limit.
+    pub fn read<R: Send>(
+        &self,
+        start: impl Fn() -> R + Sync,
+        take: impl Fn(&mut R, Option<&mut Tree>) + Sync,
+    ) -> Result<Vec<R>, Error> {
+        let spent_nodes = AtomicU64::new(0);
+        let state = || {
+            let reader = TreeReader::new(self.rules, self.features, &self.limits, &spent_nodes);
+            (Inflater::default(), Vec::new(), reader)
+        };
+        let read = share(runs(self.places.len()), state, |(inflater, bytes, reader), run| {
+            let mut result = start();
+            for (entry, aux) in &self.places[run] {
+                let Some(entry) = entry else {
+                    take(&mut result, None);
+                    continue;
+                };
+                inflater.unpack(entry, bytes)?;
+                let tree = reader.tree(bytes).map_err(|e| e.in_entry(entry.name()))?;
+                // There is one leaf more than there are splits.
+                let splits = tree.nodes.len() / 2;
+                tree.aux = aux.as_ref().map(|aux| Aux::new(aux.clone(), splits)).transpose()?;
+                take(&mut result, Some(tree));
+            }
+            Ok(result)
+        });
+        read.into_iter().collect()
+    }
+
+    /// Puts every tree into the artifact that came with them. Errors as [`read`](Self::read).
+    pub fn unpack_into(&self, artifact: &mut Artifact) -> Result<(), Error> {
+        let runs = self.read(Vec::new, |trees, tree| trees.push(tree.map(|tree| tree.clone())))?;
+        match &mut artifact.body {
+            Body::Gbm(Gbm { forest, .. }) | Body::Drf(Drf { forest, .. }) => {
+                forest.trees = runs.into_iter().flatten().collect();
+            }
+            Body::Glm(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Reads all but the trees themselves, which it leaves with the source, and completes the schema with the categorical encoding.
 pub(super) fn read(source: &mut Source<'_, '_>) -> Result<Forest, Error> {
     let Source { archive, ini, manifest, .. } = source;
     let version = (manifest.mojo_version.major, manifest.mojo_version.hundredths);
@@ -49,7 +111,6 @@ pub(super) fn read(source: &mut Source<'_, '_>) -> Result<Forest, Error> {
         (1, 10) => TreeRules::V110,
         _ => TreeRules::V120,
     };
-    let spent_nodes = AtomicU64::new(0);
     let places = (0..trees_per_group).flat_map(|class| (0..groups).map(move |group| (class, group)));
     let mut packed = Vec::with_capacity(places.clone().count());
     for (class, group) in places {
@@ -63,21 +124,7 @@ pub(super) fn read(source: &mut Source<'_, '_>) -> Result<Forest, Error> {
         };
         packed.push((tree, aux));
     }
-    let (limits, features) = (archive.limits(), features.len());
-    let state = || {
-        let reader = TreeReader::new(rules, features, limits, &spent_nodes);
-        (Inflater::default(), Vec::new(), reader)
-    };
-    let trees = share(&packed, state, |(inflater, bytes, reader), (tree, aux)| {
-        let Some(entry) = tree else { return Ok(None) };
-        inflater.unpack(entry, bytes)?;
-        let mut tree = reader.tree(bytes).map_err(|e| e.in_entry(entry.name()))?;
-        if let Some(aux) = aux {
-            let splits = tree.nodes.iter().filter(|node| matches!(node, Node::Split(_))).count();
-            tree.aux = Some(Aux::new(aux.clone(), splits)?);
-        }
-        Ok(Some(tree))
-    });
-    let trees = trees.into_iter().collect::<Result<Vec<Option<Tree>>, Error>>()?;
-    Ok(Forest { groups, trees_per_group, trees, rules })
+    let (features, limits) = (features.len(), archive.limits().clone());
+    source.trees = Some(PackedTrees { places: packed, rules, features, limits });
+    Ok(Forest { groups, trees_per_group, trees: Vec::new(), rules })
 }

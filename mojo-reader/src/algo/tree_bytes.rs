@@ -39,9 +39,7 @@ pub(super) struct TreeReader<'b> {
     max_nodes: u64,
     /// Nodes of the trees that are read already, by any reader.
     spent_nodes: &'b AtomicU64,
-    nodes: Vec<Node>,
-    sets: Vec<LevelSet>,
-    set_bytes: Vec<u8>,
+    tree: Tree,
     open: Vec<Open>,
 }
 
@@ -49,7 +47,7 @@ pub(super) struct TreeReader<'b> {
 struct Open {
     split: u32,
     /// Splits above it.
-    depth: u64,
+    depth: u32,
     /// Where the left subtree must end.
     right_at: usize,
     right: Kind,
@@ -76,18 +74,16 @@ impl<'b> TreeReader<'b> {
             max_depth: limits.depth,
             max_nodes: limits.nodes,
             spent_nodes,
-            nodes: Vec::new(),
-            sets: Vec::new(),
-            set_bytes: Vec::new(),
+            tree: Tree::default(),
             open: Vec::new(),
         }
     }
 
-    /// Reads a tree; every byte of the blob must belong to it.
-    pub(super) fn tree(&mut self, bytes: &[u8]) -> Result<Tree, Error> {
-        self.nodes.clear();
-        self.sets.clear();
-        self.set_bytes.clear();
+    /// Reads a tree, in place of the one before; every byte of the blob must belong to it.
+    pub(super) fn tree(&mut self, bytes: &[u8]) -> Result<&mut Tree, Error> {
+        self.tree.nodes.clear();
+        self.tree.sets.clear();
+        self.tree.set_bytes.clear();
         self.open.clear();
         if u32::try_from(bytes.len()).is_err() {
             return Err(Error::limit("bytes of a tree", u64::from(u32::MAX)));
@@ -99,13 +95,13 @@ impl<'b> TreeReader<'b> {
         // Trees that are being read elsewhere count when they are complete: the last to be sees them all.
         let left = self.max_nodes.saturating_sub(self.spent_nodes.load(Relaxed));
         loop {
-            if self.nodes.len() as u64 >= left {
+            if self.tree.nodes.len() as u64 >= left {
                 return Err(Error::limit("tree nodes", self.max_nodes).at_byte(cursor.position()));
             }
             if let Kind::Node = next
                 && let Some((open, left)) = self.node(cursor, set)?
             {
-                if depth >= self.max_depth {
+                if u64::from(depth) >= self.max_depth {
                     return Err(Error::limit("levels of a tree", self.max_depth).at_byte(cursor.position()));
                 }
                 set = open.set;
@@ -114,7 +110,7 @@ impl<'b> TreeReader<'b> {
                 next = left;
                 continue;
             } else if let Kind::Leaf = next {
-                self.nodes.push(Node::Leaf(cursor.f32_le()?));
+                self.tree.nodes.push(Node::Leaf(cursor.f32_le()?));
             }
             // A subtree is complete: its nearest open ancestor goes on to the right.
             let Some(open) = self.open.pop() else { break };
@@ -122,8 +118,8 @@ impl<'b> TreeReader<'b> {
                 let message = format!("a left subtree should end at byte {}", open.right_at);
                 return Err(Error::malformed(message).at_byte(cursor.position()));
             }
-            let here = self.nodes.len() as u32;
-            if let Node::Split(split) = &mut self.nodes[open.split as usize] {
+            let here = self.tree.nodes.len() as u32;
+            if let Node::Split(split) = &mut self.tree.nodes[open.split as usize] {
                 split.right = here;
             }
             next = open.right;
@@ -134,16 +130,11 @@ impl<'b> TreeReader<'b> {
             let message = format!("{} bytes after the end of the tree", cursor.remaining());
             return Err(Error::malformed(message).at_byte(cursor.position()));
         }
-        let nodes = self.nodes.len() as u64;
+        let nodes = self.tree.nodes.len() as u64;
         if self.spent_nodes.fetch_add(nodes, Relaxed) + nodes > self.max_nodes {
             return Err(Error::limit("tree nodes", self.max_nodes));
         }
-        Ok(Tree {
-            nodes: self.nodes.clone(),
-            sets: self.sets.clone(),
-            set_bytes: self.set_bytes.clone(),
-            aux: None,
-        })
+        Ok(&mut self.tree)
     }
 
     /// Reads the head of a node. A split also gives what is to be read next: its left child, and later its right.
@@ -157,7 +148,7 @@ impl<'b> TreeReader<'b> {
         let kind = cursor.u8()?;
         let column = cursor.u16_le()?;
         if column == LEAF {
-            self.nodes.push(Node::Leaf(cursor.f32_le()?));
+            self.tree.nodes.push(Node::Leaf(cursor.f32_le()?));
             return Ok(None);
         }
         if usize::from(column) >= self.n_features {
@@ -172,6 +163,7 @@ impl<'b> TreeReader<'b> {
             // Java knows no more: whatever is none of the above sends missing values right.
             _ => NaSplit::Right,
         };
+        let unknown = || Error::malformed(format!("a node of kind {kind:#04x}")).at_byte(start);
         let test = match kind & 12 {
             // Java asks the last set again; the first walks (1.00) never asked for a range.
             form if na == NaSplit::NaVsRest => match last_set {
@@ -182,29 +174,22 @@ impl<'b> TreeReader<'b> {
             form @ (8 | 12) => {
                 let set = self.level_set(cursor, form == 8)?;
                 // A set takes at least a byte of a blob whose length fits 32 bits.
-                let index = self.sets.len() as u32;
-                self.sets.push(set);
+                let index = self.tree.sets.len() as u32;
+                self.tree.sets.push(set);
                 last_set = Some(index);
                 Test::In(index)
             }
-            _ => return Err(Error::malformed(format!("a node of kind {kind:#04x}")).at_byte(start)),
+            _ => return Err(unknown()),
         };
-        let (left, right_at) = match kind & 51 {
-            48 => (Kind::Leaf, cursor.position().checked_add(4)),
-            bytes @ 0..=3 => {
-                let length = match bytes {
-                    0 => u32::from(cursor.u8()?),
-                    1 => u32::from(cursor.u16_le()?),
-                    2 => cursor.u24_le()?,
-                    _ => cursor.i32_le()? as u32,
-                };
-                (Kind::Node, cursor.position().checked_add(length as usize))
-            }
-            _ => return Err(Error::malformed(format!("a node of kind {kind:#04x}")).at_byte(start)),
+        let (left, length) = match kind & 51 {
+            48 => (Kind::Leaf, 4),
+            bytes @ 0..=3 => (Kind::Node, cursor.uint_le(bytes + 1)?),
+            _ => return Err(unknown()),
         };
+        let right_at = cursor.position().checked_add(length as usize);
         let right_at = right_at.ok_or_else(|| Error::malformed("a left subtree too long").at_byte(start))?;
-        let split = self.nodes.len() as u32;
-        self.nodes.push(Node::Split(Split { column, na, test, left: split + 1, right: 0 }));
+        let split = self.tree.nodes.len() as u32;
+        self.tree.nodes.push(Node::Split(Split { column, na, test, left: split + 1, right: 0 }));
         let right = if kind & 0x40 == 0 { Kind::Node } else { Kind::Leaf };
         Ok(Some((Open { split, depth: 0, right_at, right, set: last_set }, left)))
     }
@@ -227,8 +212,8 @@ impl<'b> TreeReader<'b> {
                 }
             }
         };
-        let start = self.set_bytes.len() as u32;
-        self.set_bytes.extend_from_slice(cursor.take(bytes as usize)?);
+        let start = self.tree.set_bytes.len() as u32;
+        self.tree.set_bytes.extend_from_slice(cursor.take(bytes as usize)?);
         Ok(LevelSet { offset, bits, start })
     }
 }
