@@ -255,5 +255,5 @@ fn rank(sorted: &[u64], bounds: &[AtomicU16]) -> Option<RankTable> {
         // Of those that are never reached one more, the code of a missing value.
         bounds[node as usize].store((thresholds.len() + usize::from(key == NEVER)) as u16, Relaxed);
     }
-    RankTable::new(thresholds)
+    RankTable::of_sorted(thresholds)
 }

@@ -6,10 +6,11 @@
 use std::sync::atomic::AtomicU16;
 
 use cenote_mojo::Schema;
-use cenote_mojo::algo::{Forest, Node, PackedTrees, Split, Test, Tree, TreeRules};
+use cenote_mojo::algo::{Aux, Forest, LevelSet, Node, PackedTrees, Split, TakeTrees, Test, Tree, TreeRules};
 use cenote_mojo::threads::{runs, share};
 
 use super::codes::{AskedFor, MAX_CODES, Unfit};
+use crate::kernels::reserve_large_pages;
 use crate::layout::{SUBTREE_LEVELS, TreeSize};
 
 /// What stands for a bound where a set is asked: no code goes so far.
@@ -86,21 +87,29 @@ pub(super) struct SmallTree {
 }
 
 /// Some trees, one after another.
+#[derive(Debug)]
+pub(super) struct TreeRun<'a> {
+    levels: &'a [Option<usize>],
+    parts: RunParts,
+    /// The tree that is being taken: its first node, splits on the longest path so far, its subtrees, and splits that ask sets.
+    first: usize,
+    depth: u32,
+    subtrees: usize,
+    set_splits: Vec<(u32, Split)>,
+}
+
+/// What a run comes to.
 #[derive(Debug, Default)]
-pub(super) struct TreeRun {
+pub(super) struct RunParts {
     /// A place of the grid each.
     pub(super) trees: Vec<Option<SmallTree>>,
-    /// How many trees came, whether they fit or not.
-    count: usize,
     pub(super) nodes: Vec<SmallNode>,
     /// The bound of each node; 0 where it is a rank, which is not known yet.
-    bounds: Vec<u16>,
+    bounds: Vec<AtomicU16>,
     /// Of each column of numbers the sort key of each threshold above the node it comes from.
     pub(super) thresholds: Vec<Vec<u64>>,
     asked: Vec<AskedFor>,
     unfit: Option<Unfit>,
-    /// Levels above nodes whose right subtree is still to come.
-    open: Vec<u32>,
 }
 
 /// See the module.
@@ -114,7 +123,7 @@ pub(crate) struct SmallForest {
     pub(super) groups: usize,
     /// Trees a group.
     pub(super) classes: usize,
-    pub(super) runs: Vec<TreeRun>,
+    pub(super) runs: Vec<RunParts>,
     /// The bound of each node, run after run. Ranks are written by the threads that sort columns, each to its own nodes.
     pub(super) bounds: Vec<AtomicU16>,
     /// What each column is asked.
@@ -131,12 +140,14 @@ impl SmallForest {
             runs(forest.trees.len()),
             || (),
             |(), places| {
-                let mut run = TreeRun::new(&levels);
+                let mut run = TreeRun::new(&levels, forest.rules, 0);
                 for tree in &forest.trees[places] {
-                    let ordered = tree.as_ref().and_then(in_file_order);
-                    run.push(&levels, forest.rules, ordered.as_ref().or(tree.as_ref()));
+                    match tree {
+                        Some(tree) => run.tree(tree),
+                        None => run.absent(),
+                    }
                 }
-                run
+                run.parts
             },
         );
         Self::of_runs(runs, levels, forest)
@@ -152,12 +163,12 @@ impl SmallForest {
         schema: &Schema,
     ) -> Result<Self, cenote_mojo::Error> {
         let levels = levels(schema);
-        let start = || TreeRun::new(&levels);
-        let runs = trees.read(start, |run, tree| run.push(&levels, forest.rules, tree.map(|tree| &*tree)))?;
+        let runs = trees.read(|bytes| TreeRun::new(&levels, forest.rules, bytes))?;
+        let runs = runs.into_iter().map(|run| run.parts).collect();
         Ok(Self::of_runs(runs, levels, forest))
     }
 
-    fn of_runs(mut runs: Vec<TreeRun>, levels: Vec<Option<usize>>, forest: &Forest) -> Self {
+    fn of_runs(mut runs: Vec<RunParts>, levels: Vec<Option<usize>>, forest: &Forest) -> Self {
         let nodes: usize = runs.iter().map(|run| run.nodes.len()).sum();
         let mut unfit = runs.iter().find_map(|run| run.unfit);
         if u32::try_from(nodes).is_err() {
@@ -170,16 +181,16 @@ impl SmallForest {
                 all.sets |= run.sets;
             }
         }
-        let bounds = runs.iter_mut().flat_map(|run| std::mem::take(&mut run.bounds));
-        let mut all = Vec::with_capacity(nodes);
-        all.extend(bounds.map(AtomicU16::new));
+        let count = runs.iter().map(|run| run.trees.iter().flatten().count()).sum();
+        let mut bounds = runs.first_mut().map(|run| std::mem::take(&mut run.bounds)).unwrap_or_default();
+        bounds.reserve_exact(nodes - bounds.len());
+        runs.iter_mut().for_each(|run| bounds.append(&mut run.bounds));
         let (groups, classes) = (forest.groups, forest.trees_per_group);
-        let count = runs.iter().map(|run| run.count).sum();
-        Self { count, levels, groups, classes, runs, bounds: all, asked, unfit }
+        Self { count, levels, groups, classes, runs, bounds, asked, unfit }
     }
 
     /// Every place of the grid in order, with the first of its run's nodes among all.
-    pub(super) fn places(&self) -> impl Iterator<Item = (&TreeRun, usize, Option<&SmallTree>)> {
+    pub(super) fn places(&self) -> impl Iterator<Item = (&RunParts, usize, Option<&SmallTree>)> {
         let mut first = 0;
         self.runs.iter().flat_map(move |run| {
             let of_run = first;
@@ -193,135 +204,136 @@ fn levels(schema: &Schema) -> Vec<Option<usize>> {
     schema.features.iter().map(|column| column.domain.as_ref().map(|levels| levels.len())).collect()
 }
 
-/// The tree with its nodes in the order of files, if they are not.
-fn in_file_order(tree: &Tree) -> Option<Tree> {
-    let mut open = Vec::new();
-    let is_next = |(at, node): (usize, &Node)| match node {
-        Node::Leaf(_) => open.pop().map_or(tree.nodes.len(), |right| right as usize) == at + 1,
-        Node::Split(split) => {
-            open.push(split.right);
-            split.left as usize == at + 1
-        }
-    };
-    if tree.nodes.iter().enumerate().all(is_next) {
-        return None;
-    }
-    let mut nodes = Vec::with_capacity(tree.nodes.len());
-    // Nodes to come, and whose right child each is.
-    let mut open: Vec<(u32, Option<usize>)> = vec![(0, None)];
-    while let Some((node, parent)) = open.pop() {
-        let here = nodes.len();
-        if let Some(Node::Split(parent)) = parent.and_then(|parent: usize| nodes.get_mut(parent)) {
-            parent.right = here as u32;
-        }
-        let mut node = tree.nodes[node as usize];
-        if let Node::Split(split) = &mut node {
-            open.push((split.right, Some(here)));
-            open.push((split.left, None));
-            split.left = here as u32 + 1;
-        }
-        nodes.push(node);
-    }
-    Some(Tree { nodes, sets: tree.sets.clone(), set_bytes: tree.set_bytes.clone(), aux: None })
-}
+/// Bytes of a file that a node takes, about: so many nodes have room before they come.
+const NODE_BYTES: usize = 6;
 
-impl TreeRun {
-    fn new(levels: &[Option<usize>]) -> Self {
+impl<'a> TreeRun<'a> {
+    /// No trees yet, of `bytes` bytes by all that is known.
+    fn new(levels: &'a [Option<usize>], rules: TreeRules, bytes: usize) -> Self {
         // As many columns as a split can name.
         let columns = levels.len().min(usize::from(u16::MAX) + 1);
-        Self {
+        let mut parts = RunParts {
             thresholds: vec![Vec::new(); columns],
             asked: vec![AskedFor::default(); columns],
-            ..Self::default()
+            unfit: (rules != TreeRules::V120).then_some(Unfit::OldRules),
+            ..RunParts::default()
+        };
+        if parts.unfit.is_none() {
+            reserve_large_pages(&mut parts.nodes, bytes / NODE_BYTES);
+            reserve_large_pages(&mut parts.bounds, bytes / NODE_BYTES);
+        }
+        Self { levels, parts, first: 0, depth: 0, subtrees: 0, set_splits: Vec::new() }
+    }
+
+    /// Takes a tree that is there already.
+    fn tree(&mut self, tree: &Tree) {
+        // Nodes to come, the splits above each, and whose right child it is.
+        let mut open: Vec<(u32, u32, Option<u32>)> = vec![(0, 0, None)];
+        let mut nodes = 0..;
+        while let Some(((node, above, parent), here)) = open.pop().zip(nodes.next()) {
+            if let Some(parent) = parent {
+                self.right(parent, here);
+            }
+            match &tree.nodes[node as usize] {
+                Node::Leaf(value) => self.leaf(*value),
+                Node::Split(split) => {
+                    open.push((split.right, above + 1, Some(here)));
+                    open.push((split.left, above + 1, None));
+                    self.split(*split, here, above);
+                }
+            }
+        }
+        self.end((&tree.sets, &tree.set_bytes), None);
+    }
+}
+
+impl TakeTrees for TreeRun<'_> {
+    fn absent(&mut self) {
+        self.parts.trees.push(None);
+    }
+
+    #[inline]
+    fn leaf(&mut self, value: f32) {
+        if self.parts.unfit.is_none() {
+            self.parts.nodes.push(SmallNode::leaf(value));
+            self.parts.bounds.push(AtomicU16::new(0));
         }
     }
 
-    /// Takes the tree of the next place, whose nodes are in the order of files.
-    fn push(&mut self, levels: &[Option<usize>], rules: TreeRules, tree: Option<&Tree>) {
-        if rules != TreeRules::V120 {
-            self.unfit = Some(Unfit::OldRules);
-        }
-        self.count += usize::from(tree.is_some());
-        let first = self.nodes.len();
-        let Some(tree) = tree.filter(|_| self.unfit.is_none()) else {
-            self.trees.push(None);
+    #[inline]
+    fn split(&mut self, split: Split, at: u32, above: u32) {
+        let parts = &mut self.parts;
+        if parts.unfit.is_some() {
             return;
-        };
-        if u32::try_from(first + tree.nodes.len()).is_err() {
-            self.unfit = Some(Unfit::TooLarge);
         }
-        let mut set_splits = Vec::new();
-        let (mut depth, mut deepest, mut subtrees) = (0, 0, 0);
-        self.nodes.reserve(tree.nodes.len());
-        self.bounds.reserve(tree.nodes.len());
-        for (node, at) in tree.nodes.iter().zip(0u32..) {
-            let split = match node {
-                Node::Leaf(value) => {
-                    self.nodes.push(SmallNode::leaf(*value));
-                    self.bounds.push(0);
-                    depth = self.open.pop().map_or(0, |above| above + 1);
-                    continue;
-                }
-                Node::Split(split) => split,
-            };
-            self.open.push(depth);
-            subtrees += usize::from(depth % SUBTREE_LEVELS == 0);
-            depth += 1;
-            deepest = deepest.max(depth);
-            let column = usize::from(split.column);
-            let is_set = matches!(split.test, Test::In(_) | Test::Range(_));
-            let bound = match levels[column] {
-                None if is_set => {
-                    self.unfit = Some(Unfit::SetOfNumbers);
-                    SET
-                }
-                None => {
-                    let key = u64::from(sort_key(split)) << 32;
-                    self.thresholds[column].push(key | (first as u64 + u64::from(at)));
-                    0
-                }
-                // Classes of levels are in no order.
-                Some(levels) if is_set || levels > MAX_CODES => {
-                    set_splits.push((at, *split));
-                    self.asked[column].sets = true;
-                    SET
-                }
-                Some(levels) => {
-                    self.asked[column].bounds = true;
-                    match split.test {
-                        // Saturates at 0 below and far above the levels above; a level is at least the threshold's ceiling.
-                        Test::AtLeast(threshold) if !threshold.is_nan() => {
-                            (threshold.ceil() as usize).min(levels) as u16
-                        }
-                        _ => levels as u16,
+        self.subtrees += usize::from(above % SUBTREE_LEVELS == 0);
+        self.depth = self.depth.max(above + 1);
+        let column = usize::from(split.column);
+        let is_set = matches!(split.test, Test::In(_) | Test::Range(_));
+        let bound = match self.levels[column] {
+            None if is_set => {
+                parts.unfit = Some(Unfit::SetOfNumbers);
+                return;
+            }
+            None => {
+                let node = (self.first + at as usize) as u64;
+                parts.thresholds[column].push(u64::from(sort_key(split.test)) << 32 | node);
+                0
+            }
+            // Classes of levels are in no order.
+            Some(levels) if is_set || levels > MAX_CODES => {
+                self.set_splits.push((at, split));
+                parts.asked[column].sets = true;
+                SET
+            }
+            Some(levels) => {
+                parts.asked[column].bounds = true;
+                match split.test {
+                    // Saturates at 0 below and far above the levels above; a level is at least the threshold's ceiling.
+                    Test::AtLeast(threshold) if !threshold.is_nan() => {
+                        (threshold.ceil() as usize).min(levels) as u16
                     }
+                    _ => levels as u16,
                 }
-            };
-            let kind = if split.na.missing_goes_left() { Kind::MissingLeft } else { Kind::MissingRight };
-            self.nodes.push(SmallNode { word: split.right, column: split.column, kind });
-            self.bounds.push(bound);
+            }
+        };
+        let kind = if split.na.missing_goes_left() { Kind::MissingLeft } else { Kind::MissingRight };
+        parts.nodes.push(SmallNode { word: 0, column: split.column, kind });
+        parts.bounds.push(AtomicU16::new(bound));
+    }
+
+    #[inline]
+    fn right(&mut self, at: u32, right: u32) {
+        if let Some(split) = self.parts.nodes.get_mut(self.first + at as usize) {
+            split.word = right;
         }
-        let size = TreeSize { subtrees: subtrees.max(1), leaves: tree.nodes.len() / 2 + 1 };
+    }
+
+    fn end(&mut self, (sets, set_bytes): (&[LevelSet], &[u8]), _aux: Option<Aux>) {
+        let parts = &mut self.parts;
+        let nodes = self.first..parts.nodes.len();
+        if u32::try_from(nodes.end).is_err() {
+            parts.unfit = Some(Unfit::TooLarge);
+        }
+        let size = TreeSize { subtrees: self.subtrees.max(1), leaves: nodes.len() / 2 + 1 };
+        let set_splits = std::mem::take(&mut self.set_splits);
         let sets = match set_splits.is_empty() {
             true => Tree::default(),
-            false => Tree {
-                nodes: Vec::new(),
-                sets: tree.sets.clone(),
-                set_bytes: tree.set_bytes.clone(),
-                aux: None,
-            },
+            false => Tree { sets: sets.to_vec(), set_bytes: set_bytes.to_vec(), ..Tree::default() },
         };
-        let nodes = first..self.nodes.len();
-        self.trees.push(Some(SmallTree { nodes, depth: deepest, size, sets, set_splits }));
+        self.first = nodes.end;
+        parts.trees.push(Some(SmallTree { nodes, depth: self.depth, size, sets, set_splits }));
+        (self.depth, self.subtrees) = (0, 0);
     }
 }
 
 /// The key of what no present value reaches: a threshold that is NaN, and no threshold.
 pub(super) const NEVER: u32 = u32::MAX;
 
-/// A number that is ordered as the threshold of `split`.
-fn sort_key(split: &Split) -> u32 {
-    match split.test {
+/// A number that is ordered as the threshold of a test.
+#[inline]
+fn sort_key(test: Test) -> u32 {
+    match test {
         Test::AtLeast(threshold) if !threshold.is_nan() => {
             // Adding 0 makes -0 into +0: they are one threshold.
             let bits = (threshold + 0.0).to_bits();

@@ -15,7 +15,7 @@ use super::codes::{Asks, Sources, Unfit};
 use super::heads::head;
 use super::plan::blocks;
 use super::{Block, Quantised};
-use crate::kernels::{Begin, Isa, MaskScratch, WALKS, WalkScratch, prefer_large_pages, with_large_pages};
+use crate::kernels::{Begin, Isa, MaskScratch, WALKS, WalkScratch, prefer_large_pages, reserve_large_pages};
 use crate::layout::{CODES, CodeLine, GROUP, MISSING, Step, SubtreeForest, SubtreeForestBuilder, TreeSize};
 
 /// Rows whose codes are held at once: a tree comes into the second cache once for all of them.
@@ -104,9 +104,11 @@ impl Subtrees {
         let headed = many && matches!(isa, Isa::Avx2(_));
         let sizes: Vec<TreeSize> = trees.iter().map(|(asked, _)| asked.size).collect();
         let all = sizes.iter().fold((0, 0), |all, size| (all.0 + size.subtrees, all.1 + size.leaves));
+        let mut arrays = (Vec::new(), Vec::new());
+        reserve_large_pages(&mut arrays.0, all.0);
+        reserve_large_pages(&mut arrays.1, all.1);
         let for_vectors = isa.asks_at_once(columns.len(), sets_from < columns.len());
-        let (cutter, rooms) =
-            builder.rooms(&sizes, for_vectors, (with_large_pages(all.0), with_large_pages(all.1)));
+        let (cutter, rooms) = builder.rooms(&sizes, for_vectors, arrays);
         let items = trees.into_iter().zip(rooms).collect();
         let heads = share(items, Vec::new, |tops, ((asked, sets), room)| {
             let mut entries = vec![0; if headed { asked.nodes.len() } else { 0 }];

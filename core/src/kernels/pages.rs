@@ -3,13 +3,13 @@
 //! A walk down a deep forest reads a line here and a line there of many megabytes; on pages of 4 KiB each of these reads looks
 //! up its address in tables too. Linux moves memory to pages of 2 MiB where it is asked to. Other systems are not asked.
 
-/// An empty array with room for `n` elements, which is about to be filled: on large pages, each of which is had at once, where small
-/// ones are had one by one.
-pub(crate) fn with_large_pages<T>(n: usize) -> Vec<T> {
-    let mut array = Vec::with_capacity(n);
+/// Makes room for `n` elements in an empty array that is about to be filled, if there is memory: on large pages, each of which is
+/// had at once, where small ones are had one by one.
+pub(crate) fn reserve_large_pages<T>(array: &mut Vec<T>, n: usize) {
+    // Who fills it asks again where this was refused, and ends as any other who has no memory.
+    let _ = array.try_reserve_exact(n);
     #[cfg(target_os = "linux")]
     advise(array.spare_capacity_mut(), &[libc::MADV_HUGEPAGE]);
-    array
 }
 
 /// Asks for large pages under an array that is full by now and will be read for long. Only whole pages within the array are

@@ -15,7 +15,7 @@ use crate::schema::Schema;
 use crate::threads::{runs, share};
 
 use super::tree_bytes::TreeReader;
-use super::{Aux, Drf, Forest, Gbm, Tree, TreeRules, encoding};
+use super::{Aux, Drf, Forest, Gbm, LevelSet, Node, Split, Tree, TreeRules, encoding};
 
 /// The trees of a forest as they lie in its file.
 #[derive(Debug)]
@@ -28,51 +28,100 @@ pub struct PackedTrees {
 }
 
 impl PackedTrees {
-    /// Reads the trees in runs, shared by a few threads. `start` begins what becomes of a run, `take` takes the tree of each of
-    /// its places in order, which it may empty: its room is used again.
+    /// Reads the trees in runs, shared by a few threads. `start` begins what becomes of a run, from how many bytes its trees are
+    /// said to have, and is then told of each of its places in order.
     ///
     /// # Errors
     ///
     /// If a tree is malformed, or all of them have more nodes than the limit.
-    pub fn read<R: Send>(
-        &self,
-        start: impl Fn() -> R + Sync,
-        take: impl Fn(&mut R, Option<&mut Tree>) + Sync,
-    ) -> Result<Vec<R>, Error> {
+    pub fn read<R: TakeTrees + Send>(&self, start: impl Fn(usize) -> R + Sync) -> Result<Vec<R>, Error> {
         let spent_nodes = AtomicU64::new(0);
         let state = || {
             let reader = TreeReader::new(self.rules, self.features, &self.limits, &spent_nodes);
             (Inflater::default(), Vec::new(), reader)
         };
         let read = share(runs(self.places.len()), state, |(inflater, bytes, reader), run| {
-            let mut result = start();
-            for (entry, aux) in &self.places[run] {
+            let places = &self.places[run];
+            let trees = places.iter().filter_map(|(tree, _)| tree.as_ref());
+            let mut take = start(trees.map(Packed::size).sum());
+            for (entry, aux) in places {
                 let Some(entry) = entry else {
-                    take(&mut result, None);
+                    take.absent();
                     continue;
                 };
                 inflater.unpack(entry, bytes)?;
-                let tree = reader.tree(bytes).map_err(|e| e.in_entry(entry.name()))?;
+                let nodes = reader.tree(bytes, &mut take).map_err(|e| e.in_entry(entry.name()))?;
                 // There is one leaf more than there are splits.
-                let splits = tree.nodes.len() / 2;
-                tree.aux = aux.as_ref().map(|aux| Aux::new(aux.clone(), splits)).transpose()?;
-                take(&mut result, Some(tree));
+                let aux = aux.as_ref().map(|aux| Aux::new(aux.clone(), nodes as usize / 2)).transpose()?;
+                take.end(reader.sets(), aux);
             }
-            Ok(result)
+            Ok(take)
         });
         read.into_iter().collect()
     }
 
     /// Puts every tree into the artifact that came with them. Errors as [`read`](Self::read).
     pub fn unpack_into(&self, artifact: &mut Artifact) -> Result<(), Error> {
-        let runs = self.read(Vec::new, |trees, tree| trees.push(tree.map(|tree| tree.clone())))?;
+        let runs = self.read(|_| Trees::default())?;
         match &mut artifact.body {
             Body::Gbm(Gbm { forest, .. }) | Body::Drf(Drf { forest, .. }) => {
-                forest.trees = runs.into_iter().flatten().collect();
+                forest.trees = runs.into_iter().flat_map(|run| run.trees).collect();
             }
             Body::Glm(_) => {}
         }
         Ok(())
+    }
+}
+
+/// Who is told of trees while they are read: of the nodes of one in the order of files (a split, its left subtree, its right
+/// subtree), and of its end.
+pub trait TakeTrees {
+    /// The next place has no tree.
+    fn absent(&mut self);
+
+    /// The next node is a leaf.
+    fn leaf(&mut self, value: f32);
+
+    /// The next node, which is node `at`, is a split with `above` splits above it, whose right child is not known yet.
+    fn split(&mut self, split: Split, at: u32, above: u32);
+
+    /// The right child of the split that is node `at`.
+    fn right(&mut self, at: u32, right: u32);
+
+    /// The tree is complete; its sets, their bytes, and the records beside it.
+    fn end(&mut self, sets: (&[LevelSet], &[u8]), aux: Option<Aux>);
+}
+
+/// Trees as they are.
+#[derive(Default)]
+struct Trees {
+    trees: Vec<Option<Tree>>,
+    nodes: Vec<Node>,
+}
+
+impl TakeTrees for Trees {
+    fn absent(&mut self) {
+        self.trees.push(None);
+    }
+
+    fn leaf(&mut self, value: f32) {
+        self.nodes.push(Node::Leaf(value));
+    }
+
+    fn split(&mut self, split: Split, _at: u32, _above: u32) {
+        self.nodes.push(Node::Split(split));
+    }
+
+    fn right(&mut self, at: u32, right: u32) {
+        if let Some(Node::Split(split)) = self.nodes.get_mut(at as usize) {
+            split.right = right;
+        }
+    }
+
+    fn end(&mut self, (sets, set_bytes): (&[LevelSet], &[u8]), aux: Option<Aux>) {
+        let (nodes, sets, set_bytes) = (self.nodes.clone(), sets.to_vec(), set_bytes.to_vec());
+        self.nodes.clear();
+        self.trees.push(Some(Tree { nodes, sets, set_bytes, aux }));
     }
 }
 

@@ -14,7 +14,7 @@ pub use aux_records::{Aux, AuxNode};
 pub use calibration::Calibration;
 pub use drf::Drf;
 #[doc(hidden)]
-pub use forest::PackedTrees;
+pub use forest::{PackedTrees, TakeTrees};
 pub use gbm::Gbm;
 pub use glm::{Glm, GlmKind};
 pub use tree::{Forest, LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};

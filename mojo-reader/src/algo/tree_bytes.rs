@@ -26,7 +26,7 @@ use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::limits::Limits;
 
-use super::{LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};
+use super::{LevelSet, NaSplit, Split, TakeTrees, Test, TreeRules};
 
 /// The column number that marks a leaf.
 const LEAF: u16 = 65_535;
@@ -39,7 +39,8 @@ pub(super) struct TreeReader<'b> {
     max_nodes: u64,
     /// Nodes of the trees that are read already, by any reader.
     spent_nodes: &'b AtomicU64,
-    tree: Tree,
+    sets: Vec<LevelSet>,
+    set_bytes: Vec<u8>,
     open: Vec<Open>,
 }
 
@@ -47,7 +48,7 @@ pub(super) struct TreeReader<'b> {
 struct Open {
     split: u32,
     /// Splits above it.
-    depth: u32,
+    above: u32,
     /// Where the left subtree must end.
     right_at: usize,
     right: Kind,
@@ -59,6 +60,12 @@ struct Open {
 enum Kind {
     Leaf,
     Node,
+}
+
+/// A node but for its children, of which a split says what comes next and where the right one stands.
+enum Head {
+    Leaf(f32),
+    Split { column: u16, na: NaSplit, test: Test, left: Kind, right_at: usize, right: Kind },
 }
 
 impl<'b> TreeReader<'b> {
@@ -74,16 +81,16 @@ impl<'b> TreeReader<'b> {
             max_depth: limits.depth,
             max_nodes: limits.nodes,
             spent_nodes,
-            tree: Tree::default(),
+            sets: Vec::new(),
+            set_bytes: Vec::new(),
             open: Vec::new(),
         }
     }
 
-    /// Reads a tree, in place of the one before; every byte of the blob must belong to it.
-    pub(super) fn tree(&mut self, bytes: &[u8]) -> Result<&mut Tree, Error> {
-        self.tree.nodes.clear();
-        self.tree.sets.clear();
-        self.tree.set_bytes.clear();
+    /// Reads a tree and tells `take` of its nodes; returns how many there are. Every byte of the blob must belong to it.
+    pub(super) fn tree(&mut self, bytes: &[u8], take: &mut impl TakeTrees) -> Result<u32, Error> {
+        self.sets.clear();
+        self.set_bytes.clear();
         self.open.clear();
         if u32::try_from(bytes.len()).is_err() {
             return Err(Error::limit("bytes of a tree", u64::from(u32::MAX)));
@@ -91,65 +98,73 @@ impl<'b> TreeReader<'b> {
         let cursor = &mut Cursor::new(bytes);
         let mut next = Kind::Node;
         let mut set = None;
-        let mut depth = 0;
+        let mut above = 0;
+        // As a node takes at least a byte, their number fits 32 bits.
+        let mut nodes = 0;
         // Trees that are being read elsewhere count when they are complete: the last to be sees them all.
         let left = self.max_nodes.saturating_sub(self.spent_nodes.load(Relaxed));
         loop {
-            if self.tree.nodes.len() as u64 >= left {
+            if u64::from(nodes) >= left {
                 return Err(Error::limit("tree nodes", self.max_nodes).at_byte(cursor.position()));
             }
-            if let Kind::Node = next
-                && let Some((open, left)) = self.node(cursor, set)?
-            {
-                if u64::from(depth) >= self.max_depth {
-                    return Err(Error::limit("levels of a tree", self.max_depth).at_byte(cursor.position()));
-                }
-                set = open.set;
-                self.open.push(Open { depth, ..open });
-                depth += 1;
-                next = left;
-                continue;
-            } else if let Kind::Leaf = next {
-                self.tree.nodes.push(Node::Leaf(cursor.f32_le()?));
-            }
+            let here = nodes;
+            nodes += 1;
+            let leaf = match next {
+                Kind::Leaf => cursor.f32_le()?,
+                Kind::Node => match self.node(cursor, set)? {
+                    Head::Leaf(value) => value,
+                    Head::Split { column, na, test, left, right_at, right } => {
+                        if u64::from(above) >= self.max_depth {
+                            let error = Error::limit("levels of a tree", self.max_depth);
+                            return Err(error.at_byte(cursor.position()));
+                        }
+                        take.split(Split { column, na, test, left: here + 1, right: 0 }, here, above);
+                        if let Test::In(index) = test {
+                            set = Some(index);
+                        }
+                        self.open.push(Open { split: here, above, right_at, right, set });
+                        above += 1;
+                        next = left;
+                        continue;
+                    }
+                },
+            };
+            take.leaf(leaf);
             // A subtree is complete: its nearest open ancestor goes on to the right.
             let Some(open) = self.open.pop() else { break };
             if cursor.position() != open.right_at {
                 let message = format!("a left subtree should end at byte {}", open.right_at);
                 return Err(Error::malformed(message).at_byte(cursor.position()));
             }
-            let here = self.tree.nodes.len() as u32;
-            if let Node::Split(split) = &mut self.tree.nodes[open.split as usize] {
-                split.right = here;
-            }
+            take.right(open.split, nodes);
             next = open.right;
             set = open.set;
-            depth = open.depth + 1;
+            above = open.above + 1;
         }
         if cursor.remaining() > 0 {
             let message = format!("{} bytes after the end of the tree", cursor.remaining());
             return Err(Error::malformed(message).at_byte(cursor.position()));
         }
-        let nodes = self.tree.nodes.len() as u64;
-        if self.spent_nodes.fetch_add(nodes, Relaxed) + nodes > self.max_nodes {
+        let spent = u64::from(nodes);
+        if self.spent_nodes.fetch_add(spent, Relaxed) + spent > self.max_nodes {
             return Err(Error::limit("tree nodes", self.max_nodes));
         }
-        Ok(&mut self.tree)
+        Ok(nodes)
     }
 
-    /// Reads the head of a node. A split also gives what is to be read next: its left child, and later its right.
-    #[inline]
-    fn node(
-        &mut self,
-        cursor: &mut Cursor<'_>,
-        mut last_set: Option<u32>,
-    ) -> Result<Option<(Open, Kind)>, Error> {
+    /// The sets of the tree that was read last, and their bytes.
+    pub(super) fn sets(&self) -> (&[LevelSet], &[u8]) {
+        (&self.sets, &self.set_bytes)
+    }
+
+    /// Reads the head of a node, below one whose last set was `last_set`.
+    #[inline(always)]
+    fn node(&mut self, cursor: &mut Cursor<'_>, last_set: Option<u32>) -> Result<Head, Error> {
         let start = cursor.position();
         let kind = cursor.u8()?;
         let column = cursor.u16_le()?;
         if column == LEAF {
-            self.tree.nodes.push(Node::Leaf(cursor.f32_le()?));
-            return Ok(None);
+            return Ok(Head::Leaf(cursor.f32_le()?));
         }
         if usize::from(column) >= self.n_features {
             let message = format!("a split on column {column} of {}", self.n_features);
@@ -174,9 +189,8 @@ impl<'b> TreeReader<'b> {
             form @ (8 | 12) => {
                 let set = self.level_set(cursor, form == 8)?;
                 // A set takes at least a byte of a blob whose length fits 32 bits.
-                let index = self.tree.sets.len() as u32;
-                self.tree.sets.push(set);
-                last_set = Some(index);
+                let index = self.sets.len() as u32;
+                self.sets.push(set);
                 Test::In(index)
             }
             _ => return Err(unknown()),
@@ -188,10 +202,8 @@ impl<'b> TreeReader<'b> {
         };
         let right_at = cursor.position().checked_add(length as usize);
         let right_at = right_at.ok_or_else(|| Error::malformed("a left subtree too long").at_byte(start))?;
-        let split = self.tree.nodes.len() as u32;
-        self.tree.nodes.push(Node::Split(Split { column, na, test, left: split + 1, right: 0 }));
         let right = if kind & 0x40 == 0 { Kind::Node } else { Kind::Leaf };
-        Ok(Some((Open { split, depth: 0, right_at, right, set: last_set }, left)))
+        Ok(Head::Split { column, na, test, left, right_at, right })
     }
 
     fn level_set(&mut self, cursor: &mut Cursor<'_>, inline: bool) -> Result<LevelSet, Error> {
@@ -212,8 +224,8 @@ impl<'b> TreeReader<'b> {
                 }
             }
         };
-        let start = self.tree.set_bytes.len() as u32;
-        self.tree.set_bytes.extend_from_slice(cursor.take(bytes as usize)?);
+        let start = self.set_bytes.len() as u32;
+        self.set_bytes.extend_from_slice(cursor.take(bytes as usize)?);
         Ok(LevelSet { offset, bits, start })
     }
 }
