@@ -11,6 +11,7 @@ use crate::explain::leaves::Leaves;
 use crate::explain::staged;
 use crate::input::encoder::{Encoder, Place};
 use crate::input::{Batch, Cell, Row};
+use crate::kernels::reserve_large_pages;
 use crate::plain::Plain;
 use crate::predictions::{OutputColumn, OutputValues, Predictions, RowError};
 use crate::score::blocks::{self, Cut, Slice, Work};
@@ -139,7 +140,12 @@ impl Model {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
-        Self::from_archive(Archive::open_with(path, limits)?, limits)
+        let room = |bytes| {
+            let mut room = Vec::new();
+            reserve_large_pages(&mut room, bytes);
+            room
+        };
+        Self::from_archive(Archive::open_into(path, limits, room)?, limits)
     }
 
     /// Opens a MOJO from the bytes of its zip.

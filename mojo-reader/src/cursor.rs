@@ -23,6 +23,18 @@ impl<'a> Cursor<'a> {
         self.bytes.len() - self.at
     }
 
+    /// The next bytes, if there are so many, which stay the next.
+    #[inline]
+    pub(crate) fn peek<const N: usize>(&self) -> Option<&'a [u8; N]> {
+        self.bytes[self.at..].first_chunk()
+    }
+
+    /// Passes over bytes that were seen by [`peek`](Self::peek).
+    #[inline]
+    pub(crate) fn skip(&mut self, n: usize) {
+        self.at = self.bytes.len().min(self.at + n);
+    }
+
     /// The next `n` bytes.
     pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8], Error> {
         match self.bytes[self.at..].get(..n) {
@@ -34,6 +46,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         match self.bytes[self.at..].first_chunk::<N>() {
             Some(chunk) => {
@@ -74,6 +87,7 @@ impl<'a> Cursor<'a> {
         Ok(i32::from_le_bytes(self.array()?))
     }
 
+    #[inline]
     pub(crate) fn f32_le(&mut self) -> Result<f32, Error> {
         Ok(f32::from_le_bytes(self.array()?))
     }

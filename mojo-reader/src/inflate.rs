@@ -19,9 +19,9 @@ pub(crate) enum Broken {
 }
 
 /// Room beyond the end of the output: the literals and the match of one turn, and what the last copy writes too much.
-const SLACK: usize = LITERALS + 258 + CHUNK;
-/// Literals of a turn. With the code of a length they take at most 44 bits.
-const LITERALS: usize = 3;
+const SLACK: usize = LITERALS + 1 + 258 + 2 * CHUNK;
+/// Literals of a turn, of [`LENGTH_BITS`] bits at most; the first bits of what follows them are there too.
+const LITERALS: usize = 4;
 /// Bytes copied at once.
 const CHUNK: usize = 8;
 
@@ -32,20 +32,21 @@ const DISTANCE_BITS: u32 = 8;
 const LENGTH_ENTRIES: usize = 1 << 12;
 const DISTANCE_ENTRIES: usize = 1 << 10;
 
-// An entry: the bits to drop in the lowest four, then what it is, from bit 8 on the bits of a number that follows the code, and from bit
-// 16 on a literal, the number's base, or where a further table begins. An entry of 0 stands where there is no code.
-const DROP: u32 = 15;
-const LITERAL: u32 = 1 << 4;
-const FURTHER: u32 = 1 << 5;
-const END: u32 = 1 << 6;
+// An entry: the bits to drop in the lowest byte, then what it is, from bit 12 on the bits of a number that follows the code, and from bit
+// 16 on a literal, the number's base, or where a further table begins. Others are the end of a block, and that there is no such code.
+const LITERAL: u32 = 1 << 8;
+const FURTHER: u32 = 1 << 9;
+const OTHER: u32 = 1 << 10;
+const NONE: u32 = OTHER;
+const END: u32 = OTHER | entry(1, 0);
 
 const fn entry(base: u32, more: u32) -> u32 {
-    base << 16 | more << 8
+    base << 16 | more << 12
 }
 
 /// What a literal or length symbol stands for: literals, the end of a block, lengths.
 const LENGTHS: [u32; 288] = {
-    let mut entries = [0; 288];
+    let mut entries = [NONE; 288];
     let mut symbol = 0;
     while symbol < 256 {
         entries[symbol] = LITERAL | entry(symbol as u32, 0);
@@ -65,7 +66,7 @@ const LENGTHS: [u32; 288] = {
 
 /// What a distance symbol stands for.
 const DISTANCES: [u32; 32] = {
-    let mut entries = [0; 32];
+    let mut entries = [NONE; 32];
     let (mut symbol, mut base) = (0, 1);
     while symbol < 30 {
         let more = if symbol < 4 { 0 } else { symbol as u32 / 2 - 1 };
@@ -78,7 +79,7 @@ const DISTANCES: [u32; 32] = {
 
 /// What a symbol of code lengths stands for, which is itself.
 const CODE_LENGTHS: [u32; 19] = {
-    let mut entries = [0; 19];
+    let mut entries = [NONE; 19];
     let mut symbol = 0;
     while symbol < 19 {
         entries[symbol] = LITERAL | entry(symbol as u32, 0);
@@ -104,12 +105,21 @@ impl Default for Inflate {
 }
 
 /// The bits of the input, the lowest of a byte first.
+#[derive(Clone, Copy)]
 struct Bits<'a> {
     input: &'a [u8],
     /// Bytes that are taken into `word`; may count zeros past the end.
     at: usize,
     word: u64,
+    /// How many of them there are, in the lowest six bits.
     count: u32,
+}
+
+/// The bytes from `at` on, where there are fewer than eight.
+#[cold]
+fn last_bytes(input: &[u8], at: usize) -> u64 {
+    let rest = input.get(at..).unwrap_or_default();
+    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 impl Bits<'_> {
@@ -118,23 +128,23 @@ impl Bits<'_> {
     fn fill(&mut self) {
         let bytes = match self.input.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
             Some(bytes) => u64::from_le_bytes(*bytes),
-            None => self.last_bytes(),
+            None => last_bytes(self.input, self.at),
         };
-        self.word |= bytes << self.count;
-        self.at += (63 - self.count) as usize / 8;
+        self.word |= bytes << (self.count & 63);
+        self.at += (!self.count & 63) as usize / 8;
         self.count |= 56;
     }
 
-    #[cold]
-    fn last_bytes(&self) -> u64 {
-        let rest = self.input.get(self.at..).unwrap_or_default();
-        rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-    }
-
+    /// Drops as many bits as the lowest byte says.
     #[inline(always)]
     fn drop(&mut self, count: u32) {
-        self.word >>= count;
-        self.count -= count;
+        self.word >>= count & 63;
+        self.count = self.count.wrapping_sub(count);
+    }
+
+    /// How many bytes of the input are taken, or begun.
+    fn taken(&self) -> usize {
+        self.at - (self.count & 63) as usize / 8
     }
 
     /// The next bits, at most 32 of those that the word holds.
@@ -147,7 +157,7 @@ impl Bits<'_> {
 
     /// Whether more was taken than there is.
     fn is_past_end(&self) -> bool {
-        self.at - self.count as usize / 8 > self.input.len()
+        self.taken() > self.input.len()
     }
 }
 
@@ -222,10 +232,10 @@ impl Inflate {
         while at < all.len() {
             bits.fill();
             let entry = codes[(bits.word & 127) as usize];
-            if entry == 0 {
+            if entry & OTHER != 0 {
                 return Err(Broken::Malformed);
             }
-            bits.drop(entry & DROP);
+            bits.drop(entry);
             let (length, times) = match entry >> 16 {
                 16 if at == 0 => return Err(Broken::Malformed),
                 16 => (all[at - 1], 3 + bits.take(2)),
@@ -246,105 +256,120 @@ impl Inflate {
     }
 
     /// Inflates a block behind the first `at` bytes of the output; returns where it ends.
-    fn block(
+    fn block(&self, bits: &mut Bits<'_>, size: usize, out: &mut [u8], at: usize) -> Result<usize, Broken> {
+        // A copy stays in registers.
+        let mut here = *bits;
+        let end = self.symbols(&mut here, size, out, at);
+        *bits = here;
+        end
+    }
+
+    #[inline(always)]
+    fn symbols(
         &self,
         bits: &mut Bits<'_>,
         size: usize,
         out: &mut [u8],
         mut at: usize,
     ) -> Result<usize, Broken> {
-        const FIRST: u64 = (1 << LENGTH_BITS) - 1;
-        const FIRST_DISTANCE: u64 = (1 << DISTANCE_BITS) - 1;
         let (lengths, distances) = (&*self.lengths, &*self.distances);
-        loop {
-            if at > size {
-                return Err(Broken::Larger);
-            }
+        let first = |bits: &Bits<'_>| lengths[(bits.word & ((1 << LENGTH_BITS) - 1)) as usize];
+        while at <= size {
             bits.fill();
-            let mut found = lengths[(bits.word & FIRST) as usize];
-            let literals = at + LITERALS;
-            while found & LITERAL != 0 && at < literals {
-                out[at] = (found >> 16) as u8;
+            let mut found = first(bits);
+            let Some(room) = out[at..].first_chunk_mut::<LITERALS>() else { break };
+            for literal in room {
+                if found & LITERAL == 0 {
+                    break;
+                }
+                *literal = (found >> 16) as u8;
                 at += 1;
-                bits.drop(found & DROP);
-                found = lengths[(bits.word & FIRST) as usize];
+                bits.drop(found);
+                found = first(bits);
             }
             if found & LITERAL != 0 {
                 continue;
             }
-            if found & (FURTHER | END) != 0 {
-                if found & FURTHER != 0 {
-                    bits.drop(found & DROP);
-                    found = lengths[further(found, bits) % LENGTH_ENTRIES];
-                    if found & LITERAL != 0 {
-                        out[at] = (found >> 16) as u8;
-                        at += 1;
-                        bits.drop(found & DROP);
-                        continue;
-                    }
-                }
-                if found & END != 0 {
-                    bits.drop(found & DROP);
-                    return if at > size { Err(Broken::Larger) } else { Ok(at) };
-                }
-            }
-            if found == 0 {
-                return Err(Broken::Malformed);
-            }
-            bits.drop(found & DROP);
+            // From here on at most 48 bits are taken.
             bits.fill();
+            if found & (FURTHER | OTHER) != 0 {
+                if found & FURTHER != 0 {
+                    bits.drop(found);
+                    found = lengths[further(found, bits) % LENGTH_ENTRIES];
+                }
+                bits.drop(found);
+                if found & LITERAL != 0 {
+                    out[at] = (found >> 16) as u8;
+                    at += 1;
+                    continue;
+                }
+                if found & OTHER != 0 {
+                    return match found >> 16 {
+                        0 => Err(Broken::Malformed),
+                        _ if at > size => Err(Broken::Larger),
+                        _ => Ok(at),
+                    };
+                }
+            } else {
+                bits.drop(found);
+            }
             let length = number(found, bits);
-            let mut found = distances[(bits.word & FIRST_DISTANCE) as usize];
+            let mut found = distances[(bits.word & ((1 << DISTANCE_BITS) - 1)) as usize];
             if found & FURTHER != 0 {
-                bits.drop(found & DROP);
+                bits.drop(found);
                 found = distances[further(found, bits) % DISTANCE_ENTRIES];
             }
-            if found == 0 {
+            bits.drop(found);
+            let distance = number(found, bits);
+            if found & OTHER != 0 || distance > at {
                 return Err(Broken::Malformed);
             }
-            bits.drop(found & DROP);
-            let Some(from) = at.checked_sub(number(found, bits)) else { return Err(Broken::Malformed) };
-            repeat(out, from, at, length);
+            repeat(out, at, distance, length);
             at += length;
         }
+        Err(Broken::Larger)
     }
 }
 
 /// Where an entry that leads further leads.
 #[inline(always)]
 fn further(entry: u32, bits: &Bits<'_>) -> usize {
-    let more = bits.word & ((1 << (entry >> 8 & DROP)) - 1);
+    let more = bits.word & ((1 << (entry >> 12 & 15)) - 1);
     (entry >> 16) as usize + more as usize
 }
 
 /// The number that an entry and the bits after it make.
 #[inline(always)]
 fn number(entry: u32, bits: &mut Bits<'_>) -> usize {
-    (entry >> 16) as usize + bits.take(entry >> 8 & DROP) as usize
+    (entry >> 16) as usize + bits.take(entry >> 12 & 15) as usize
 }
 
-/// Copies `length` bytes, and some more, from `from` to `to`, where the former may run into the latter.
+/// Writes `length` bytes at `at`, and some more, which are what stands `distance` before them.
 #[inline(always)]
-fn repeat(out: &mut [u8], mut from: usize, mut to: usize, length: usize) {
-    let end = to + length;
-    if to - from >= CHUNK {
-        while to < end {
-            let (before, after) = out.split_at_mut(to);
-            after[..CHUNK].copy_from_slice(&before[from..from + CHUNK]);
-            (from, to) = (from + CHUNK, to + CHUNK);
+fn repeat(out: &mut [u8], at: usize, distance: usize, length: usize) {
+    let chunk = |out: &mut [u8], to: usize| {
+        let (before, after) = out.split_at_mut(to);
+        after[..CHUNK].copy_from_slice(&before[to - distance..][..CHUNK]);
+    };
+    if distance >= CHUNK {
+        // Most are no longer than two.
+        chunk(out, at);
+        chunk(out, at + CHUNK);
+        for to in (at + 2 * CHUNK..at + length).step_by(CHUNK) {
+            chunk(out, to);
         }
     } else {
-        for (from, to) in (from..).zip(to..end) {
-            out[to] = out[from];
+        for to in at..at + length {
+            out[to] = out[to - distance];
         }
     }
 }
 
 /// Copies a stored block behind the first `at` bytes of the output; returns where it ends.
 fn stored(bits: &mut Bits<'_>, size: usize, out: &mut [u8], at: usize) -> Result<usize, Broken> {
-    bits.drop(bits.count % 8);
+    bits.drop(bits.count & 7);
     // The bytes of the word are given back.
-    let start = bits.at - bits.count as usize / 8;
+    let start = bits.taken();
     let head = bits.input.get(start..).and_then(|rest| rest.first_chunk::<4>()).ok_or(Broken::Truncated)?;
     let length = u16::from_le_bytes([head[0], head[1]]);
     if length != !u16::from_le_bytes([head[2], head[3]]) {
@@ -387,9 +412,7 @@ fn fill(table: &mut [u32], first_bits: u32, lengths: &[u8], symbols: &[u32]) -> 
         sorted[*place] = symbol;
         *place += 1;
     }
-    // Symbols that stand for nothing have codes too.
-    let coded = |symbol: u32, length: u32| if symbol == 0 { 0 } else { symbol | length };
-    table[0] = 0;
+    table[0] = NONE;
     // The next code, with its first bit lowest.
     let mut code = 0u32;
     // Adds one to a code of this length.
@@ -403,7 +426,7 @@ fn fill(table: &mut [u32], first_bits: u32, lengths: &[u8], symbols: &[u32]) -> 
         let half = 1 << (length - 1);
         table.copy_within(..half, half);
         for symbol in of(length) {
-            table[code as usize] = coded(symbols[usize::from(*symbol)], length);
+            table[code as usize] = symbols[usize::from(*symbol)] | length;
             code = step(code, length);
         }
     }
@@ -425,10 +448,10 @@ fn fill(table: &mut [u32], first_bits: u32, lengths: &[u8], symbols: &[u32]) -> 
                 }
                 end += 1 << more;
                 let further = table.get_mut(begin..end).ok_or(Broken::Malformed)?;
-                further.fill(0);
+                further.fill(NONE);
                 table[prefix as usize] = FURTHER | entry(begin as u32, more) | first_bits;
             }
-            let symbol = coded(symbols[usize::from(*symbol)], length - first_bits);
+            let symbol = symbols[usize::from(*symbol)] | (length - first_bits);
             for at in ((code >> first_bits) as usize..1 << more).step_by(1 << (length - first_bits)) {
                 table[begin + at] = symbol;
             }

@@ -252,7 +252,7 @@ impl TakeTrees for TreeRun<'_> {
         self.parts.trees.push(None);
     }
 
-    #[inline]
+    #[inline(always)]
     fn leaf(&mut self, value: f32) {
         if self.parts.unfit.is_none() {
             self.parts.nodes.push(SmallNode::leaf(value));
@@ -260,7 +260,7 @@ impl TakeTrees for TreeRun<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn split(&mut self, split: Split, at: u32, above: u32) {
         let parts = &mut self.parts;
         if parts.unfit.is_some() {
@@ -302,7 +302,7 @@ impl TakeTrees for TreeRun<'_> {
         parts.bounds.push(AtomicU16::new(bound));
     }
 
-    #[inline]
+    #[inline(always)]
     fn right(&mut self, at: u32, right: u32) {
         if let Some(split) = self.parts.nodes.get_mut(self.first + at as usize) {
             split.word = right;

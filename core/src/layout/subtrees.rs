@@ -385,8 +385,8 @@ impl Cutter {
         let is_leaf = |node: u32| matches!(step(node), Step::Leaf(_));
         // The root of each subtree, level after level, so that the subtrees below one lie side by side.
         tops.clear();
-        tops.push(0);
-        let mut leaf = 0;
+        tops.resize(subtrees.len() + 1, 0);
+        let (mut top_end, mut leaf) = (1, 0);
         for (at, subtree) in subtrees.iter_mut().enumerate() {
             let top = tops[at];
             begins(top, (first_subtree + at as u32) << 1);
@@ -419,24 +419,27 @@ impl Cutter {
             let count = (heap.splits >> SLOTS).count_ones();
             subtree.exits.firsts = [
                 (first_leaf + leaf as u32).wrapping_sub(count),
-                (first_subtree + tops.len() as u32) << COUNT_BITS | count,
+                (first_subtree + top_end as u32) << COUNT_BITS | count,
             ];
-            let mut rank = 0;
-            for exit in bits(heap.splits >> SLOTS) {
-                tops.push(heap.nodes[SLOTS + exit]);
-                subtree.exits.ranks |= rank << (4 * exit);
-                rank += 1;
-            }
-            for exit in bits(heap.ends >> SLOTS) {
+            let mut ranks = [0, u64::from(count)];
+            for exit in bits((heap.splits | heap.ends) >> SLOTS) {
                 let node = heap.nodes[SLOTS + exit];
-                let Step::Leaf(value) = step(node) else { continue };
-                begins(node, (first_leaf + leaf as u32) << 1 | 1);
+                // Both are written, and what is not meant by the next again: a choice would become a branch.
+                let (value, is_leaf) = match step(node) {
+                    Step::Leaf(value) => (value, 1),
+                    _ => (0.0, 0),
+                };
+                if is_leaf == 1 {
+                    begins(node, (first_leaf + leaf as u32) << 1 | 1);
+                }
+                tops[top_end] = node;
                 leaves[leaf] = value;
-                subtree.exits.ranks |= rank << (4 * exit);
-                rank += 1;
-                leaf += 1;
+                top_end += 1 - is_leaf;
+                leaf += is_leaf;
+                subtree.exits.ranks |= ranks[is_leaf] << (4 * exit);
+                ranks[is_leaf] += 1;
             }
         }
-        assert!(tops.len() == subtrees.len() && leaf == leaves.len());
+        assert!(top_end == subtrees.len() && leaf == leaves.len());
     }
 }

@@ -68,6 +68,27 @@ enum Head {
     Split { column: u16, na: NaSplit, test: Test, left: Kind, right_at: usize, right: Kind },
 }
 
+/// Counts the nodes of a tree.
+struct Count {
+    /// As a node takes at least a byte, their number fits 32 bits.
+    nodes: u32,
+    /// How many there may be, of the limit on those of all trees.
+    left: u64,
+    limit: u64,
+}
+
+impl Count {
+    /// The next node.
+    #[inline(always)]
+    fn next(&mut self, cursor: &Cursor<'_>) -> Result<u32, Error> {
+        if u64::from(self.nodes) >= self.left {
+            return Err(Error::limit("tree nodes", self.limit).at_byte(cursor.position()));
+        }
+        self.nodes += 1;
+        Ok(self.nodes - 1)
+    }
+}
+
 impl<'b> TreeReader<'b> {
     pub(super) fn new(
         rules: TreeRules,
@@ -96,51 +117,58 @@ impl<'b> TreeReader<'b> {
             return Err(Error::limit("bytes of a tree", u64::from(u32::MAX)));
         }
         let cursor = &mut Cursor::new(bytes);
-        let mut next = Kind::Node;
         let mut set = None;
         let mut above = 0;
-        // As a node takes at least a byte, their number fits 32 bits.
-        let mut nodes = 0;
+        let mut nodes = Count { nodes: 0, left: self.max_nodes, limit: self.max_nodes };
         // Trees that are being read elsewhere count when they are complete: the last to be sees them all.
-        let left = self.max_nodes.saturating_sub(self.spent_nodes.load(Relaxed));
-        loop {
-            if u64::from(nodes) >= left {
-                return Err(Error::limit("tree nodes", self.max_nodes).at_byte(cursor.position()));
-            }
-            let here = nodes;
-            nodes += 1;
-            let leaf = match next {
-                Kind::Leaf => cursor.f32_le()?,
-                Kind::Node => match self.node(cursor, set)? {
-                    Head::Leaf(value) => value,
-                    Head::Split { column, na, test, left, right_at, right } => {
-                        if u64::from(above) >= self.max_depth {
-                            let error = Error::limit("levels of a tree", self.max_depth);
-                            return Err(error.at_byte(cursor.position()));
-                        }
-                        take.split(Split { column, na, test, left: here + 1, right: 0 }, here, above);
-                        if let Test::In(index) = test {
-                            set = Some(index);
-                        }
+        nodes.left = nodes.left.saturating_sub(self.spent_nodes.load(Relaxed));
+        'tree: loop {
+            let here = nodes.next(cursor)?;
+            match self.node(cursor, set)? {
+                Head::Leaf(value) => take.leaf(value),
+                Head::Split { column, na, test, left, right_at, right } => {
+                    if u64::from(above) >= self.max_depth {
+                        let error = Error::limit("levels of a tree", self.max_depth);
+                        return Err(error.at_byte(cursor.position()));
+                    }
+                    take.split(Split { column, na, test, left: here + 1, right: 0 }, here, above);
+                    if let Test::In(index) = test {
+                        set = Some(index);
+                    }
+                    if let Kind::Node = left {
                         self.open.push(Open { split: here, above, right_at, right, set });
                         above += 1;
-                        next = left;
                         continue;
                     }
-                },
-            };
-            take.leaf(leaf);
-            // A subtree is complete: its nearest open ancestor goes on to the right.
-            let Some(open) = self.open.pop() else { break };
-            if cursor.position() != open.right_at {
-                let message = format!("a left subtree should end at byte {}", open.right_at);
-                return Err(Error::malformed(message).at_byte(cursor.position()));
+                    nodes.next(cursor)?;
+                    take.leaf(cursor.f32_le()?);
+                    take.right(here, nodes.nodes);
+                    if let Kind::Node = right {
+                        above += 1;
+                        continue;
+                    }
+                    nodes.next(cursor)?;
+                    take.leaf(cursor.f32_le()?);
+                }
             }
-            take.right(open.split, nodes);
-            next = open.right;
-            set = open.set;
-            above = open.above + 1;
+            // A subtree is complete: its nearest open ancestor goes on to the right.
+            loop {
+                let Some(open) = self.open.pop() else { break 'tree };
+                if cursor.position() != open.right_at {
+                    let message = format!("a left subtree should end at byte {}", open.right_at);
+                    return Err(Error::malformed(message).at_byte(cursor.position()));
+                }
+                take.right(open.split, nodes.nodes);
+                if let Kind::Node = open.right {
+                    set = open.set;
+                    above = open.above + 1;
+                    continue 'tree;
+                }
+                nodes.next(cursor)?;
+                take.leaf(cursor.f32_le()?);
+            }
         }
+        let Count { nodes, .. } = nodes;
         if cursor.remaining() > 0 {
             let message = format!("{} bytes after the end of the tree", cursor.remaining());
             return Err(Error::malformed(message).at_byte(cursor.position()));
@@ -161,6 +189,10 @@ impl<'b> TreeReader<'b> {
     #[inline(always)]
     fn node(&mut self, cursor: &mut Cursor<'_>, last_set: Option<u32>) -> Result<Head, Error> {
         let start = cursor.position();
+        if let Some((head, bytes)) = cursor.peek().and_then(|head| self.threshold(start, head)) {
+            cursor.skip(bytes);
+            return Ok(head);
+        }
         let kind = cursor.u8()?;
         let column = cursor.u16_le()?;
         if column == LEAF {
@@ -170,14 +202,7 @@ impl<'b> TreeReader<'b> {
             let message = format!("a split on column {column} of {}", self.n_features);
             return Err(Error::malformed(message).at_byte(start + 1));
         }
-        let na = match cursor.u8()? {
-            1 => NaSplit::NaVsRest,
-            2 => NaSplit::NaLeft,
-            3 => NaSplit::NaRight,
-            4 => NaSplit::Left,
-            // Java knows no more: whatever is none of the above sends missing values right.
-            _ => NaSplit::Right,
-        };
+        let na = missing(cursor.u8()?);
         let unknown = || Error::malformed(format!("a node of kind {kind:#04x}")).at_byte(start);
         let test = match kind & 12 {
             // Java asks the last set again; the first walks (1.00) never asked for a range.
@@ -206,6 +231,33 @@ impl<'b> TreeReader<'b> {
         Ok(Head::Split { column, na, test, left, right_at, right })
     }
 
+    /// The head of a split that asks a threshold, as most do, and how many bytes it takes; `None` of anything else.
+    #[inline(always)]
+    fn threshold(&self, start: usize, head: &[u8; 12]) -> Option<(Head, usize)> {
+        let [kind, column_low, column_high, na, a, b, c, d, length @ ..] = *head;
+        let column = u16::from_le_bytes([column_low, column_high]);
+        let left_is_leaf = kind & 51 == 48;
+        let is_known = kind & 12 == 0 && na != 1 && (left_is_leaf || kind & 48 == 0);
+        if !is_known || column == LEAF || usize::from(column) >= self.n_features {
+            return None;
+        }
+        let bytes = if left_is_leaf { 0 } else { usize::from(kind & 3) + 1 };
+        // Without a branch, which nothing could predict.
+        let length = u64::from(u32::from_le_bytes(length)) & ((1 << (8 * bytes)) - 1);
+        let length = if left_is_leaf { 4 } else { length as usize };
+        Some((
+            Head::Split {
+                column,
+                na: missing(na),
+                test: Test::AtLeast(f32::from_le_bytes([a, b, c, d])),
+                left: if left_is_leaf { Kind::Leaf } else { Kind::Node },
+                right_at: (start + 8 + bytes).checked_add(length)?,
+                right: if kind & 0x40 == 0 { Kind::Node } else { Kind::Leaf },
+            },
+            8 + bytes,
+        ))
+    }
+
     fn level_set(&mut self, cursor: &mut Cursor<'_>, inline: bool) -> Result<LevelSet, Error> {
         let at = cursor.position();
         let (offset, bits, bytes) = if inline {
@@ -227,5 +279,18 @@ impl<'b> TreeReader<'b> {
         let start = self.set_bytes.len() as u32;
         self.set_bytes.extend_from_slice(cursor.take(bytes as usize)?);
         Ok(LevelSet { offset, bits, start })
+    }
+}
+
+/// Where a byte sends missing values.
+#[inline]
+fn missing(na: u8) -> NaSplit {
+    match na {
+        1 => NaSplit::NaVsRest,
+        2 => NaSplit::NaLeft,
+        3 => NaSplit::NaRight,
+        4 => NaSplit::Left,
+        // Java knows no more: whatever is none of the above sends missing values right.
+        _ => NaSplit::Right,
     }
 }
