@@ -245,15 +245,17 @@ impl Sorter {
 /// The table of a column's thresholds, which are sorted; writes the rank of each to the node it comes from. `None` if there
 /// are too many.
 fn rank(sorted: &[u64], bounds: &[AtomicU16]) -> Option<RankTable> {
-    let mut thresholds = Vec::new();
-    let mut last = None;
+    // One by one without a branch: mostly each entry is a threshold of its own.
+    let mut thresholds = vec![0.0; sorted.len() + 1];
+    let (mut count, mut last) = (0, NEVER);
     for entry in sorted {
         let (key, node) = ((entry >> 32) as u32, *entry as u32);
-        if last.replace(key) != Some(key) && key != NEVER {
-            thresholds.push(threshold_of(key));
-        }
+        thresholds[count] = threshold_of(key);
+        count += usize::from(key != last && key != NEVER);
+        last = key;
         // Of those that are never reached one more, the code of a missing value.
-        bounds[node as usize].store((thresholds.len() + usize::from(key == NEVER)) as u16, Relaxed);
+        bounds[node as usize].store((count + usize::from(key == NEVER)) as u16, Relaxed);
     }
+    thresholds.truncate(count);
     RankTable::of_sorted(thresholds)
 }

@@ -141,6 +141,13 @@ impl Sources {
         self.of_feature[usize::from(column)]
     }
 
+    /// What `of` makes of the source that splits on each column read, where some do.
+    pub(crate) fn by_feature<T: Default>(&self, of: impl Fn(u16) -> T) -> Vec<T> {
+        let of =
+            |source: &u16| if usize::from(*source) < self.list.len() { of(*source) } else { T::default() };
+        self.of_feature.iter().map(of).collect()
+    }
+
     /// Writes the codes of rows `from..from + rows` of `block`, `stride` apart by source, and returns the odd rows,
     /// counted from `from`.
     pub(crate) fn encode(

@@ -104,7 +104,8 @@ pub(super) struct RunParts {
     /// A place of the grid each.
     pub(super) trees: Vec<Option<SmallTree>>,
     pub(super) nodes: Vec<SmallNode>,
-    /// The bound of each node; 0 where it is a rank, which is not known yet.
+    /// The bound of each node; 0 where it is a rank, which is not known yet. Of the tree that is being taken up to the last one that is
+    /// known.
     bounds: Vec<AtomicU16>,
     /// Of each column of numbers the sort key of each threshold above the node it comes from.
     pub(super) thresholds: Vec<Vec<u64>>,
@@ -256,7 +257,6 @@ impl TakeTrees for TreeRun<'_> {
     fn leaf(&mut self, value: f32) {
         if self.parts.unfit.is_none() {
             self.parts.nodes.push(SmallNode::leaf(value));
-            self.parts.bounds.push(AtomicU16::new(0));
         }
     }
 
@@ -299,7 +299,10 @@ impl TakeTrees for TreeRun<'_> {
         };
         let kind = if split.na.missing_goes_left() { Kind::MissingLeft } else { Kind::MissingRight };
         parts.nodes.push(SmallNode { word: 0, column: split.column, kind });
-        parts.bounds.push(AtomicU16::new(bound));
+        if bound != 0 {
+            parts.bounds.resize_with(parts.nodes.len() - 1, AtomicU16::default);
+            parts.bounds.push(AtomicU16::new(bound));
+        }
     }
 
     #[inline(always)]
@@ -315,6 +318,7 @@ impl TakeTrees for TreeRun<'_> {
         if u32::try_from(nodes.end).is_err() {
             parts.unfit = Some(Unfit::TooLarge);
         }
+        parts.bounds.resize_with(nodes.end, AtomicU16::default);
         let size = TreeSize { subtrees: self.subtrees.max(1), leaves: nodes.len() / 2 + 1 };
         let set_splits = std::mem::take(&mut self.set_splits);
         let sets = match set_splits.is_empty() {
@@ -345,5 +349,7 @@ fn sort_key(test: Test) -> u32 {
 
 /// The threshold of a key.
 pub(super) fn threshold_of(key: u32) -> f32 {
-    f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
+    // As above the other way: only the sign of a positive one is turned, all bits of a negative one, without a branch.
+    let negative = !(key.cast_signed() >> 31).cast_unsigned();
+    f32::from_bits(key ^ (negative | 1 << 31))
 }

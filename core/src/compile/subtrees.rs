@@ -109,16 +109,19 @@ impl Subtrees {
         reserve_large_pages(&mut arrays.1, all.1);
         let for_vectors = isa.asks_at_once(columns.len(), sets_from < columns.len());
         let (cutter, rooms) = builder.rooms(&sizes, for_vectors, arrays);
+        // The same of each feature, which takes a step less to find.
+        let columns_of = sources.by_feature(|source| column_of[usize::from(source)]);
         let items = trees.into_iter().zip(rooms).collect();
         let heads = share(items, Vec::new, |tops, ((asked, sets), room)| {
             let mut entries = vec![0; if headed { asked.nodes.len() } else { 0 }];
+            let value = |node: u32| {
+                let node = asked.nodes[node as usize];
+                node.is_leaf().then(|| node.value())
+            };
             let step = |node: u32| {
                 let at = node as usize;
                 let split = asked.nodes[at];
-                if split.is_leaf() {
-                    return Step::Leaf(split.value());
-                }
-                let [column, set_column] = column_of[usize::from(sources.index(split.column()))];
+                let [column, set_column] = columns_of[usize::from(split.column())];
                 let children = [node + 1, split.right()];
                 match asked.asks(at) {
                     Asks::From { code, missing } => Step::From { column, from: code, missing, children },
@@ -133,7 +136,7 @@ impl Subtrees {
                     entries[node as usize] = entry;
                 }
             };
-            cutter.cut(step, begins, room, tops);
+            cutter.cut(value, step, begins, room, tops);
             headed.then(|| head(asked, |node| entries[node]))
         });
         let forest = builder.finish();

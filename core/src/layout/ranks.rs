@@ -69,6 +69,7 @@ impl RankTable {
             table.starts[bucket + 1] += table.starts[bucket];
         }
         table.thresholds.extend(std::iter::repeat_n(f32::NAN, 1 << table.halvings));
+        table.thresholds.shrink_to_fit();
         Some(table)
     }
 

@@ -206,11 +206,9 @@ impl SubtreeForest {
     }
 }
 
-/// One node as its maker knows it; children are indices into the tree's nodes.
+/// One split as its maker knows it; children are indices into the tree's nodes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
-    /// An end.
-    Leaf(f32),
     /// Right where the code of `column` is at least `from`, or as `missing` says where it is [`MISSING`].
     From {
         /// Which column.
@@ -368,7 +366,7 @@ impl SubtreeForestBuilder {
 }
 
 impl Cutter {
-    /// Cuts a tree, of whose nodes `step` says what they are; the root is the first. `begins` is told each node where walks may
+    /// Cuts a tree, of whose nodes `value` gives those of leaves, and `step` says what splits are; the root is the first. `begins` is told each node where walks may
     /// begin, which are leaves and the roots of subtrees, and its entry: twice the number of a subtree, or twice that of a leaf
     /// and one more.
     ///
@@ -376,13 +374,14 @@ impl Cutter {
     /// If it is not of the room's size, or a node names a column, set or child that is not there, or a child before itself.
     pub(crate) fn cut(
         &self,
+        value: impl Fn(u32) -> Option<f32>,
         step: impl Fn(u32) -> Step,
         mut begins: impl FnMut(u32, u32),
         room: TreeRoom<'_>,
         tops: &mut Vec<u32>,
     ) {
         let TreeRoom { subtrees, wide, leaves, firsts: (first_subtree, first_leaf) } = room;
-        let is_leaf = |node: u32| matches!(step(node), Step::Leaf(_));
+        let is_leaf = |node: u32| value(node).is_some();
         // The root of each subtree, level after level, so that the subtrees below one lie side by side.
         tops.clear();
         tops.resize(subtrees.len() + 1, 0);
@@ -395,7 +394,6 @@ impl Cutter {
             while let slot @ 0..SLOTS = rest.trailing_zeros() as usize {
                 let node = heap.nodes[slot];
                 let (column, bound, left, [left_child, right_child]) = match step(node) {
-                    Step::Leaf(_) => unreachable!("the place of a split"),
                     Step::From { column, from, missing, children } => {
                         assert!(usize::from(column) < self.sets_from);
                         (column, from, !missing, children)
@@ -425,15 +423,13 @@ impl Cutter {
             for exit in bits((heap.splits | heap.ends) >> SLOTS) {
                 let node = heap.nodes[SLOTS + exit];
                 // Both are written, and what is not meant by the next again: a choice would become a branch.
-                let (value, is_leaf) = match step(node) {
-                    Step::Leaf(value) => (value, 1),
-                    _ => (0.0, 0),
-                };
-                if is_leaf == 1 {
+                let value = value(node);
+                let is_leaf = usize::from(value.is_some());
+                if value.is_some() {
                     begins(node, (first_leaf + leaf as u32) << 1 | 1);
                 }
                 tops[top_end] = node;
-                leaves[leaf] = value;
+                leaves[leaf] = value.unwrap_or_default();
                 top_end += 1 - is_leaf;
                 leaf += is_leaf;
                 subtree.exits.ranks |= ranks[is_leaf] << (4 * exit);
