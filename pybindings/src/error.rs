@@ -67,11 +67,10 @@ pub(crate) fn input(py: Python<'_>, message: &str) -> PyErr {
     raise(py, Class::Input, message, |_| Ok(()))
 }
 
-/// A column has a type that no model takes.
+/// A column has a type that neither a model nor the store takes.
 pub(crate) fn column_type(py: Python<'_>, column: &str, found: &str) -> PyErr {
-    let message = format!(
-        "column {column:?}: a model takes numbers, booleans, times, text and categories, not {found}"
-    );
+    let message =
+        format!("column {column:?}: expected numbers, booleans, times, text or categories, found {found}");
     raise(py, Class::ColumnType, &message, |exception| exception.setattr("column", column))
 }
 

@@ -165,6 +165,35 @@ def test_every_type(store: cenote.FeatureStore) -> None:
     assert store.get(view, uuid.UUID(int=3)).values == {**features, "json_": []}
 
 
+def test_lists(store: cenote.FeatureStore) -> None:
+    view = cenote.View({"name": "lists", "keys": [{"name": "k", "type": "i64"}],
+                        "features": [{"name": "x", "type": "f32[]"}, {"name": "n", "type": "i64[]"},
+                                     {"name": "t", "type": "text[]"}]})
+    store.apply(view)
+    x = [1.5, float("inf"), float("-inf"), 0.1]
+    lists = {"x": x, "n": [1, 1 << 40, None], "t": ["a", "", 'q"', None]}
+    arrays = {"x": np.array([0.5, np.nan], dtype="float32"), "n": np.arange(3), "t": ("a", np.str_("b"))}
+    nothing = dict.fromkeys(lists)
+    written = [{"k": k, "event_ts": NOW, **row} for k, row in enumerate([lists, arrays, nothing])]
+    expected = {**lists, "x": np.array(x, dtype="float32").tolist()}
+    for form in (written, pd.DataFrame(written), {name: [row[name] for row in written] for name in written[0]}):
+        store.upsert(view, form)
+        got = [store.get(view, k).values for k in range(3)]
+        np.testing.assert_array_equal(np.array(got[0].pop("x"), dtype=float), np.array(expected["x"], dtype=float))
+        assert got[0] == {"n": lists["n"], "t": lists["t"]}
+        assert (got[1]["n"], got[1]["t"], got[1]["x"][0]) == ([0, 1, 2], ["a", "b"], 0.5)
+        assert np.isnan(got[1]["x"][1])
+        assert got[2] == nothing
+        store.erase(view, range(3))
+    store.upsert(view, written)
+    # What was read can be written again as it came: nothing changes.
+    again = pa.table(store.get_many(view, range(3))).drop_columns(["status"]).append_column("k", pa.array(range(3)))
+    for table in (again, pl.DataFrame(again), again.to_pandas()):
+        assert store.upsert(view, table).stale == 3
+    with pytest.raises(cenote.CenoteError, match="x.*no JSON"):
+        store.upsert(view, [{"k": 1, "event_ts": NOW, **nothing, "x": [object()]}])
+
+
 def test_many_keys(store: cenote.FeatureStore) -> None:
     view = make(store, "many")
     store.upsert(view, rows(*range(1000)))

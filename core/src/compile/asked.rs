@@ -132,7 +132,7 @@ impl<'a> Asked<'a> {
             let coding = match (forest.levels[feature], large.remove(&feature), ranked.remove(&feature)) {
                 (_, _, Some(table)) => {
                     asked.bounds = true;
-                    Coding::Rank(table.ok_or(Unfit::TooManyCodes)?)
+                    Coding::Rank(table.ok_or(Unfit::TooManyCodes)?.into())
                 }
                 (_, Some(classes), _) => Coding::Class(classes),
                 (Some(levels), None, _) if asked != AskedFor::default() && levels <= MAX_CODES => {

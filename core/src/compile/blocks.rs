@@ -6,19 +6,13 @@
 use std::ops::Range;
 
 use crate::kernels::{Isa, RowData};
-use crate::layout::{BitRows, ByteTable, GROUP, Line, MaskForest, RowForest, TILES};
-
-/// A byte column, and what its bytes are made of.
-#[derive(Debug)]
-pub(super) struct ByteColumn {
-    pub(super) source: u16,
-    pub(super) table: ByteTable,
-}
+use crate::layout::{BitRows, ByteColumns, GROUP, Line, MaskForest, RowForest, TILES};
 
 /// Trees that share byte columns.
 #[derive(Debug)]
 pub(super) struct TreeBlock {
-    pub(super) columns: Vec<ByteColumn>,
+    /// The columns, and what their bytes are made of.
+    pub(super) columns: ByteColumns,
     /// The sets too large for a register: source, first plane, answers.
     pub(super) sets: Vec<(u16, usize, BitRows)>,
     /// The trees.
@@ -60,10 +54,10 @@ impl GroupData {
         };
         groups.iter_mut().for_each(|(_, lines)| block.forest.constant_lines(lines));
         // Column by column, so that its table stays in the first cache.
-        for (column, made) in block.columns.iter().zip(block.forest.columns()) {
+        for ((source, table), made) in block.columns.list().iter().zip(block.forest.columns()) {
             for (group, lines) in &mut groups {
-                let codes = codes(column.source, *group);
-                isa.look_up(codes, &column.table, &mut bytes);
+                let codes = codes(*source, *group);
+                isa.look_up(codes, table, &mut bytes);
                 isa.column_lines(made, &bytes, codes.len(), &mut lines[made.lines()]);
             }
         }
@@ -85,10 +79,8 @@ impl GroupData {
 impl TreeBlock {
     /// The bytes and answers of one row, from the code of each source.
     #[inline]
-    pub(super) fn row(&self, rows: &RowForest, codes: &[u16], row: &mut RowData) {
-        for (byte, column) in row.bytes.iter_mut().zip(&self.columns) {
-            *byte = column.table.bytes()[usize::from(codes[usize::from(column.source)])];
-        }
+    pub(super) fn row(&self, isa: Isa, rows: &RowForest, codes: &[u16], row: &mut RowData) {
+        isa.row_bytes(&self.columns, codes, row);
         row.clear(rows.planes());
         for (source, first, answers) in &self.sets {
             row.answer(*first, answers, usize::from(codes[usize::from(*source)]));

@@ -5,13 +5,15 @@
 //! describes and [`super::asked`] finds. Values of a categorical column that are no level (fractions, negative numbers) have no code: their rows are
 //! *odd*, and are walked as H2O walks them.
 
+use std::sync::Arc;
+
 use cenote_mojo::algo::{Split, Tree, TreeRules};
 
 use super::Block;
 use super::classes::Classes;
 use super::question::goes_right;
-use crate::kernels::{Isa, fetch};
-use crate::layout::{RankTable, floor32};
+use crate::kernels::Isa;
+use crate::layout::{RankTable, RowRanks};
 
 /// The most codes that a column may have beside that of missing values.
 pub(crate) const MAX_CODES: usize = u16::MAX as usize - 1;
@@ -20,7 +22,7 @@ pub(crate) const MAX_CODES: usize = u16::MAX as usize - 1;
 #[derive(Debug)]
 pub(crate) enum Coding {
     /// Rank among thresholds.
-    Rank(RankTable),
+    Rank(Arc<RankTable>),
     /// Level of a domain of this length.
     Level(usize),
     /// Class of a level of a domain that has more levels than codes.
@@ -51,6 +53,7 @@ pub(crate) struct AskedFor {
 #[derive(Debug)]
 pub(crate) struct Sources {
     list: Vec<Source>,
+    ranks: RowRanks,
     of_feature: Vec<u16>,
 }
 
@@ -128,7 +131,12 @@ impl Sources {
         for (index, source) in list.iter().enumerate() {
             of_feature[source.feature] = index as u16;
         }
-        Ok(Self { list, of_feature })
+        let tables = list.iter().map(|source| match &source.coding {
+            Coding::Rank(table) => Some((source.feature, Arc::clone(table))),
+            _ => None,
+        });
+        let ranks = RowRanks::new(tables.collect());
+        Ok(Self { list, ranks, of_feature })
     }
 
     /// The sources, in order of features.
@@ -188,43 +196,19 @@ impl Sources {
         odd
     }
 
-    /// Writes the codes of one row; `false` if it is odd. Tables lie beyond the first cache, so that what each step reads of some
-    /// of them is asked for before any of it is read.
+    /// Writes the codes of one row; `false` if it is odd. There is room for eight codes for each eight sources.
     #[inline]
-    pub(crate) fn encode_row(&self, row: &[f64], codes: &mut [u16]) -> bool {
-        const SOME: usize = 32;
-        let (mut values, mut begins) = ([0.0; SOME], [0; SOME]);
-        for (sources, codes) in self.list.chunks(SOME).zip(codes.chunks_mut(SOME)) {
-            for ((source, code), (begin, value)) in
-                sources.iter().zip(&mut *codes).zip(begins.iter_mut().zip(&mut values))
-            {
-                match &source.coding {
-                    Coding::Rank(table) => {
-                        *value = floor32(row[source.feature]);
-                        *begin = table.bucket(*value);
-                        fetch(&table.starts()[*begin]);
-                    }
-                    Coding::Level(levels) => match level_code(row[source.feature], *levels) {
-                        Some(level) => *code = level,
-                        None => return false,
-                    },
-                    Coding::Class(classes) => match classes.code(row[source.feature]) {
-                        Some(class) => *code = class,
-                        None => return false,
-                    },
-                }
-            }
-            for (source, begin) in sources.iter().zip(&mut begins) {
-                let Coding::Rank(table) = &source.coding else { continue };
-                *begin = usize::from(table.starts()[*begin]);
-                fetch(&table.padded()[*begin]);
-            }
-            for ((source, code), (begin, value)) in
-                sources.iter().zip(&mut *codes).zip(begins.iter().zip(&values))
-            {
-                let Coding::Rank(table) = &source.coding else { continue };
-                let rank = table.rank_from(*begin, *value);
-                *code = if value.is_nan() { table.missing() } else { rank } as u16;
+    pub(crate) fn encode_row(&self, isa: Isa, row: &[f64], codes: &mut [u16]) -> bool {
+        isa.row_ranks(&self.ranks, row, codes);
+        for (source, code) in self.list.iter().zip(codes) {
+            let found = match &source.coding {
+                Coding::Rank(_) => continue,
+                Coding::Level(levels) => level_code(row[source.feature], *levels),
+                Coding::Class(classes) => classes.code(row[source.feature]),
+            };
+            match found {
+                Some(found) => *code = found,
+                None => return false,
             }
         }
         true

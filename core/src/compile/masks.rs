@@ -11,7 +11,7 @@ use super::codes::{Sources, Unfit};
 use super::plan::blocks;
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, RowData};
-use crate::layout::{GROUP, RowForest, Sums};
+use crate::layout::{GROUP, RowForest, SumRange, Sums};
 
 /// Rows whose codes and sums are held at once: enough to use a chunk of trees often while it is in the cache.
 const RUN: usize = 8 * GROUP;
@@ -25,7 +25,8 @@ pub(crate) struct Masks {
     isa: Isa,
     sources: Arc<Sources>,
     blocks: Vec<TreeBlock>,
-    classes: usize,
+    /// Of each class whether the sums of its leaves are the same in any order.
+    exact: Vec<bool>,
     /// Whether rows can be taken singly.
     one_row: bool,
     /// Levels of the deepest tree.
@@ -36,7 +37,7 @@ impl Masks {
     /// Compiles a forest of so many classes.
     pub(crate) fn new(asked: &Asked<'_>, classes: usize, isa: Isa) -> Result<Self, Unfit> {
         let sources = &asked.sources;
-        let blocks = blocks(asked.trees(), sources)?;
+        let mut blocks = blocks(asked.trees(), sources)?;
         let one_row =
             sources.list().len() <= MAX_ROW_SOURCES && blocks.iter().all(|block| block.rows.is_some());
         let trees = blocks.iter().flat_map(|block| block.forest.trees());
@@ -44,8 +45,30 @@ impl Masks {
         if isa == Isa::Portable && depth > 8 {
             return Err(Unfit::TooLarge);
         }
-        Ok(Self { isa, sources: Arc::clone(sources), blocks, classes, one_row, depth })
+        let ranges = sum_ranges(&blocks, classes);
+        if isa.looks_up_bytes() {
+            for block in &mut blocks {
+                for (class, trees) in &block.classes {
+                    block.forest.lay_out_leaves(trees.clone(), &ranges[*class]);
+                }
+            }
+        }
+        let exact = ranges.iter().map(SumRange::is_exact).collect();
+        Ok(Self { isa, sources: Arc::clone(sources), blocks, exact, one_row, depth })
     }
+}
+
+/// Of each class what is known of the sums of its leaves.
+fn sum_ranges(blocks: &[TreeBlock], classes: usize) -> Vec<SumRange> {
+    let mut ranges = vec![SumRange::EMPTY; classes];
+    for block in blocks {
+        for (class, trees) in &block.classes {
+            for tree in &block.forest.trees()[trees.clone()] {
+                ranges[*class].add(block.forest.leaves_of(tree).as_flattened());
+            }
+        }
+    }
+    ranges
 }
 
 impl Quantised for Masks {
@@ -86,7 +109,7 @@ impl Quantised for Masks {
         let run = RUN.min(block.rows.next_multiple_of(GROUP));
         let mut codes = vec![0u16; run * self.sources.list().len()];
         let mut data = GroupData::new(self.blocks.iter(), 1);
-        let mut sums = vec![Sums::ZERO; run / GROUP * self.classes];
+        let mut sums = vec![Sums::ZERO; run / GROUP * self.exact.len()];
         let mut scratch = MaskScratch::new();
         for from in (0..block.rows).step_by(RUN) {
             let rows = RUN.min(block.rows - from);
@@ -105,7 +128,7 @@ impl Quantised for Masks {
                     }
                 }
             }
-            for class in 0..self.classes {
+            for class in 0..self.exact.len() {
                 for group in 0..groups {
                     let from = from + group * GROUP;
                     let out = &mut out[class * block.rows..][from..block.rows.min(from + GROUP)];
@@ -119,16 +142,17 @@ impl Quantised for Masks {
 
     fn row_sums(&self, row: &[f64], out: &mut [f64]) -> bool {
         let mut codes = [0; MAX_ROW_SOURCES];
-        if !self.one_row || !self.sources.encode_row(row, &mut codes) {
+        if !self.one_row || !self.sources.encode_row(self.isa, row, &mut codes) {
             return false;
         }
         out.fill(0.0);
         let mut data = RowData::new();
         for block in &self.blocks {
             let Some(rows) = &block.rows else { return false };
-            block.row(rows, &codes, &mut data);
+            block.row(self.isa, rows, &codes, &mut data);
             for (class, trees) in &block.classes {
-                out[*class] = self.isa.row_sum(&block.forest, rows, trees.clone(), &data, out[*class]);
+                let (sum, exact) = (&mut out[*class], self.exact[*class]);
+                *sum = self.isa.row_sum(&block.forest, rows, trees.clone(), &data, *sum, exact);
             }
         }
         true

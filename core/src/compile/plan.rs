@@ -8,10 +8,11 @@ use std::ops::Range;
 use cenote_mojo::threads::share;
 
 use super::asked::AskedTree;
-use super::blocks::{ByteColumn, TreeBlock};
+use super::blocks::TreeBlock;
 use super::codes::{Asks, Source, Sources, Unfit};
 use crate::layout::{
-    Ask, BitRows, ByteTable, ColumnLines, Heap, MAX_BYTE, MAX_DEPTH, MAX_LINES, RowForest, mask_forest,
+    Ask, BitRows, ByteColumns, ByteTable, ColumnLines, Heap, MAX_BYTE, MAX_DEPTH, MAX_LINES, RowForest,
+    mask_forest,
 };
 
 /// The most bounds of a byte column: rank 0, these, and one more for missing values.
@@ -209,14 +210,14 @@ impl<'a> Plan<'a> {
             if let Some(last) = bytes.last_mut() {
                 *last = if missing { of.top(missing) } else { 0 };
             }
-            columns.push(ByteColumn { source, table: ByteTable::new(bytes.into()) });
+            columns.push((source, ByteTable::new(bytes)));
             tops.push(Some(of.top(missing)));
         }
         let mut slot_columns = vec![u16::MAX; sources.list().len()];
         for (source, _) in self.set_sources(true) {
             slot_columns[usize::from(source)] = columns.len() as u16;
             let bytes: Vec<u8> = (0..self.codes(source)).map(|code| code as u8).collect();
-            columns.push(ByteColumn { source, table: ByteTable::new(bytes.into()) });
+            columns.push((source, ByteTable::new(bytes)));
             tops.push(None);
         }
         let mut planes = 0;
@@ -290,6 +291,6 @@ impl<'a> Plan<'a> {
         }
         let sets = sets.into_iter().map(|(source, first, answers, _)| (source, first, answers)).collect();
         let rows = RowForest::new(&heaps, columns.len(), planes);
-        TreeBlock { columns, sets, forest, classes, rows }
+        TreeBlock { columns: ByteColumns::new(columns), sets, forest, classes, rows }
     }
 }

@@ -264,7 +264,7 @@ impl Subtrees {
         if self.forest.lines() > LINES {
             return false;
         }
-        if !self.sources.encode_row(row, coded.as_flattened_mut()) {
+        if !self.sources.encode_row(self.isa, row, coded.as_flattened_mut()) {
             return false;
         }
         let mut gaps = false;

@@ -35,13 +35,14 @@ pub(crate) use cpu::Isa;
 pub(crate) use linear::{Slots, Terms};
 pub(crate) use pages::{prefer_large_pages, reserve_large_pages};
 pub(crate) use rows::RowData;
-pub(crate) use subtrees::{Begin, WALKS, WalkScratch, fetch};
+pub(crate) use subtrees::{Begin, WALKS, WalkScratch};
 pub(crate) use waves::WaveScratch;
 
-use self::subtrees::fetch_near;
+use self::subtrees::{fetch, fetch_near};
 use crate::layout::{
-    BitRows, ByteTable, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MaskForest, NARROW, RankTable,
-    RowForest, SubtreeForest, Sums, TILE, TILES, WAVE, WaveForest,
+    BitRows, ByteColumns, ByteTable, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MAX_DIGITS,
+    MAX_ROW_COLUMNS, MaskForest, NARROW, RankTable, RowForest, RowRanks, SubtreeForest, Sums, TILE, TILES,
+    WAVE, WaveForest,
 };
 
 impl Isa {
@@ -68,6 +69,42 @@ impl Isa {
         }
     }
 
+    /// The rank of each value of a row that has a table, as [`Self::ranks`]; codes of other columns are left with anything.
+    ///
+    /// # Panics
+    /// If the row has too few values, or there is no room for eight codes for each eight columns.
+    #[inline]
+    pub(crate) fn row_ranks(self, ranks: &RowRanks, row: &[f64], codes: &mut [u16]) {
+        assert!(row.len() >= ranks.features() && codes.len() >= ranks.eights().len() * 8);
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx512(_) => unsafe { avx512::row_ranks(ranks, row, codes) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx2(_) => unsafe { avx2::row_ranks(ranks, row, codes) },
+            _ => rows::ranks(ranks, row, codes),
+        }
+    }
+
+    /// The byte of each column of a row, from the codes of its sources; bytes of other columns are left with anything.
+    ///
+    /// # Panics
+    /// If there are too few codes, with one more, or more columns than [`MAX_ROW_COLUMNS`], or a code has no byte.
+    #[inline]
+    pub(crate) fn row_bytes(self, columns: &ByteColumns, codes: &[u16], row: &mut RowData) {
+        assert!(codes.len() > columns.sources() && columns.list().len() <= MAX_ROW_COLUMNS);
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx512(_) => unsafe { avx512::row_bytes(columns, codes, row) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx2(_) => unsafe { avx2::row_bytes(columns, codes, row) },
+            _ => rows::bytes(columns, codes, row),
+        }
+    }
+
     /// The byte of each code: row `i`'s is `table[codes[i]]`. Other rows may get anything.
     ///
     /// # Panics
@@ -83,10 +120,10 @@ impl Isa {
             },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            (Isa::Avx512(_), _) if values.len() > 3 => unsafe { avx512::look_up(codes, values, bytes) },
+            (Isa::Avx512(_), _) => unsafe { avx512::look_up(codes, values, bytes) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
-            (Isa::Avx2(_), _) if values.len() > 3 => unsafe { avx2::look_up(codes, values, bytes) },
+            (Isa::Avx2(_), _) => unsafe { avx2::look_up(codes, values, bytes) },
             _ => portable::look_up(codes, values, bytes),
         }
     }
@@ -125,6 +162,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the shapes are checked above.
             Isa::Avx512(_) => unsafe { avx512::bit_planes(bit_rows, codes, lines) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves the target features; the shapes are checked above.
+            Isa::Avx2(_) => unsafe { avx2::bit_planes(bit_rows, codes, lines) },
             _ => portable::bit_planes(bit_rows, codes, lines),
         }
     }
@@ -134,7 +174,8 @@ impl Isa {
     /// Sums are in the order that [`Self::read_sums`] knows; those of rows past the group's are left with anything.
     ///
     /// # Panics
-    /// If the group lacks lines, has more rows than [`GROUP`], or there are no such trees.
+    /// If the group lacks lines, has more rows than [`GROUP`], or there are no such trees, or their leaves are not laid out
+    /// where they [must be](Self::looks_up_bytes).
     pub(crate) fn add_trees(
         self,
         forest: &MaskForest,
@@ -154,6 +195,11 @@ impl Isa {
             Isa::Avx2(_) => unsafe { avx2::add_trees(forest, trees, lines, rows, scratch, sums) },
             _ => portable::add_trees(forest, trees, lines, rows, scratch, sums),
         }
+    }
+
+    /// Whether [`Self::add_trees`] needs leaves to be [laid out](MaskForest::lay_out_leaves).
+    pub(crate) fn looks_up_bytes(self) -> bool {
+        matches!(self, Isa::Avx512(_))
     }
 
     /// The leaf's index, in tree `tree`, for each of the first rows of a group.
@@ -337,7 +383,8 @@ impl Isa {
         rows.shallow().is_some() && rows.columns() <= columns
     }
 
-    /// `sum` and, in order, the leaves that one row falls into in `trees`.
+    /// `sum` and, in order, the leaves that one row falls into in `trees`. If `exact`, no sum of some of these is ever rounded,
+    /// so that they may be added in any order; `sum` is then not `-0.0`.
     ///
     /// # Panics
     /// If there are no such trees.
@@ -349,18 +396,25 @@ impl Isa {
         trees: Range<usize>,
         row: &RowData,
         sum: f64,
+        exact: bool,
     ) -> f64 {
         assert!(trees.end <= forest.trees().len().min(rows.trees()));
         match (self, rows.shallow()) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.
             (Isa::Avx512(_), Some(slots)) if self.takes_rows(rows) => unsafe {
-                avx512::row_sum(forest, rows, slots, trees, row, sum)
+                match exact {
+                    true => avx512::row_sum::<true>(forest, rows, slots, trees, row, sum),
+                    false => avx512::row_sum::<false>(forest, rows, slots, trees, row, sum),
+                }
             },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves the target features; the trees are checked above.
             (Isa::Avx2(_), Some(slots)) if self.takes_rows(rows) => unsafe {
-                avx2::row_sum(forest, rows, slots, trees, row, sum)
+                match exact {
+                    true => avx2::row_sum::<true>(forest, rows, slots, trees, row, sum),
+                    false => avx2::row_sum::<false>(forest, rows, slots, trees, row, sum),
+                }
             },
             _ => rows::sum(forest, rows, trees, row, sum),
         }
@@ -368,19 +422,40 @@ impl Isa {
 
     /// The sums in the order of rows.
     pub(crate) fn read_sums(self, sums: &Sums, out: &mut [f64]) {
-        match self {
-            Isa::Avx512(_) => {
-                for (row, out) in out.iter_mut().enumerate() {
-                    let (tile, at) = (row / TILE, row % TILE);
-                    // Byte `at` of a tile: 128-bit lane, then quarter of it, then place in the quarter.
-                    let (lane, quarter, place) = (at / 16, at / 4 % 4, at % 4);
-                    *out = sums.0[tile * TILE + quarter * 16 + lane * 4 + place];
-                }
+        let order = match self {
+            Isa::Avx512(_) => &INTERLEAVED,
+            Isa::Avx2(_) => &TRANSPOSED,
+            Isa::Portable => return out.copy_from_slice(&sums.0[..out.len()]),
+        };
+        for (out, sums) in out.chunks_mut(TILE).zip(sums.0.as_chunks::<TILE>().0) {
+            for (out, at) in out.iter_mut().zip(order) {
+                *out = sums[usize::from(*at) % TILE];
             }
-            _ => out.copy_from_slice(&sums.0[..out.len()]),
         }
     }
 }
+
+/// Where AVX-512 has the sum of each row of a tile: byte `at` is in a 128-bit lane, a quarter of it, and a place in the quarter.
+static INTERLEAVED: [u8; TILE] = {
+    let mut order = [0; TILE];
+    let mut at = 0;
+    while at < TILE {
+        order[at] = (at / 4 % 4 * 16 + at / 16 * 4 + at % 4) as u8;
+        at += 1;
+    }
+    order
+};
+
+/// Where AVX2 has it: register `at % 8`, byte `at / 8` of its word.
+static TRANSPOSED: [u8; TILE] = {
+    let mut order = [0; TILE];
+    let mut at = 0;
+    while at < TILE {
+        order[at] = (at % 8 * 8 + at / 8) as u8;
+        at += 1;
+    }
+    order
+};
 
 /// Trees whose leaves are found before they are added.
 const CHUNK: usize = 16;
@@ -397,6 +472,8 @@ pub(crate) struct MaskScratch {
     index: [u16; GROUP],
     /// The leaves of a tile.
     values: [[f32; 16]; 4],
+    /// Of each tile and digit, the sums of digits: of words of two rows, and of the upper of them; zeros between runs of trees.
+    digits: [[[Line; 2]; MAX_DIGITS]; TILES],
 }
 
 impl MaskScratch {
@@ -407,6 +484,7 @@ impl MaskScratch {
             uppers: [[[0; TILES]; MAX_DEPTH - 6]; CHUNK],
             index: [0; GROUP],
             values: [[0.0; 16]; 4],
+            digits: [[[Line::ZERO; 2]; MAX_DIGITS]; TILES],
         })
     }
 }

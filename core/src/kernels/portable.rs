@@ -67,6 +67,8 @@ fn put(line: &mut Line, tile: usize, word: u64) {
     line.0.as_chunks_mut::<8>().0[tile] = word.to_ne_bytes();
 }
 
+/// Part of the AVX2 twin too, which does the same with more at a time.
+#[inline(always)]
 pub(super) fn bit_planes(bit_rows: &BitRows, codes: &[u16], lines: &mut [Line]) {
     let words = bit_rows.words();
     for (tile, codes) in codes.chunks(TILE).enumerate() {
@@ -82,17 +84,27 @@ pub(super) fn bit_planes(bit_rows: &BitRows, codes: &[u16], lines: &mut [Line]) 
 }
 
 /// Transposes 64 x 64 bits: bit `j` of word `i` becomes bit `i` of word `j`. Blocks are swapped, then blocks in blocks.
+#[inline(always)]
 fn transpose(square: &mut [u64; 64]) {
-    let mut side = 32;
-    let mut low = u64::MAX >> 32;
-    while side > 0 {
-        for at in (0..64).filter(|at| at & side == 0) {
-            let swapped = (square[at] >> side ^ square[at + side]) & low;
-            square[at] ^= swapped << side;
-            square[at + side] ^= swapped;
+    swap_blocks::<32>(square, u64::MAX / 0x1_0000_0001);
+    swap_blocks::<16>(square, u64::MAX / 0x1_0001);
+    swap_blocks::<8>(square, u64::MAX / 0x101);
+    swap_blocks::<4>(square, u64::MAX / 0x11);
+    swap_blocks::<2>(square, u64::MAX / 5);
+    swap_blocks::<1>(square, u64::MAX / 3);
+}
+
+/// Swaps the upper right and the lower left quarter of each block of two times `SIDE` rows and bits; `low` are the lower bits
+/// of blocks.
+#[inline(always)]
+fn swap_blocks<const SIDE: usize>(square: &mut [u64; 64], low: u64) {
+    for block in square.chunks_exact_mut(2 * SIDE) {
+        let (upper, lower) = block.split_at_mut(SIDE);
+        for (upper, lower) in upper.iter_mut().zip(lower) {
+            let swapped = (*upper >> SIDE ^ *lower) & low;
+            *upper ^= swapped << SIDE;
+            *lower ^= swapped;
         }
-        side /= 2;
-        low ^= low << side;
     }
 }
 
@@ -106,7 +118,7 @@ pub(super) fn add_trees(
 ) {
     for tree in &forest.trees()[trees] {
         indices(forest, tree, lines, rows, scratch);
-        let tables = &forest.leaves()[tree.table as usize..][..1 << tree.depth.saturating_sub(6)];
+        let tables = forest.leaves_of(tree);
         let leaves = tables.as_flattened();
         for (sum, index) in sums.0.iter_mut().zip(&scratch.index[..rows]) {
             *sum += f64::from(leaves[usize::from(*index)]);

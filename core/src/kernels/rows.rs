@@ -4,7 +4,11 @@
 
 use std::ops::Range;
 
-use crate::layout::{BitRows, Deposit, MAX_DEPTH, MAX_ROW_COLUMNS, MAX_ROW_PLANES, MaskForest, RowForest};
+use super::fetch;
+use crate::layout::{
+    BitRows, ByteColumns, Deposit, MAX_DEPTH, MAX_ROW_COLUMNS, MAX_ROW_PLANES, MaskForest, RowForest,
+    RowRanks, floor32,
+};
 
 /// What is known of one row.
 #[derive(Debug, Clone)]
@@ -62,6 +66,38 @@ impl RowData {
         let word =
             unsafe { self.answers.as_ptr().cast::<u8>().add(plane / 8).cast::<u64>().read_unaligned() };
         u64::from_le(word) >> (plane % 8)
+    }
+}
+
+/// See [`super::Isa::row_ranks`]. Tables lie beyond the first cache, so that what each step reads of some of them is asked for
+/// before any of it is read.
+pub(super) fn ranks(ranks: &RowRanks, row: &[f64], codes: &mut [u16]) {
+    const SOME: usize = 32;
+    let (mut values, mut begins) = ([0.0; SOME], [0; SOME]);
+    for (tables, codes) in ranks.tables().chunks(SOME).zip(codes.chunks_mut(SOME)) {
+        for (table, (begin, value)) in tables.iter().zip(begins.iter_mut().zip(&mut values)) {
+            let Some((feature, table)) = table else { continue };
+            *value = floor32(row[*feature]);
+            *begin = table.bucket(*value);
+            fetch(&table.starts()[*begin]);
+        }
+        for (table, begin) in tables.iter().zip(&mut begins) {
+            let Some((_, table)) = table else { continue };
+            *begin = usize::from(table.starts()[*begin]);
+            fetch(&table.padded()[*begin]);
+        }
+        for ((table, code), (begin, value)) in tables.iter().zip(codes).zip(begins.iter().zip(&values)) {
+            let Some((_, table)) = table else { continue };
+            let rank = table.rank_from(*begin, *value);
+            *code = if value.is_nan() { table.missing() } else { rank } as u16;
+        }
+    }
+}
+
+/// See [`super::Isa::row_bytes`].
+pub(super) fn bytes(columns: &ByteColumns, codes: &[u16], row: &mut RowData) {
+    for (byte, (source, table)) in row.bytes.iter_mut().zip(columns.list()) {
+        *byte = table.bytes()[usize::from(codes[usize::from(*source)])];
     }
 }
 

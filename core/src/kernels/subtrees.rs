@@ -213,7 +213,7 @@ unsafe fn pass<const N: usize, const ROWS: bool, const SETS: bool, const WIDE: b
 
 /// Asks for the line of memory where something stands before it is needed. Nothing need stand there.
 #[inline(always)]
-pub(crate) fn fetch<T>(_at: *const T) {
+pub(super) fn fetch<T>(_at: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -1,9 +1,11 @@
 //! One suite for every kernel and every instruction set that the processor has: equal to the portable twin, bit for bit.
 
+use std::ops::Range;
+
 use super::{Isa, MaskScratch, RowData};
 use crate::layout::{
-    Ask, BitRows, ByteTable, GROUP, Heap, Line, MAX_BYTE, MaskForest, RankTable, RowForest, Sums, TILES,
-    mask_forest,
+    Ask, BitRows, ByteTable, GROUP, Heap, LeafTables, Line, MAX_BYTE, MaskForest, RankTable, RowForest,
+    SumRange, Sums, TILES, mask_forest,
 };
 
 /// Numbers that look random and are the same each time.
@@ -88,7 +90,7 @@ fn looked_up_bytes_are_the_portable_bytes() {
         };
         let mut table: Vec<u8> = (0..size).map(|_| byte()).collect();
         table[size - 1] = numbers.next() as u8;
-        let table = ByteTable::new(table.into());
+        let table = ByteTable::new(table);
         assert!(table.runs().is_some() == (goes_up && size <= 2048) || size < 4);
         for length in LENGTHS {
             let codes: Vec<u16> = (0..length).map(|_| numbers.below(size) as u16).collect();
@@ -216,12 +218,17 @@ fn walk(heap: &Heap, row: &RowData) -> f32 {
     heap.leaves[slot + 1 - (1 << heap.depth)]
 }
 
-#[test]
-fn heaps_give_the_leaves_of_a_walk() {
-    let planes = 70;
-    let depths: Vec<usize> = (0..=10).chain([6, 6, 8, 3]).chain(std::iter::repeat_n(6, 20)).collect();
-    let heaps = heaps(&mut Numbers(13), &TOPS, planes, &depths);
-    let forest = mask_forest(&heaps, &TOPS, planes);
+/// What is known of the sums of the leaves of heaps.
+fn sum_range(heaps: &[Heap]) -> SumRange {
+    let mut range = SumRange::EMPTY;
+    heaps.iter().for_each(|heap| range.add(&heap.leaves));
+    range
+}
+
+/// The sums of one leaf of each of some heaps are those of a walk, in every set of instructions.
+fn sums_are_those_of_a_walk(heaps: &[Heap], planes: usize, runs: &[Range<usize>], range: &SumRange) {
+    let mut forest = mask_forest(heaps, &TOPS, planes);
+    runs.iter().for_each(|run| forest.lay_out_leaves(run.clone(), range));
     let rows = random_rows(&mut Numbers(17), &TOPS, GROUP);
     for isa in Isa::available() {
         for length in LENGTHS {
@@ -229,12 +236,65 @@ fn heaps_give_the_leaves_of_a_walk() {
             let lines = lines(isa, &forest, rows);
             let (mut sums, mut out) = (Sums::ZERO, [0.0; GROUP]);
             let mut scratch = MaskScratch::new();
-            isa.add_trees(&forest, 0..heaps.len(), &lines, length, &mut scratch, &mut sums);
+            for run in runs {
+                isa.add_trees(&forest, run.clone(), &lines, length, &mut scratch, &mut sums);
+            }
             isa.read_sums(&sums, &mut out[..length]);
             for (row, sum) in rows.iter().zip(out) {
-                let wanted = heaps.iter().fold(0.0, |sum, heap| sum + f64::from(walk(heap, row)));
+                let leaves = runs.iter().flat_map(|run| &heaps[run.clone()]).map(|heap| walk(heap, row));
+                let wanted = leaves.fold(0.0, |sum, leaf| sum + f64::from(leaf));
                 assert_eq!(sum.to_bits(), wanted.to_bits(), "{} {length}", isa.name());
             }
+        }
+    }
+}
+
+#[test]
+fn heaps_give_the_sums_of_a_walk() {
+    let depths: Vec<usize> = (0..=10).chain([6, 6, 8, 3]).chain(std::iter::repeat_n(6, 20)).collect();
+    let mut numbers = Numbers(13);
+    let mut heaps = heaps(&mut numbers, &TOPS, 70, &depths);
+    let runs = |last: usize| [0..4, 5..7, 7..11, 12..13, 13..last];
+    sums_are_those_of_a_walk(&heaps, 70, &runs(heaps.len()), &sum_range(&heaps));
+    just_exact(&mut heaps, &mut numbers);
+    sums_are_those_of_a_walk(&heaps, 70, &runs(heaps.len()), &sum_range(&heaps));
+    sums_are_those_of_a_walk(&heaps[..4], 70, &[0..3, 3..4], &sum_range(&heaps));
+}
+
+/// As few digits as leaves can have, and as many; as many trees as words take of them, and one more.
+#[test]
+fn digits_of_leaves_add_up() {
+    for (trees, bits) in
+        [(5, 0), (9, 1), (33, 6), (64, 7), (21, 18), (50, 40), (40, 47), (1040, 20), (1041, 20)]
+    {
+        let mut numbers = Numbers(23 + bits);
+        let mut heaps = heaps(&mut numbers, &TOPS, 70, &vec![if trees > 1000 { 1 } else { 6 }; trees]);
+        for leaf in heaps.iter_mut().flat_map(|heap| &mut heap.leaves) {
+            let number = (numbers.next() as i64 >> (63 - bits) >> numbers.below(bits as usize + 1)) as f32;
+            *leaf = number * 2f32.powi(-20);
+        }
+        let range = sum_range(&heaps);
+        assert!(range.is_exact());
+        let mut forest = mask_forest(&heaps, &TOPS, 70);
+        forest.lay_out_leaves(0..trees, &range);
+        let is_digits = matches!(forest.leaf_tables(&(0..trees)), LeafTables::Digits(_));
+        assert_eq!(is_digits, trees <= 1040, "{trees} trees");
+        sums_are_those_of_a_walk(&heaps, 70, std::slice::from_ref(&(0..trees)), &range);
+    }
+}
+
+#[test]
+fn indices_name_the_leaves_of_a_walk() {
+    let planes = 70;
+    let depths: Vec<usize> = (0..=10).chain([6, 8, 3]).collect();
+    let heaps = heaps(&mut Numbers(13), &TOPS, planes, &depths);
+    let forest = mask_forest(&heaps, &TOPS, planes);
+    let rows = random_rows(&mut Numbers(17), &TOPS, GROUP);
+    for isa in Isa::available() {
+        for length in LENGTHS {
+            let rows = &rows[..length];
+            let lines = lines(isa, &forest, rows);
+            let mut scratch = MaskScratch::new();
             let (mut indices, mut exits) = ([0; GROUP], [0; GROUP]);
             for (tree, heap) in heaps.iter().enumerate() {
                 isa.indices(&forest, tree, &lines, &mut scratch, &mut indices[..length]);
@@ -247,14 +307,39 @@ fn heaps_give_the_leaves_of_a_walk() {
     }
 }
 
+/// Gives heaps leaves whose sums are just exact in any order: they reach half of what may be reached.
+fn just_exact(heaps: &mut [Heap], numbers: &mut Numbers) {
+    let unit = 2f32.powi(-70);
+    let most = unit * (2f32.powi(52) / heaps.len() as f32).next_down().trunc();
+    for heap in &mut *heaps {
+        for leaf in &mut heap.leaves {
+            // From the most down to one unit, of either sign, and zeros of either.
+            let value = (most / unit * 0.5f32.powi(numbers.below(54) as i32)).trunc() * unit;
+            *leaf = if numbers.below(2) == 0 { value } else { -value };
+        }
+        heap.leaves[0] = most;
+    }
+    heaps[heaps.len() - 1].leaves[1] = unit;
+    let mut range = sum_range(heaps);
+    assert!(range.is_exact());
+    range.add(&[unit * 2f32.powi(52).next_up()]);
+    range.add(&[unit * 2f32.powi(32)]);
+    assert!(!range.is_exact());
+}
+
 #[test]
 fn one_row_gives_the_leaves_of_a_walk() {
     let planes = 70;
-    for (columns, deepest) in [(20, 6), (100, 6), (130, 6), (100, 10)] {
+    for (columns, deepest, exact) in
+        [(20, 6, false), (20, 6, true), (100, 6, false), (100, 6, true), (130, 6, true), (100, 10, true)]
+    {
         let tops: Vec<Option<u8>> = TOPS.into_iter().cycle().take(columns).collect();
         let mut numbers = Numbers(19);
         let depths: Vec<usize> = (0..=deepest).chain([6, 6, 2, 5, 6, 6, 6]).collect();
-        let heaps = heaps(&mut numbers, &tops, planes, &depths);
+        let mut heaps = heaps(&mut numbers, &tops, planes, &depths);
+        if exact {
+            just_exact(&mut heaps, &mut numbers);
+        }
         let forest = mask_forest(&heaps, &tops, planes);
         let rows = RowForest::new(&heaps, columns, planes).expect("few columns");
         for mut row in random_rows(&mut numbers, &tops, 20) {
@@ -264,9 +349,10 @@ fn one_row_gives_the_leaves_of_a_walk() {
             for isa in Isa::available() {
                 for first in 0..heaps.len() {
                     for last in [heaps.len(), heaps.len().min(first + 3)] {
-                        let found = isa.row_sum(&forest, &rows, first..last, &row, -1.5);
+                        let begin = if exact { 0.0 } else { -1.5 };
+                        let found = isa.row_sum(&forest, &rows, first..last, &row, begin, exact);
                         let leaves = heaps[first..last].iter().map(|heap| f64::from(walk(heap, &row)));
-                        let wanted = leaves.fold(-1.5, |sum, leaf| sum + leaf);
+                        let wanted = leaves.fold(begin, |sum, leaf| sum + leaf);
                         assert_eq!(found.to_bits(), wanted.to_bits(), "{} {first} {columns}", isa.name());
                     }
                 }

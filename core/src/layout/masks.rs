@@ -16,6 +16,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::exact::{DigitTables, MAX_DIGIT_TREES, SumRange};
 use super::lines::{Line, TILES};
 
 /// The deepest tree that has a heap.
@@ -110,6 +111,27 @@ pub(crate) struct MaskTree {
     pub(crate) table: u32,
 }
 
+/// Trees whose leaves were laid out together.
+#[derive(Debug, Clone)]
+struct LeafRun {
+    trees: Range<usize>,
+    leaves: LeafTables,
+}
+
+/// The leaves of a run of trees in lines of bytes.
+#[derive(Debug, Clone)]
+pub(crate) enum LeafTables {
+    /// For each table of 64 values a line of their lowest bytes, then one of the second, and so on.
+    Bytes(Vec<[Line; 4]>),
+    /// Whole numbers by digits.
+    Digits(DigitTables),
+}
+
+/// The bytes of 64 values.
+fn byte_lines(values: &[f32; 64]) -> [Line; 4] {
+    std::array::from_fn(|byte| Line(values.map(|value| value.to_le_bytes()[byte])))
+}
+
 /// Trees over one set of byte columns and planes.
 #[derive(Debug, Clone)]
 pub(crate) struct MaskForest {
@@ -119,7 +141,7 @@ pub(crate) struct MaskForest {
     trees: Vec<MaskTree>,
     tests: Vec<LineTest>,
     leaves: Vec<[f32; 64]>,
-    leaf_bytes: Vec<[Line; 4]>,
+    runs: Vec<LeafRun>,
 }
 
 impl MaskForest {
@@ -153,9 +175,42 @@ impl MaskForest {
         &self.leaves
     }
 
-    /// The tables of [`Self::leaves`] by bytes: a line of the lowest bytes of 64 values, then one of the second, and so on.
-    pub(crate) fn leaf_bytes(&self) -> &[[Line; 4]] {
-        &self.leaf_bytes
+    /// The tables of the leaves of a tree.
+    pub(crate) fn leaves_of(&self, tree: &MaskTree) -> &[[f32; 64]] {
+        &self.leaves[tree.table as usize..][..1 << tree.depth.saturating_sub(6)]
+    }
+
+    /// Lays out the leaves of a run of trees for kernels that look up bytes; `range` is that of all sums that they add to.
+    ///
+    /// # Panics
+    /// If there are no such trees.
+    pub(crate) fn lay_out_leaves(&mut self, trees: Range<usize>, range: &SumRange) {
+        let of_run = &self.trees[trees.clone()];
+        let tables = match (of_run.first(), of_run.last()) {
+            (Some(first), Some(last)) => {
+                first.table as usize..last.table as usize + self.leaves_of(last).len()
+            }
+            _ => 0..0,
+        };
+        let shallow = of_run.iter().all(|tree| tree.depth <= 6);
+        let digits = (shallow && of_run.len() <= MAX_DIGIT_TREES).then(|| {
+            let trees = of_run.iter().zip(&self.leaves[tables.clone()]);
+            DigitTables::new(trees.map(|(tree, leaves)| (leaves, 64 >> tree.depth)), range)
+        });
+        let leaves = match digits.flatten() {
+            Some(digits) => LeafTables::Digits(digits),
+            None => LeafTables::Bytes(self.leaves[tables].iter().map(byte_lines).collect()),
+        };
+        self.runs.push(LeafRun { trees, leaves });
+    }
+
+    /// The leaves of a run of trees as [`Self::lay_out_leaves`] laid them out.
+    ///
+    /// # Panics
+    /// If it did not.
+    pub(crate) fn leaf_tables(&self, trees: &Range<usize>) -> &LeafTables {
+        let run = self.runs.iter().find(|run| run.trees == *trees);
+        &run.expect("a run that was laid out").leaves
     }
 
     /// The leaf values of tree `tree`, by their indices, as bits: what heads of trees hold in place of values.
@@ -164,7 +219,7 @@ impl MaskForest {
     /// If there is no such tree.
     pub(crate) fn exits(&self, tree: usize, indices: &[u16], exits: &mut [u32]) {
         let tree = &self.trees[tree];
-        let tables = self.leaves[tree.table as usize..][..1 << tree.depth.saturating_sub(6)].as_flattened();
+        let tables = self.leaves_of(tree).as_flattened();
         let last = tables.len() - 1;
         for (exit, index) in exits.iter_mut().zip(indices) {
             *exit = tables[usize::from(*index).min(last)].to_bits();
@@ -242,7 +297,7 @@ pub(crate) fn mask_forest(heaps: &[Heap], tops: &[Option<u8>], planes: usize) ->
         trees: Vec::new(),
         tests: Vec::new(),
         leaves: Vec::new(),
-        leaf_bytes: Vec::new(),
+        runs: Vec::new(),
     };
     for Heap { depth, asks, leaves } in heaps {
         let depth = *depth;
@@ -275,11 +330,6 @@ pub(crate) fn mask_forest(heaps: &[Heap], tops: &[Option<u8>], planes: usize) ->
     }
     forest.tests.shrink_to_fit();
     forest.leaves.shrink_to_fit();
-    forest.leaf_bytes = forest
-        .leaves
-        .iter()
-        .map(|values| std::array::from_fn(|byte| Line(values.map(|value| value.to_le_bytes()[byte]))))
-        .collect();
     forest
 }
 

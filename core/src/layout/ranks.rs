@@ -8,6 +8,8 @@
 //! is monotone however it rounds, so a threshold of an earlier bucket is at most `x` and one of a later bucket is above
 //! it; only among the bucket's own thresholds is searched, in as many halvings as the fullest bucket needs.
 
+use std::sync::Arc;
+
 /// The distinct thresholds of one column.
 #[derive(Debug, Clone)]
 pub(crate) struct RankTable {
@@ -131,6 +133,77 @@ impl RankTable {
             rank += usize::from(self.thresholds[rank + (1 << halving) - 1] <= value) << halving;
         }
         rank
+    }
+}
+
+/// The tables of a forest's columns eight side by side, for kernels that rank one row.
+///
+/// Kernels read the tables by their addresses, which hold because the tables are never changed, and live as long as this.
+#[derive(Debug)]
+pub(crate) struct RowRanks {
+    tables: Vec<Option<(usize, Arc<RankTable>)>>,
+    eights: Vec<EightRanks>,
+    features: usize,
+}
+
+/// What ranks eight columns; those that have no table are not [`Self::there`], and have zeros.
+#[derive(Debug, Clone, Default)]
+#[repr(C, align(64))]
+pub(crate) struct EightRanks {
+    /// The address of the first of [`RankTable::padded`].
+    pub(crate) thresholds: [u64; 8],
+    /// The address of the first of [`RankTable::starts`].
+    pub(crate) starts: [u64; 8],
+    pub(crate) origins: [f32; 8],
+    pub(crate) scales: [f32; 8],
+    /// The last bucket.
+    pub(crate) lasts: [f32; 8],
+    pub(crate) halvings: [i32; 8],
+    pub(crate) missing: [i32; 8],
+    /// Where a row has the value.
+    pub(crate) features: [i32; 8],
+    /// -1 for a column that has a table.
+    pub(crate) there: [i32; 8],
+    /// The most of `halvings`.
+    pub(crate) most: i32,
+}
+
+impl RowRanks {
+    /// Of each column its place in a row and its table, if it has one.
+    pub(crate) fn new(tables: Vec<Option<(usize, Arc<RankTable>)>>) -> Self {
+        let mut eights = vec![EightRanks::default(); tables.len().div_ceil(8)];
+        let mut features = 0;
+        for (index, (feature, table)) in
+            tables.iter().enumerate().filter_map(|(index, table)| Some((index, table.as_ref()?)))
+        {
+            let (eight, at) = (&mut eights[index / 8], index % 8);
+            eight.thresholds[at] = table.thresholds.as_ptr().expose_provenance() as u64;
+            eight.starts[at] = table.starts.as_ptr().expose_provenance() as u64;
+            (eight.origins[at], eight.scales[at]) = table.line();
+            eight.lasts[at] = (table.starts.len() - 2) as f32;
+            eight.halvings[at] = table.halvings as i32;
+            eight.missing[at] = table.missing() as i32;
+            eight.features[at] = i32::try_from(*feature).expect("a feature's number has 16 bits");
+            eight.there[at] = -1;
+            eight.most = eight.most.max(eight.halvings[at]);
+            features = features.max(feature + 1);
+        }
+        Self { tables, eights, features }
+    }
+
+    /// Of each column its place in a row and its table, if it has one.
+    pub(crate) fn tables(&self) -> &[Option<(usize, Arc<RankTable>)>] {
+        &self.tables
+    }
+
+    /// The same, eight by eight.
+    pub(crate) fn eights(&self) -> &[EightRanks] {
+        &self.eights
+    }
+
+    /// How many values a row has at least.
+    pub(crate) fn features(&self) -> usize {
+        self.features
     }
 }
 

@@ -32,22 +32,56 @@ pub(super) fn value(text: &str, ty: Type) -> Result<Value, Mismatch> {
     })
 }
 
-/// A JSON array of scalars.
+/// A JSON array of scalars. Among floats also `NaN`, `Infinity` and `-Infinity`, as Python's `json` writes them, and `inf` and
+/// `-inf`, as Rust does; among whole numbers `NaN` is missing and `1.0` is 1, as data frames have them.
 fn list(text: &str, item: Type) -> Result<Value, Mismatch> {
     use serde_json::Value as Json;
     const NO: Mismatch = Mismatch { found: "text that is no JSON list of such items" };
+    match item {
+        Type::F32 | Type::F64 => return numbers(text, float).ok_or(NO),
+        Type::I16 | Type::I32 | Type::I64 => return numbers(text, whole).ok_or(NO),
+        _ => {}
+    }
     let items: Vec<Json> = serde_json::from_str(text).map_err(|_| NO)?;
     let items = items.into_iter().map(|json| match (json, item) {
         (Json::Null, _) => Ok(Value::Null),
         (Json::Bool(value), Type::Bool) => Ok(Value::Bool(value)),
         (Json::String(value), Type::Text) => Ok(Value::Text(value.into())),
-        (Json::Number(number), Type::I16 | Type::I32 | Type::I64) => {
-            number.as_i64().map(Value::Int).ok_or(NO)
-        }
-        (Json::Number(number), Type::F32 | Type::F64) => number.as_f64().map(Value::Float).ok_or(NO),
         _ => Err(NO),
     });
     Ok(Value::List(items.collect::<Result<_, _>>()?))
+}
+
+/// A list of numbers, whose text holds no comma.
+fn numbers(text: &str, number: impl Fn(&str) -> Option<Value>) -> Option<Value> {
+    let items = text.trim().strip_prefix('[')?.strip_suffix(']')?;
+    if items.trim().is_empty() {
+        return Some(Value::List(Vec::new()));
+    }
+    let item = |item: &str| match item.trim() {
+        "null" => Some(Value::Null),
+        item => number(item),
+    };
+    items.split(',').map(item).collect::<Option<_>>().map(Value::List)
+}
+
+fn float(text: &str) -> Option<Value> {
+    Some(Value::Float(match text {
+        "NaN" => f64::NAN,
+        "Infinity" | "inf" => f64::INFINITY,
+        "-Infinity" | "-inf" => f64::NEG_INFINITY,
+        number => serde_json::from_str(number).ok()?,
+    }))
+}
+
+fn whole(text: &str) -> Option<Value> {
+    if text == "NaN" {
+        return Some(Value::Null);
+    }
+    if let Ok(value) = serde_json::from_str(text) {
+        return Some(Value::Int(value));
+    }
+    super::wire::whole(serde_json::from_str(text).ok()?).map(Value::Int)
 }
 
 /// A day of the proleptic Gregorian calendar.
@@ -233,11 +267,27 @@ mod tests {
             (Type::Date, "2026-11-25T00:00Z"),
             (Type::List(super::super::value::Item::I16), "[1.5]"),
             (Type::Vector, "{1,2}"),
+            (Type::Vector, "[1,]"),
+            (Type::Vector, "[[1]]"),
+            (Type::Vector, "[1e999]"),
+            (Type::Vector, "[\"1\"]"),
+            (Type::Vector, "[nan]"),
         ];
         for (ty, text) in refused {
             assert!(value(text, ty).is_err(), "{text} as {ty}");
         }
         assert_eq!(value("-7", Type::I64), Ok(Value::Int(-7)));
         assert_eq!(value("[1, null]", Type::Vector), Ok(Value::List(vec![Value::Float(1.0), Value::Null])));
+        let whole = Type::List(super::super::value::Item::I64);
+        let some = [Value::Int(i64::MAX), Value::Int(-2), Value::Null, Value::Null];
+        assert_eq!(value("[9223372036854775807, -2.0, NaN, null]", whole), Ok(Value::List(some.to_vec())));
+        assert!(value("[1e19]", whole).is_err());
+        let floats = Type::List(super::super::value::Item::F64);
+        assert_eq!(value(" [ ] ", floats), Ok(Value::List(Vec::new())));
+        let odd = [f64::INFINITY, f64::NEG_INFINITY, f64::INFINITY, f64::NEG_INFINITY].map(Value::Float);
+        assert_eq!(value("[Infinity, -Infinity,inf,-inf]", floats), Ok(Value::List(odd.to_vec())));
+        assert!(
+            matches!(value("[NaN]", floats), Ok(Value::List(items)) if matches!(items[..], [Value::Float(value)] if value.is_nan()))
+        );
     }
 }

@@ -411,7 +411,9 @@ fn one(
     features: &[(String, Type)],
     key: impl Fn(usize) -> String,
 ) -> String {
-    let columns: String = features.iter().map(|(name, _)| format!(", t.{}", identifier(name))).collect();
+    let columns =
+        features.iter().map(|(name, ty)| format!(", {}", ty.read(format!("t.{}", identifier(name)))));
+    let columns: String = columns.collect();
     let same = view.keys().iter().zip(1..);
     let same: Vec<_> =
         same.map(|(column, place)| format!("t.{} = {}", identifier(&column.name), key(place))).collect();

@@ -216,7 +216,7 @@ fn items(item: Item, bytes: &[u8]) -> Option<Result<Vec<Value>, Error>> {
 }
 
 /// The whole number that a float is, if it is one of `i64`.
-fn whole(value: f64) -> Option<i64> {
+pub(super) fn whole(value: f64) -> Option<i64> {
     (value.fract() == 0.0 && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value))
         .then_some(value as i64)
 }

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,9 @@ use cenote::store::{
 
 use crate::proxy::{Mode, Proxy};
 use crate::server;
+
+/// How long a busy machine may take for what should come at once.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -69,6 +74,17 @@ impl Setup {
         self.admin.query_one(sql, &[&self.application]).await.unwrap().get(0)
     }
 
+    /// Waits until one of the store's queries waits for a lock.
+    async fn until_locked(&self) {
+        let sql =
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'";
+        let start = Instant::now();
+        while self.admin.query_one(sql, &[&self.application]).await.unwrap().get::<_, i64>(0) == 0 {
+            assert!(start.elapsed() < PATIENCE, "no query waits");
+            tokio::time::sleep(ms(1)).await;
+        }
+    }
+
     /// Ends the store's backends.
     async fn kill(&self) -> i64 {
         let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1";
@@ -86,7 +102,7 @@ impl Setup {
     async fn until_free(&self) -> Duration {
         let start = Instant::now();
         while self.at_work().await > 0 {
-            assert!(start.elapsed() < ms(2000), "a query runs on");
+            assert!(start.elapsed() < PATIENCE, "a query runs on");
             tokio::time::sleep(ms(1)).await;
         }
         start.elapsed()
@@ -101,6 +117,15 @@ async fn reads(reader: &Reader) {
     assert_eq!([set.columns[0].value(0), set.columns[0].value(2)], [3.0.into(), 4.0.into()]);
 }
 
+/// As [`reads`], of a store with a short deadline: a machine that is busy may pass it a few times.
+async fn patient_reads(reader: &Reader) {
+    let start = Instant::now();
+    while let Err(error) = reader.get(5).await {
+        assert!(matches!(error.kind(), ErrorKind::Deadline { .. }), "{error}");
+        assert!(start.elapsed() < PATIENCE, "no read within its deadline");
+    }
+}
+
 fn deadline(error: &Error) -> (Step, Duration) {
     match error.kind() {
         ErrorKind::Deadline { step, after } => (*step, *after),
@@ -113,25 +138,23 @@ async fn a_query_past_its_deadline_is_cancelled_at_the_server() {
     let setup = Setup::new().await;
     let store = setup.builder().pool(1).read_timeout(ms(100)).connect().await.unwrap();
     let reader = store.reader(&view());
-    reads(&reader).await;
+    patient_reads(&reader).await;
     let lock = setup.lock_table().await;
-    // The least of a few: other tests want the processor too.
-    let (mut took, mut free) = (Duration::MAX, Duration::MAX);
-    for _ in 0..5 {
+    // The least of some: others want the processor too.
+    let begun = Instant::now();
+    let (mut tries, mut took, mut free) = (0, Duration::MAX, Duration::MAX);
+    while tries < 5 || took >= ms(150) || free >= ms(50) {
+        assert!(begun.elapsed() < PATIENCE, "the caller waited {took:?}, the server was free after {free:?}");
         let start = Instant::now();
         let error = reader.get(3).await.unwrap_err();
         took = took.min(start.elapsed());
         free = free.min(setup.until_free().await);
-        let ErrorKind::Deadline { step: Step::Read | Step::Prepare, after } = error.kind() else {
-            panic!("{error} is not a deadline")
-        };
-        assert_eq!(*after, ms(100));
+        assert_eq!(deadline(&error).1, ms(100));
         assert!(error.to_string().starts_with("deadline of 100 ms passed while "), "{error}");
+        tries += 1;
     }
-    assert!(took < ms(150), "the caller waited {took:?}");
-    assert!(free < ms(50), "the server was free after {free:?}");
     lock.batch_execute("ROLLBACK").await.unwrap();
-    reads(&reader).await;
+    patient_reads(&reader).await;
 }
 
 #[tokio::test]
@@ -141,14 +164,16 @@ async fn a_query_whose_caller_went_away_is_cancelled_at_the_server() {
     let (reader, writer) = (store.reader(&view()), store.writer(&view()));
     reads(&reader).await;
     let lock = setup.lock_table().await;
-    let mut free = [Duration::MAX; 2];
-    for _ in 0..5 {
+    let begun = Instant::now();
+    let (mut tries, mut free) = (0, [Duration::MAX; 2]);
+    while tries < 5 || free.iter().any(|free| *free >= ms(50)) {
+        assert!(begun.elapsed() < PATIENCE, "the server was free after {free:?}");
         assert!(tokio::time::timeout(ms(50), reader.get(3)).await.is_err());
         free[0] = free[0].min(setup.until_free().await);
         assert!(tokio::time::timeout(ms(50), writer.upsert(&[row(3, 9)])).await.is_err());
         free[1] = free[1].min(setup.until_free().await);
+        tries += 1;
     }
-    assert!(free.iter().all(|free| *free < ms(50)), "the server was free after {free:?}");
     lock.batch_execute("ROLLBACK").await.unwrap();
     reads(&reader).await;
     assert_eq!(reader.get(3).await.unwrap().event_ts, Some(Timestamp::from_micros(0)), "nothing was written");
@@ -173,20 +198,19 @@ async fn a_future_may_be_dropped_at_any_await() {
     let store = setup.builder().pool(2).connect().await.unwrap();
     let (reader, writer) = (store.reader(&view()), store.writer(&view()));
     let many: Vec<_> = (0..40).map(|id| row(id, 1)).collect();
-    let (mut reads_done, mut writes_done) = (0, 0);
-    for polls in 0..30 {
+    let (mut polls, mut reads_done, mut writes_done) = (0, 0, 0);
+    while polls < 30 || reads_done <= 5 || writes_done <= 5 {
+        assert!(polls < 1000, "{reads_done} reads and {writes_done} writes came to their end");
         // The connections are fresh every third time, so that connecting and preparing are dropped too.
         if polls % 3 == 0 {
             setup.kill().await;
         }
         reads_done += usize::from(polled(polls, reader.get_many([1, 2, 3])).await.is_some());
-        writes_done += usize::from(polled(polls, writer.upsert(&many[..polls])).await.is_some());
+        let rows = &many[..polls.min(many.len())];
+        writes_done += usize::from(polled(polls, writer.upsert(rows)).await.is_some());
         reads(&reader).await;
+        polls += 1;
     }
-    assert!(
-        reads_done > 5 && writes_done > 5,
-        "{reads_done} reads and {writes_done} writes came to their end"
-    );
     writer.upsert(&many).await.unwrap();
     let (size, _) = store.connections();
     assert!(size <= 2, "{size} connections");
@@ -204,31 +228,29 @@ async fn killed_backends_are_not_seen_by_readers() {
         setup.kill().await;
     }
     // Under load.
-    let end = Instant::now() + Duration::from_secs(3);
+    let (done, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let load: Vec<_> = (0..8i32)
         .map(|id| {
-            let reader = reader.clone();
+            let (reader, done, count) = (reader.clone(), Arc::clone(&done), Arc::clone(&count));
             tokio::spawn(async move {
-                let mut count = 0u32;
-                while Instant::now() < end {
+                while !done.load(Relaxed) {
                     let row = reader.get(id).await.unwrap();
                     assert_eq!(row.get("x"), Some(&Value::from(f64::from(id))));
-                    count += 1;
+                    count.fetch_add(1, Relaxed);
                 }
-                count
             })
         })
         .collect();
-    let mut kills = 0;
-    while Instant::now() < end {
+    let (start, mut kills) = (Instant::now(), 0);
+    while start.elapsed() < ms(3000) || kills <= 50 || count.load(Relaxed) <= 100 {
+        assert!(start.elapsed() < PATIENCE, "{kills} kills, {count:?} reads");
         kills += setup.kill_one().await;
         tokio::time::sleep(ms(5)).await;
     }
-    let mut count = 0;
+    done.store(true, Relaxed);
     for task in load {
-        count += task.await.unwrap();
+        task.await.unwrap();
     }
-    assert!(kills > 50 && count > 100, "{kills} kills, {count} reads");
     assert!(store.connections().0 <= 4);
     reads(&reader).await;
 }
@@ -248,7 +270,7 @@ async fn a_full_pool_says_so() {
         let reader = reader.clone();
         async move { reader.get(1).await }
     });
-    tokio::time::sleep(ms(20)).await;
+    setup.until_locked().await;
     let error = reader.get(2).await.unwrap_err();
     assert_eq!(deadline(&error), (Step::Wait, ms(50)));
     lock.batch_execute("ROLLBACK").await.unwrap();
@@ -281,19 +303,19 @@ async fn a_network_that_stands_still_ends_at_the_deadline_and_heals() {
     let proxy = Proxy::to(server::server().port).await;
     let store = setup.builder_on(proxy.port).pool(2).read_timeout(ms(150)).connect().await.unwrap();
     let reader = store.reader(&view());
-    reads(&reader).await;
+    patient_reads(&reader).await;
     proxy.set(Mode::Stall);
     let start = Instant::now();
     let error = reader.get(1).await.unwrap_err();
-    assert_eq!(deadline(&error).0, Step::Read);
-    assert!(start.elapsed() < ms(1000), "{:?}", start.elapsed());
+    assert_eq!(deadline(&error), (Step::Read, ms(150)));
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
     proxy.set(Mode::Pass);
-    reads(&reader).await;
+    patient_reads(&reader).await;
     proxy.set(Mode::Cut);
     let error = reader.get(1).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Connection { .. }), "{error}");
     proxy.set(Mode::Pass);
-    reads(&reader).await;
+    patient_reads(&reader).await;
 }
 
 #[tokio::test]
@@ -330,7 +352,7 @@ async fn a_killed_writer_leaves_nothing_and_the_same_batch_goes_again() {
         let (writer, rows) = (writer.clone(), rows.clone());
         async move { writer.upsert(&rows).await }
     });
-    tokio::time::sleep(ms(100)).await;
+    setup.until_locked().await;
     assert_eq!(setup.kill().await, 1);
     let error = writing.await.unwrap().unwrap_err();
     assert!(error.to_string().contains("57P01"), "{error}");
@@ -351,7 +373,7 @@ async fn a_closed_store_refuses_and_lets_go() {
     store.close().await;
     assert!(matches!(reader.get(1).await.unwrap_err().kind(), ErrorKind::Closed));
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
-    let end = Instant::now() + Duration::from_secs(2);
+    let end = Instant::now() + PATIENCE;
     while setup.admin.query_one(sql, &[&setup.application]).await.unwrap().get::<_, i64>(0) > 0 {
         assert!(Instant::now() < end, "a connection stays open");
         tokio::time::sleep(ms(5)).await;
@@ -370,10 +392,18 @@ async fn more_calls_than_allowed_are_refused_at_once() {
             tokio::spawn(async move { reader.get(id).await })
         })
         .collect();
-    tokio::time::sleep(ms(50)).await;
-    let start = Instant::now();
-    assert!(matches!(reader.get(3).await.unwrap_err().kind(), ErrorKind::Overloaded { limit: 3 }));
-    assert!(start.elapsed() < ms(50));
+    // Each has begun once it was polled, and none can end.
+    setup.until_locked().await;
+    let begun = Instant::now();
+    let mut least = Duration::MAX;
+    while least >= ms(50) {
+        assert!(begun.elapsed() < PATIENCE, "the refusal took {least:?}");
+        let start = Instant::now();
+        match reader.get(3).await.unwrap_err().kind() {
+            ErrorKind::Overloaded { limit: 3 } => least = least.min(start.elapsed()),
+            other => panic!("{other:?}"),
+        }
+    }
     lock.batch_execute("ROLLBACK").await.unwrap();
     for call in calls {
         call.await.unwrap().unwrap();

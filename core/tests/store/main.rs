@@ -25,3 +25,4 @@ mod service;
 mod telemetry;
 mod tls;
 mod typed;
+mod vectors;

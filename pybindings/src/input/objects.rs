@@ -81,10 +81,8 @@ impl Object {
             }
             "decimal.Decimal" if column.role == Role::Decimal => Ok(Self::Text(backed(&object.str()?)?)),
             "uuid.UUID" if column.role == Role::Stored => Ok(Self::Text(backed(&object.str()?)?)),
-            "dict" | "list" if column.role == Role::Document => {
-                let json = object.py().import(intern!(object.py(), "json"))?;
-                let text = json.call_method1(intern!(object.py(), "dumps"), (object,))?;
-                Ok(Self::Text(backed(text.cast()?)?))
+            "dict" | "list" | "tuple" | "numpy.ndarray" if column.role == Role::Document => {
+                Ok(Self::Text(document(object, column)?))
             }
             "decimal.Decimal" => Ok(Self::number(object.extract()?, column.role)),
             _ if object.is_instance_of::<PyDate>() => {
@@ -107,6 +105,20 @@ impl Object {
             Self::Bool(value) => Cell::Bool(*value),
             Self::Text(text) => Cell::Text(text),
         }
+    }
+}
+
+/// A document as JSON text; arrays and scalars of NumPy in it are the lists and numbers that they stand for.
+fn document(object: &Bound<'_, PyAny>, column: &WantedColumn) -> PyResult<PyBackedStr> {
+    let py = object.py();
+    let to_list =
+        py.import(intern!(py, "operator"))?.call_method1(intern!(py, "methodcaller"), ("tolist",))?;
+    let options = PyDict::new(py);
+    options.set_item(intern!(py, "default"), to_list)?;
+    let json = py.import(intern!(py, "json"))?;
+    match json.call_method(intern!(py, "dumps"), (object,), Some(&options)) {
+        Ok(text) => backed(text.cast()?),
+        Err(error) => Err(error::column_type(py, &column.name, &format!("what is no JSON ({error})"))),
     }
 }
 

@@ -2,8 +2,14 @@
 
 use std::arch::x86_64::*;
 
-use crate::kernels::heap;
-use crate::layout::{ColumnLines, Line, TILES};
+use crate::kernels::{heap, portable};
+use crate::layout::{BitRows, ColumnLines, Line, TILES};
+
+/// See [`crate::kernels::Isa::bit_planes`], which checked the shapes.
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn bit_planes(bit_rows: &BitRows, codes: &[u16], lines: &mut [Line]) {
+    portable::bit_planes(bit_rows, codes, lines);
+}
 
 /// See [`crate::kernels::Isa::column_lines`], which checked the shapes.
 #[target_feature(enable = "avx2")]
@@ -19,14 +25,14 @@ pub(in crate::kernels) fn column_lines(
     if let ColumnLines::Sets { sets, .. } = made {
         let seven = _mm256_set1_epi8(7);
         let bit_of = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
-        for (set, line) in sets.iter().zip(lines) {
-            let set = _mm256_set1_epi64x(*set as i64);
-            let line: *mut i32 = (&raw mut *line).cast();
-            for at in 0..tiles * 2 {
-                let slot = run(at);
-                let bit = _mm256_shuffle_epi8(bit_of, _mm256_and_si256(slot, seven));
-                let high = _mm256_and_si256(_mm256_srli_epi16::<3>(slot), seven);
-                let found = _mm256_and_si256(_mm256_shuffle_epi8(set, high), bit);
+        for at in 0..tiles * 2 {
+            let slot = run(at);
+            let bit = _mm256_shuffle_epi8(bit_of, _mm256_and_si256(slot, seven));
+            let byte = _mm256_and_si256(_mm256_srli_epi16::<3>(slot), seven);
+            for (set, line) in sets.iter().zip(&mut *lines) {
+                let set = _mm256_set1_epi64x(*set as i64);
+                let found = _mm256_and_si256(_mm256_shuffle_epi8(set, byte), bit);
+                let line: *mut i32 = (&raw mut *line).cast();
                 // SAFETY: one of the 16 halves of a line's words.
                 unsafe { *line.add(at) = _mm256_movemask_epi8(_mm256_cmpeq_epi8(found, bit)) };
             }

@@ -14,9 +14,9 @@ const CHUNK: usize = 64;
 /// See [`crate::kernels::Isa::row_sum`]; `slots` are those of a shallow forest, which has at most [`MAX_COLUMNS`] columns.
 ///
 /// The tests of half a tree are a byte shuffle for each 16 columns and a compare; then four trees walk their bits in one
-/// register.
+/// register. If sums are `EXACT` in any order, there are four of them; else leaves are added in a chain of additions.
 #[target_feature(enable = "avx2,bmi2")]
-pub(in crate::kernels) fn row_sum(
+pub(in crate::kernels) fn row_sum<const EXACT: bool>(
     forest: &MaskForest,
     rows: &RowForest,
     slots: &[[Line; 2]],
@@ -25,6 +25,7 @@ pub(in crate::kernels) fn row_sum(
     mut sum: f64,
 ) -> f64 {
     let mut masks = [0u64; CHUNK];
+    let mut sums = _mm256_setzero_pd();
     for first in trees.clone().step_by(CHUNK) {
         let count = CHUNK.min(trees.end - first);
         let slots = &slots[first..first + count];
@@ -41,7 +42,14 @@ pub(in crate::kernels) fn row_sum(
             }
         }
         for (number, masks) in masks[..count].chunks(4).enumerate() {
-            let leaves = walk(forest, first + number * 4, masks);
+            let found = walk(forest, first + number * 4, masks);
+            if EXACT && masks.len() == 4 {
+                sums = _mm256_add_pd(sums, found);
+                continue;
+            }
+            let mut leaves = [0.0; 4];
+            // SAFETY: four values are written.
+            unsafe { _mm256_storeu_pd(leaves.as_mut_ptr(), found) };
             match masks.len() {
                 // By way of memory, which the compiler must not see through: it would take each value out of the register.
                 4 => leaves.iter().for_each(|leaf| {
@@ -52,13 +60,17 @@ pub(in crate::kernels) fn row_sum(
             }
         }
     }
+    if EXACT {
+        let pair = _mm_add_pd(_mm256_castpd256_pd128(sums), _mm256_extractf128_pd::<1>(sums));
+        sum += _mm_cvtsd_f64(pair) + _mm_cvtsd_f64(_mm_unpackhi_pd(pair, pair));
+    }
     sum
 }
 
 /// The leaves of at most four trees from `first` on, by the answers to their tests.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn walk(forest: &MaskForest, first: usize, masks: &[u64]) -> [f64; 4] {
+fn walk(forest: &MaskForest, first: usize, masks: &[u64]) -> __m256d {
     let one = _mm256_set1_epi64x(1);
     let mut answers = [0; 4];
     answers[..masks.len()].copy_from_slice(masks);
@@ -74,14 +86,12 @@ fn walk(forest: &MaskForest, first: usize, masks: &[u64]) -> [f64; 4] {
     // Leaf 0 follows 63 slots. A tree that is not there has the place of the last one that is.
     let last = masks.len() as i64 - 1;
     let tables = _mm256_setr_epi64x(0, 64 * last.min(1), 64 * last.min(2), 64 * last.min(3));
-    let mut leaves = [0.0; 4];
-    // SAFETY: each place is a leaf of one of the trees, whose table has the tree's number; four values are written.
-    unsafe {
+    // SAFETY: each place is a leaf of one of the trees, whose table has the tree's number.
+    let found = unsafe {
         let values = forest.leaves().as_ptr().add(first).cast::<f32>().wrapping_sub(64);
-        let found = _mm256_i64gather_ps::<4>(values, _mm256_add_epi64(at, tables));
-        _mm256_storeu_pd(leaves.as_mut_ptr(), _mm256_cvtps_pd(found));
-    }
-    leaves
+        _mm256_i64gather_ps::<4>(values, _mm256_add_epi64(at, tables))
+    };
+    _mm256_cvtps_pd(found)
 }
 
 /// Asks every test of each tree; the row's columns fill `N` registers of 16, of which there are 2 or 4.

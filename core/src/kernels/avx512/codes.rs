@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use crate::kernels::portable;
-use crate::layout::{Line, RankTable, Runs, TILE, TILES};
+use crate::kernels::{RowData, portable};
+use crate::layout::{ByteColumns, Line, RankTable, RowRanks, Runs, TILE, TILES};
 
 /// Values that are ranked by two halvings before those that need more are ranked again.
 const RUN: usize = 512;
@@ -91,21 +91,94 @@ fn ranks_by(
     portable::ranks(table, values.remainder(), codes.into_remainder());
 }
 
-/// See [`crate::kernels::Isa::look_up`]; `table` is longer than 3, and there are at most as many codes as rows of a group.
+/// See [`crate::kernels::Isa::row_ranks`], which checked the shapes: eight columns side by side.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
+pub(in crate::kernels) fn row_ranks(ranks: &RowRanks, row: &[f64], codes: &mut [u16]) {
+    for (eight, codes) in ranks.eights().iter().zip(codes.chunks_exact_mut(8)) {
+        let there = _mm256_movepi32_mask(ints(&eight.there));
+        let missing = ints(&eight.missing);
+        // SAFETY: a row has the values of columns that are there.
+        let values = unsafe {
+            _mm512_mask_i32gather_pd::<8>(_mm512_setzero_pd(), there, ints(&eight.features), row.as_ptr())
+        };
+        let value = _mm512_cvt_roundpd_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(values);
+        let at = _mm256_mul_ps(_mm256_sub_ps(value, floats(&eight.origins)), floats(&eight.scales));
+        // The second operand is the answer where the first is NaN.
+        let at = _mm256_min_ps(_mm256_max_ps(at, _mm256_setzero_ps()), floats(&eight.lasts));
+        let at = _mm512_slli_epi64::<1>(_mm512_cvtepi32_epi64(_mm256_cvttps_epi32(at)));
+        let at = _mm512_add_epi64(words(&eight.starts), at);
+        // SAFETY: a bucket's start, and after the last bucket there is one more.
+        let bucket = unsafe { _mm512_mask_i64gather_epi32::<1>(missing, there, at, std::ptr::null()) };
+        let mut rank = _mm256_and_si256(bucket, _mm256_set1_epi32(0xffff));
+        let thresholds = words(&eight.thresholds);
+        for halving in (0..eight.most).rev() {
+            let asked = _mm256_cmpgt_epi32_mask(ints(&eight.halvings), _mm256_set1_epi32(halving));
+            let half = _mm256_set1_epi32(1 << halving);
+            let at = _mm256_sub_epi32(_mm256_add_epi32(rank, half), _mm256_set1_epi32(1));
+            let at = _mm512_add_epi64(thresholds, _mm512_slli_epi64::<2>(_mm512_cvtepu32_epi64(at)));
+            // SAFETY: a bucket begins at most at the number of thresholds, and `2^halvings` more can be read.
+            let threshold = unsafe { _mm512_mask_i64gather_ps::<1>(value, asked, at, std::ptr::null()) };
+            let reached = _mm256_mask_cmp_ps_mask::<_CMP_LE_OQ>(asked, threshold, value);
+            rank = _mm256_mask_add_epi32(rank, reached, rank, half);
+        }
+        let rank = _mm256_mask_mov_epi32(rank, _mm256_cmp_ps_mask::<_CMP_UNORD_Q>(value, value), missing);
+        // SAFETY: eight codes can be written.
+        unsafe { _mm_storeu_si128(codes.as_mut_ptr().cast(), _mm256_cvtepi32_epi16(rank)) };
+    }
+}
+
+/// See [`crate::kernels::Isa::row_bytes`], which checked the shapes: eight columns side by side.
+#[target_feature(enable = "avx512f,avx512vl")]
+pub(in crate::kernels) fn row_bytes(columns: &ByteColumns, codes: &[u16], row: &mut RowData) {
+    for (eight, bytes) in columns.eights().iter().zip(row.bytes.chunks_exact_mut(8)) {
+        // SAFETY: each source has a code, and one more can be read.
+        let code = unsafe { _mm256_i32gather_epi32::<2>(codes.as_ptr().cast(), ints(&eight.sources)) };
+        let code = _mm256_and_si256(code, _mm256_set1_epi32(0xffff));
+        assert!(_mm256_cmpgt_epu32_mask(code, ints(&eight.last)) == 0);
+        let at = _mm512_add_epi64(words(&eight.tables), _mm512_cvtepu32_epi64(code));
+        // SAFETY: four bytes from that of a code on can be read.
+        let byte = unsafe { _mm512_i64gather_epi32::<1>(at, std::ptr::null()) };
+        // SAFETY: eight bytes can be written.
+        unsafe { _mm_storel_epi64(bytes.as_mut_ptr().cast(), _mm256_cvtepi32_epi8(byte)) };
+    }
+}
+
+/// Eight words of 32 bits.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn ints(eight: &[i32; 8]) -> __m256i {
+    // SAFETY: 32 bytes.
+    unsafe { _mm256_loadu_si256(eight.as_ptr().cast()) }
+}
+
+/// Eight numbers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn floats(eight: &[f32; 8]) -> __m256 {
+    // SAFETY: eight numbers.
+    unsafe { _mm256_loadu_ps(eight.as_ptr()) }
+}
+
+/// Eight words of 64 bits.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn words(eight: &[u64; 8]) -> __m512i {
+    // SAFETY: eight words.
+    unsafe { _mm512_loadu_si512(eight.as_ptr().cast()) }
+}
+
+/// See [`crate::kernels::Isa::look_up`]; `table` is a table's, and there are at most as many codes as rows of a group.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(in crate::kernels) fn look_up(codes: &[u16], table: &[u8], bytes: &mut [Line; TILES]) {
-    // Four bytes are read for each; so that the last ones stay within the table, they begin earlier and are shifted.
-    let last = _mm512_set1_epi32(table.len() as i32 - 4);
+    let last = _mm512_set1_epi32(table.len() as i32 - 1);
     let mut chunks = codes.chunks_exact(16);
     let out = bytes.as_mut_ptr().cast::<u8>();
     for (index, codes) in (&mut chunks).enumerate() {
         // SAFETY: 16 codes can be read.
         let code = _mm512_cvtepu16_epi32(unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) });
-        let at = _mm512_min_epu32(code, last);
-        let shift = _mm512_slli_epi32::<3>(_mm512_sub_epi32(code, at));
-        // SAFETY: four bytes from `at <= len - 4` on can be read.
-        let four = unsafe { _mm512_i32gather_epi32::<1>(at, table.as_ptr().cast()) };
-        let byte = _mm512_cvtepi32_epi8(_mm512_srlv_epi32(four, shift));
+        let code = _mm512_min_epu32(code, last);
+        // SAFETY: four bytes from that of a code on can be read.
+        let byte = _mm512_cvtepi32_epi8(unsafe { _mm512_i32gather_epi32::<1>(code, table.as_ptr().cast()) });
         // SAFETY: there are at most as many codes as bytes.
         unsafe { _mm_store_si128(out.add(index * 16).cast(), byte) };
     }

@@ -9,11 +9,12 @@
 //!    Interleaving permutes the rows of a tile; sums stay permuted.
 
 mod codes;
+mod digits;
 mod lines;
 mod row;
 mod trees;
 
-pub(super) use codes::{look_up, look_up_runs, ranks};
+pub(super) use codes::{look_up, look_up_runs, ranks, row_bytes, row_ranks};
 pub(super) use lines::{bit_planes, column_lines};
 pub(super) use row::{MAX_COLUMNS as MAX_ROW_COLUMNS, row_sum};
 pub(super) use trees::{add_trees, indices};

@@ -11,9 +11,10 @@ pub(in crate::kernels) const MAX_COLUMNS: usize = 128;
 
 /// See [`crate::kernels::Isa::row_sum`]; `slots` are those of a shallow forest, which has at most [`MAX_COLUMNS`] columns.
 ///
-/// All tests of a tree are one byte shuffle and one compare; then eight trees walk their bits in one register.
+/// All tests of a tree are one byte shuffle and one compare; then eight trees walk their bits in one register. If sums are
+/// `EXACT` in any order, there are eight of them; else leaves are added in a chain of additions.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2")]
-pub(in crate::kernels) fn row_sum(
+pub(in crate::kernels) fn row_sum<const EXACT: bool>(
     forest: &MaskForest,
     rows: &RowForest,
     slots: &[[Line; 2]],
@@ -32,6 +33,7 @@ pub(in crate::kernels) fn row_sum(
     // put them together in a register would take the port that compares.
     let mut masks = Masks([0; CHUNK]);
     let mut leaves = Leaves([0.0; 8]);
+    let mut sums = _mm512_setzero_pd();
     for first in trees.clone().step_by(CHUNK) {
         let count = CHUNK.min(trees.end - first);
         for ([columns, bounds], mask) in slots[first..first + count].iter().zip(&mut masks.0) {
@@ -71,12 +73,18 @@ pub(in crate::kernels) fn row_sum(
             // Leaf 0 follows 63 slots.
             let place = _mm512_add_epi64(at, tables);
             let there = u8::MAX >> (8 - masks.len());
-            // SAFETY: each place is a leaf of its tree, whose table has the tree's number; eight values are written.
-            unsafe {
+            // SAFETY: each place is a leaf of its tree, whose table has the tree's number.
+            let found = unsafe {
                 let values = forest.leaves().as_ptr().add(first).cast::<f32>().wrapping_sub(64);
-                let found = _mm512_mask_i64gather_ps::<4>(_mm256_setzero_ps(), there, place, values);
-                _mm512_store_pd(leaves.0.as_mut_ptr(), _mm512_cvtps_pd(found));
+                _mm512_mask_i64gather_ps::<4>(_mm256_setzero_ps(), there, place, values)
+            };
+            let found = _mm512_cvtps_pd(found);
+            if EXACT {
+                sums = _mm512_add_pd(sums, found);
+                continue;
             }
+            // SAFETY: eight values are written.
+            unsafe { _mm512_store_pd(leaves.0.as_mut_ptr(), found) };
             // By way of memory, which the compiler must not see through: it would take each value out of the register, by the
             // port that shuffles.
             if masks.len() == 8 {
@@ -89,7 +97,7 @@ pub(in crate::kernels) fn row_sum(
             }
         }
     }
-    sum
+    if EXACT { sum + _mm512_reduce_add_pd(sums) } else { sum }
 }
 
 /// The leaves of eight trees.

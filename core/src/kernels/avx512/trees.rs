@@ -3,10 +3,11 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::digits::{add_digits, flush};
 use super::lines::transpose_words;
 use crate::kernels::heap::{self, Bits};
 use crate::kernels::{CHUNK, MaskScratch};
-use crate::layout::{Line, MAX_DEPTH, MaskForest, MaskTree, Sums, TILE, TILES};
+use crate::layout::{LeafTables, Line, MAX_DEPTH, MaskForest, MaskTree, Sums, TILE, TILES};
 
 impl Bits for __m512i {
     const WORDS: usize = 8;
@@ -125,6 +126,7 @@ pub(in crate::kernels) fn add_trees(
     sums: &mut Sums,
 ) {
     let tiles = rows.div_ceil(TILE);
+    let leaves = forest.leaf_tables(&trees);
     for first in trees.clone().step_by(CHUNK) {
         let chunk = &forest.trees()[first..trees.end.min(first + CHUNK)];
         for (number, tree) in chunk.iter().enumerate() {
@@ -134,9 +136,19 @@ pub(in crate::kernels) fn add_trees(
                 index_bytes::<__m512i>(forest, tree, lines, number, scratch);
             }
         }
-        for tile in 0..tiles {
-            add_leaves(forest, chunk, tile, scratch, sums);
+        match leaves {
+            LeafTables::Digits(tables) => {
+                let first = first - trees.start;
+                (0..tiles).for_each(|tile| add_digits(tables, first, chunk.len(), tile, scratch));
+            }
+            LeafTables::Bytes(tables) => {
+                let before = forest.trees()[trees.start].table;
+                (0..tiles).for_each(|tile| add_leaves(tables, before, chunk, tile, scratch, sums));
+            }
         }
+    }
+    if let LeafTables::Digits(tables) = leaves {
+        (0..tiles).for_each(|tile| flush(tables, tile, scratch, sums));
     }
 }
 
@@ -256,13 +268,15 @@ static TRANSPOSE: Line = {
     Line(line)
 };
 
-/// Adds the leaves of the 64 rows of `tile`, in permuted order, as the scratch has their indices for the trees of `chunk`.
+/// Adds the leaves of the 64 rows of `tile`, in permuted order, as the scratch has their indices for the trees of `chunk`;
+/// `tables` begin with table `before` of the forest.
 ///
 /// Arrays of registers are written out here and below: the compiler keeps those that a loop goes over in memory.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,gfni")]
 fn add_leaves(
-    forest: &MaskForest,
+    tables: &[[Line; 4]],
+    before: u32,
     chunk: &[MaskTree],
     tile: usize,
     scratch: &mut MaskScratch,
@@ -286,7 +300,7 @@ fn add_leaves(
     for (number, tree) in chunk.iter().enumerate() {
         // SAFETY: a line.
         let index = unsafe { _mm512_load_si512((&raw const bytes[number][tile]).cast()) };
-        let tables = &forest.leaf_bytes()[tree.table as usize..];
+        let tables = &tables[(tree.table - before) as usize..];
         let mut found = look_up(index, &tables[0]);
         if tree.depth > 6 {
             let upper = tree.depth as usize - 6;
