@@ -22,19 +22,18 @@ pub(super) struct SmallNode {
     /// The right child, counted from the root; or a leaf's value.
     word: u32,
     column: u16,
-    kind: Kind,
+    /// What it is, and what its children are: bits.
+    kind: u8,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Leaf,
-    MissingLeft,
-    MissingRight,
-}
+const LEAF: u8 = 1;
+const MISSING_LEFT: u8 = 2;
+const LEFT_IS_LEAF: u8 = 4;
+const RIGHT_IS_LEAF: u8 = 8;
 
 impl SmallNode {
     pub(super) fn leaf(value: f32) -> Self {
-        Self { word: value.to_bits(), column: 0, kind: Kind::Leaf }
+        Self { word: value.to_bits(), column: 0, kind: LEAF }
     }
 
     /// The same split with another right child.
@@ -44,7 +43,7 @@ impl SmallNode {
 
     #[inline]
     pub(super) fn is_leaf(self) -> bool {
-        self.kind == Kind::Leaf
+        self.kind & LEAF != 0
     }
 
     /// A leaf's value.
@@ -67,7 +66,13 @@ impl SmallNode {
 
     #[inline]
     pub(super) fn missing_goes_left(self) -> bool {
-        self.kind == Kind::MissingLeft
+        self.kind & MISSING_LEFT != 0
+    }
+
+    /// Whether the left and the right child of a split are leaves, in the tree that it was read in.
+    #[inline]
+    pub(super) fn has_leaves(self) -> [bool; 2] {
+        [self.kind & LEFT_IS_LEAF != 0, self.kind & RIGHT_IS_LEAF != 0]
     }
 }
 
@@ -96,6 +101,8 @@ pub(super) struct TreeRun<'a> {
     depth: u32,
     subtrees: usize,
     set_splits: Vec<(u32, Split)>,
+    /// The split whose child the next node is, among those of the run, and which child.
+    parent: (usize, u8),
 }
 
 /// What a run comes to.
@@ -223,7 +230,7 @@ impl<'a> TreeRun<'a> {
             reserve_large_pages(&mut parts.nodes, bytes / NODE_BYTES);
             reserve_large_pages(&mut parts.bounds, bytes / NODE_BYTES);
         }
-        Self { levels, parts, first: 0, depth: 0, subtrees: 0, set_splits: Vec::new() }
+        Self { levels, parts, first: 0, depth: 0, subtrees: 0, set_splits: Vec::new(), parent: (0, 0) }
     }
 
     /// Takes a tree that is there already.
@@ -256,6 +263,10 @@ impl TakeTrees for TreeRun<'_> {
     #[inline(always)]
     fn leaf(&mut self, value: f32) {
         if self.parts.unfit.is_none() {
+            let (parent, side) = self.parent;
+            if let Some(parent) = self.parts.nodes.get_mut(parent) {
+                parent.kind |= side;
+            }
             self.parts.nodes.push(SmallNode::leaf(value));
         }
     }
@@ -297,7 +308,8 @@ impl TakeTrees for TreeRun<'_> {
                 }
             }
         };
-        let kind = if split.na.missing_goes_left() { Kind::MissingLeft } else { Kind::MissingRight };
+        let kind = if split.na.missing_goes_left() { MISSING_LEFT } else { 0 };
+        self.parent = (parts.nodes.len(), LEFT_IS_LEAF);
         parts.nodes.push(SmallNode { word: 0, column: split.column, kind });
         if bound != 0 {
             parts.bounds.resize_with(parts.nodes.len() - 1, AtomicU16::default);
@@ -307,7 +319,8 @@ impl TakeTrees for TreeRun<'_> {
 
     #[inline(always)]
     fn right(&mut self, at: u32, right: u32) {
-        if let Some(split) = self.parts.nodes.get_mut(self.first + at as usize) {
+        self.parent = (self.first + at as usize, RIGHT_IS_LEAF);
+        if let Some(split) = self.parts.nodes.get_mut(self.parent.0) {
             split.word = right;
         }
     }
@@ -327,7 +340,7 @@ impl TakeTrees for TreeRun<'_> {
         };
         self.first = nodes.end;
         parts.trees.push(Some(SmallTree { nodes, depth: self.depth, size, sets, set_splits }));
-        (self.depth, self.subtrees) = (0, 0);
+        (self.depth, self.subtrees, self.parent) = (0, 0, (0, 0));
     }
 }
 

@@ -122,7 +122,8 @@ impl Subtrees {
                 let at = node as usize;
                 let split = asked.nodes[at];
                 let [column, set_column] = columns_of[usize::from(split.column())];
-                let children = [node + 1, split.right()];
+                let [left, right] = split.has_leaves();
+                let children = [(node + 1, left), (split.right(), right)];
                 match asked.asks(at) {
                     Asks::From { code, missing } => Step::From { column, from: code, missing, children },
                     Asks::Set => {

@@ -217,8 +217,8 @@ pub(crate) enum Step {
         from: u16,
         /// Whether a missing value goes right.
         missing: bool,
-        /// The left and the right child.
-        children: [u32; 2],
+        /// The left and the right child, and whether they are leaves.
+        children: [(u32, bool); 2],
     },
     /// Right where the code of `column` is in a set that [`SubtreeForestBuilder::set`] made.
     In {
@@ -226,8 +226,8 @@ pub(crate) enum Step {
         column: u16,
         /// Which set.
         set: u16,
-        /// The left and the right child.
-        children: [u32; 2],
+        /// The left and the right child, and whether they are leaves.
+        children: [(u32, bool); 2],
     },
 }
 
@@ -371,7 +371,7 @@ impl Cutter {
     /// and one more.
     ///
     /// # Panics
-    /// If it is not of the room's size, or a node names a column, set or child that is not there, or a child before itself.
+    /// If it is not of the room's size, a leaf is said to be a split or the other way round, or a node names a column, set or child that is not there, or a child before itself.
     pub(crate) fn cut(
         &self,
         value: impl Fn(u32) -> Option<f32>,
@@ -381,7 +381,6 @@ impl Cutter {
         tops: &mut Vec<u32>,
     ) {
         let TreeRoom { subtrees, wide, leaves, firsts: (first_subtree, first_leaf) } = room;
-        let is_leaf = |node: u32| value(node).is_some();
         // The root of each subtree, level after level, so that the subtrees below one lie side by side.
         tops.clear();
         tops.resize(subtrees.len() + 1, 0);
@@ -389,11 +388,12 @@ impl Cutter {
         for (at, subtree) in subtrees.iter_mut().enumerate() {
             let top = tops[at];
             begins(top, (first_subtree + at as u32) << 1);
-            let mut heap = Heap::new(top, is_leaf(top));
+            let mut heap = Heap::new(top, value(top).is_some());
             let mut rest = heap.splits;
             while let slot @ 0..SLOTS = rest.trailing_zeros() as usize {
                 let node = heap.nodes[slot];
-                let (column, bound, left, [left_child, right_child]) = match step(node) {
+                assert!(value(node).is_none());
+                let (column, bound, left, children) = match step(node) {
                     Step::From { column, from, missing, children } => {
                         assert!(usize::from(column) < self.sets_from);
                         (column, from, !missing, children)
@@ -409,9 +409,10 @@ impl Cutter {
                 if let Some(wide) = wide.get_mut(at) {
                     wide[slot] = column | u16::from(left) << 15;
                 }
-                assert!(left_child > node && right_child > node);
-                heap.put(2 * slot + 1, left_child, is_leaf(left_child));
-                heap.put(2 * slot + 2, right_child, is_leaf(right_child));
+                for (side, (child, is_leaf)) in children.into_iter().enumerate() {
+                    assert!(child > node);
+                    heap.put(2 * slot + 1 + side, child, is_leaf);
+                }
                 rest = heap.splits & (!1 << slot);
             }
             let count = (heap.splits >> SLOTS).count_ones();
@@ -425,6 +426,7 @@ impl Cutter {
                 // Both are written, and what is not meant by the next again: a choice would become a branch.
                 let value = value(node);
                 let is_leaf = usize::from(value.is_some());
+                assert!((heap.ends >> (SLOTS + exit)) as usize & 1 == is_leaf);
                 if value.is_some() {
                     begins(node, (first_leaf + leaf as u32) << 1 | 1);
                 }
