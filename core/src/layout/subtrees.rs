@@ -385,7 +385,9 @@ impl Cutter {
         tops.clear();
         tops.resize(subtrees.len() + 1, 0);
         let (mut top_end, mut leaf) = (1, 0);
-        for (at, subtree) in subtrees.iter_mut().enumerate() {
+        for (at, place) in subtrees.iter_mut().enumerate() {
+            // Written at once when it is complete: its place lies beyond the caches.
+            let mut subtree = Subtree::NONE;
             let top = tops[at];
             begins(top, (first_subtree + at as u32) << 1);
             let mut heap = Heap::new(top, value(top).is_some());
@@ -437,6 +439,7 @@ impl Cutter {
                 subtree.exits.ranks |= ranks[is_leaf] << (4 * exit);
                 ranks[is_leaf] += 1;
             }
+            *place = subtree;
         }
         assert!(top_end == subtrees.len() && leaf == leaves.len());
     }
