@@ -277,7 +277,7 @@ impl TakeTrees for TreeRun<'_> {
         if parts.unfit.is_some() {
             return;
         }
-        self.subtrees += usize::from(above % SUBTREE_LEVELS == 0);
+        self.subtrees += usize::from(above.is_multiple_of(SUBTREE_LEVELS));
         self.depth = self.depth.max(above + 1);
         let column = usize::from(split.column);
         let is_set = matches!(split.test, Test::In(_) | Test::Range(_));
