@@ -1,4 +1,4 @@
-//! The bytes of one tree: a `trees/tCC_GGG.bin` blob to [`Tree`].
+//! The bytes of one tree: a `trees/tCC_GGG.bin` blob to its nodes.
 //!
 //! Numbers stand lowest byte first. (Java reads them in the order of its own machine; `endianness` of `model.ini` says that
 //! of the machine that wrote them, and `forest` refuses the other.) A node is
@@ -15,7 +15,7 @@
 //! left, right    each a leaf (f32) or a node
 //! ```
 //!
-//! Out flows a [`Tree`] whose nodes stand in this order. The walk holds its own stack, so depth costs memory by `Limits`,
+//! Out flow the nodes in this order, told one by one to who takes them. The walk holds its own stack, so depth costs memory by `Limits`,
 //! never the machine's stack. Mirrors `SharedTreeMojoModel.scoreTree`, `scoreTree0`, `scoreTree1` and
 //! `GenmodelBitSet.fill2`, `fill3`, `fill3_1`.
 
