@@ -244,7 +244,7 @@ impl ScorePlan {
     /// If a key does not fit the view, the plan refuses a status, or the store fails.
     pub async fn fetch<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Fetched, Error> {
         let keys: Arc<[Key]> = keys.into_iter().map(Into::into).collect();
-        let found = self.reader.rows(&keys).await?;
+        let found = self.reader.rows(keys.iter()).await?;
         self.take(&keys, &found, |_| true)
     }
 
@@ -258,7 +258,7 @@ impl ScorePlan {
         let now = Timestamp::now();
         let ttl = self.view().ttl();
         let (mut status, mut usable) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
-        for event in found.event_ts()? {
+        for event in found.event_ts() {
             let known = event.map_or(Status::Missing, |event| Status::of(event, now, ttl));
             let row = status.len();
             if mine(row) {
@@ -270,7 +270,7 @@ impl ScorePlan {
             status.push(known);
         }
         status.iter().enumerate().filter(|(row, _)| mine(*row)).for_each(|(_, status)| scored(*status, 1));
-        let features = self.reader.feature_set(found, status, |row| usable[row])?;
+        let features = self.reader.feature_set(found, status, |row| usable[row]);
         for (place, input) in self.inner.inputs.iter().enumerate() {
             for (row, key) in keys.iter().enumerate().filter(|(row, _)| mine(*row)) {
                 match input.source {

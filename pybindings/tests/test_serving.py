@@ -263,6 +263,32 @@ def test_asyncio(dsn: str, view: cenote.View, store: cenote.FeatureStore, models
     asyncio.run(main())
 
 
+def test_asyncio_scores_need_no_thread(
+    dsn: str, view: cenote.View, store: cenote.FeatureStore, models: list[cenote.Model], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store.promote_model("late", "request", 1)
+    row = {"carrier": "UA", "distance": 700.0, "hour": 22}
+
+    async def main() -> None:
+        async with await cenote.AsyncFeatureStore.connect(dsn, connections=2) as async_store:
+            request, absent = ["hour"], ABSENT
+            served = await async_store.watch_model("late@request", view, request=request, absent=absent)
+            plan = await async_store.plan(models[0], view, request=request, absent=absent)
+            with monkeypatch.context() as without:
+                # The threads are asked by ``run``; scores are not to.
+                without.setattr(async_store._threads, "run", None)
+                for scores in served, plan:
+                    at_once = await asyncio.gather(*(scores.score(7, {"hour": hour}) for hour in (22, None)))
+                    assert [score.prediction for score in at_once] == [models[0].predict(row), models[0].predict({**row, "hour": None})]
+                    with pytest.raises(cenote.CenoteError, match="hour"):
+                        await scores.score(7)
+                    with pytest.raises(cenote.CenoteError, match="hour"):
+                        await scores.score(7, {"hour": object()})
+                    assert (await scores.score(-1, {"hour": 3})).status == "missing"
+
+    asyncio.run(main())
+
+
 def test_cache(dsn: str, store: cenote.FeatureStore, view: cenote.View) -> None:
     store.notify_changes(view)
     with cenote.FeatureStore.connect(dsn, cache_ttl=30.0) as near:

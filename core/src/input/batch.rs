@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::row::Cell;
 use crate::error::Error;
+use crate::kernels::fetch_near;
 
 /// Which cells of a column are present: an Arrow validity bitmap, lowest bit first, a set bit meaning present.
 #[derive(Debug, Clone, Copy)]
@@ -78,10 +79,15 @@ impl<'a, T: Copy> Strided<'a, T> {
         self.values[index * self.step]
     }
 
-    /// Copies the elements from `first` on.
-    pub(crate) fn copy_to(&self, first: usize, out: &mut [T]) {
-        for (out, value) in out.iter_mut().zip(self.values[first * self.step..].iter().step_by(self.step)) {
-            *out = *value;
+    /// Copies the elements from `first` on, and asks for as many that follow if `ahead`: rows of a matrix are longer than a line of
+    /// the cache, and one column in eight brings the others with it.
+    pub(crate) fn copy_to(&self, first: usize, out: &mut [T], ahead: bool) {
+        let further = out.len() * self.step;
+        for (out, at) in out.iter_mut().zip((first * self.step..self.values.len()).step_by(self.step)) {
+            if ahead {
+                fetch_near(self.values.as_ptr().wrapping_add(at + further));
+            }
+            *out = self.values[at];
         }
     }
 

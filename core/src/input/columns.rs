@@ -177,7 +177,7 @@ impl<'b, 'a> BoundBatch<'b, 'a> {
             for (_, ((_, source), run)) in sources() {
                 if let (Source::Strided(values), Some(run)) = (source, run) {
                     let targets = &mut features[run * count..][from..count.min(from + STRIDED_ROWS)];
-                    values.copy_to(rows.start + from, targets);
+                    values.copy_to(rows.start + from, targets, run % 8 == 1);
                 }
             }
         }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use arrow_array::builder::{
     BooleanBuilder, Float32Builder, Float64Builder, GenericByteBuilder, Int16Builder, Int32Builder,
-    Int64Builder, LargeStringBuilder, ListBuilder, StringDictionaryBuilder,
+    Int64Builder, LargeStringBuilder, ListBuilder,
 };
-use arrow_array::types::{GenericStringType, Int8Type};
+use arrow_array::types::GenericStringType;
 use arrow_array::{
-    ArrayRef, BooleanArray, Date32Array, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    LargeStringArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, DictionaryArray, Float32Array, Float64Array, Int8Array, Int16Array,
+    Int32Array, Int64Array, LargeStringArray, RecordBatch, RecordBatchOptions, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow_cast::cast;
@@ -20,7 +21,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema};
 
 use super::arrow::Reading;
 use super::{Batch, Values};
-use crate::store::{FeatureColumn, FeatureSet, FeatureValues, Item, Status, Timestamp, Type, Value, View};
+use crate::store::{FeatureColumn, FeatureSet, FeatureValues, Item, Timestamp, Type, Value, View};
 
 impl View {
     /// What the column called `name` of this view's data is to be read as; `None` if the view has no such column.
@@ -54,16 +55,18 @@ impl FeatureSet {
     /// # Errors
     /// If a feature has one of these names.
     pub fn to_record_batch_with_status(&self) -> Result<RecordBatch, ArrowError> {
-        let mut statuses = StringDictionaryBuilder::<Int8Type>::new();
-        for status in &self.status {
-            statuses.append_value(match status {
-                Status::Fresh => "fresh",
-                Status::Stale { .. } => "stale",
-                Status::Missing => "missing",
-            });
-        }
+        // Three names at most, in the order in which they come.
+        let mut names: Vec<&str> = Vec::new();
+        let places = self.status.iter().map(|status| {
+            names.iter().position(|name| *name == status.name()).unwrap_or_else(|| {
+                names.push(status.name());
+                names.len() - 1
+            }) as i8
+        });
+        let places = Int8Array::from_iter_values(places);
+        let statuses = DictionaryArray::try_new(places, Arc::new(StringArray::from(names)))?;
         let head = [
-            ("status".to_owned(), Arc::new(statuses.finish()) as ArrayRef),
+            ("status".to_owned(), Arc::new(statuses) as ArrayRef),
             ("event_ts".to_owned(), moments(self.event_ts.iter().copied())),
         ];
         let features = self.columns.iter().map(|column| (column.name.clone(), array(column)));

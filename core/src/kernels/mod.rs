@@ -35,10 +35,10 @@ pub(crate) use cpu::Isa;
 pub(crate) use linear::{Slots, Terms};
 pub(crate) use pages::{prefer_large_pages, reserve_large_pages};
 pub(crate) use rows::RowData;
-pub(crate) use subtrees::{Begin, WALKS, WalkScratch};
+pub(crate) use subtrees::{Begin, WALKS, WalkScratch, fetch_near};
 pub(crate) use waves::WaveScratch;
 
-use self::subtrees::{fetch, fetch_near};
+use self::subtrees::fetch;
 use crate::layout::{
     BitRows, ByteColumns, ByteTable, CODES, CodeLine, ColumnLines, GROUP, Line, MAX_DEPTH, MAX_DIGITS,
     MAX_ROW_COLUMNS, MaskForest, NARROW, RankTable, RowForest, RowRanks, SubtreeForest, Sums, TILE, TILES,

@@ -224,7 +224,7 @@ pub(super) fn fetch<T>(_at: *const T) {
 
 /// The same, into the second cache.
 #[inline(always)]
-pub(super) fn fetch_near<T>(_at: *const T) {
+pub(crate) fn fetch_near<T>(_at: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};

@@ -237,7 +237,7 @@ impl Deployment {
     }
 
     async fn fetch(&self, reader: &Reader, keys: Arc<[Key]>) -> Result<ServedRows, Error> {
-        let found = reader.rows(&keys).await?;
+        let found = reader.rows(keys.iter()).await?;
         let mut canary = None;
         if let Some((_, plan)) = &self.canary {
             let mine: Vec<bool> =

@@ -22,14 +22,14 @@ use super::history;
 use super::lease::Lease;
 use super::merge::list;
 use super::pool::{Deadline, Query};
-use super::read::{EncodedKey, Reader};
+use super::read::{EncodedKey, FoundRows, Reader};
 use super::telemetry::{Timed, timed};
 use super::value::{Key, Timestamp, Type};
 use super::view::View;
 use super::wire::{Encoded, Mismatch, begin_array, cell, fixed};
 
 /// How many entities are sorted at a time, whose rows are held until they are in their places.
-const SORTED: usize = 200_000;
+pub(super) const SORTED: usize = 200_000;
 /// How many of them are joined by one statement; the next one is at the server before the answer is read.
 const ENTITIES_A_STATEMENT: usize = 10_000;
 
@@ -133,7 +133,7 @@ impl AsOf {
         columns.extend(features.iter().map(|(name, ty)| (name.clone(), ty.pg())));
         let same = same.collect::<Vec<_>>().join(" AND ");
         let sql = self.newest(&same, &format!("${at}"), &format!("${known}::timestamptz"));
-        Query { view: view.history_table(), sql, parameters, columns }
+        Query { view: view.history_table(), sql: sql.into(), parameters, columns }
     }
 
     /// The newest row at `at` of the key that `same` picks, known by `known`.
@@ -182,6 +182,29 @@ impl AsOf {
         timed(Timed::Join, self.run(&Entities { view, entities })).await
     }
 
+    /// As [`join`](Self::join), of any number of entities: each 200,000 of them, and what is left, give one set to `each`, in their
+    /// order, so memory does not grow with their number. A set is asked for when the one before was taken.
+    ///
+    /// Dropping the future cancels the query at the server; the sets before were given.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join), rows counted within their set, or what `each` says.
+    pub async fn join_all<E: From<Error>>(
+        &self,
+        entities: impl IntoIterator<Item = (Key, Timestamp)>,
+        mut each: impl FnMut(FeatureSet) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut entities, mut some) = (entities.into_iter(), Vec::new());
+        loop {
+            some.clear();
+            some.extend(entities.by_ref().take(SORTED));
+            if some.is_empty() {
+                return Ok(());
+            }
+            each(self.join(&some).await?)?;
+        }
+    }
+
     /// As [`join`](Self::join), of a batch with the view's key columns and its event time (`event_ts`, if the view has no other
     /// name for it): the time of each entity in whole microseconds since 1970. Other columns are not looked at.
     ///
@@ -204,13 +227,10 @@ impl AsOf {
             let mut next = 0;
             while next < entities.len() {
                 let end = entities.len().min(next + SORTED);
-                let (came, places) = self.some(&lease, entities, next..end).await?;
-                for (column, from) in set.columns.iter_mut().zip(&came.columns) {
-                    column.extend_from(next, from, &places);
-                }
+                let found = self.some(&lease, entities, next..end).await?;
                 let status = |place: &Option<usize>| place.map_or(Status::Missing, |_| Status::Fresh);
-                set.status.extend(places.iter().map(status));
-                set.event_ts.extend(places.iter().map(|place| place.and_then(|place| came.event_ts[place])));
+                let status = found.row_of_key.iter().map(status);
+                set.extend_from(&found.rows, &found.row_of_key, status, |_| true);
                 next = end;
             }
             Ok(set)
@@ -219,13 +239,13 @@ impl AsOf {
         lease.end(Step::Read, Deadline::after(pool.deadlines().join), outcome).await
     }
 
-    /// The rows of some entities as they came, and where among them each entity's is.
+    /// The rows of some entities as they came.
     async fn some(
         &self,
         lease: &Lease<'_>,
         entities: &impl Rows,
         range: Range<usize>,
-    ) -> Result<(FeatureSet, Vec<Option<usize>>), Error> {
+    ) -> Result<FoundRows, Error> {
         let Reader { view, store, .. } = &self.reader;
         let length = store.pool().deadlines().join;
         let client = lease.client();
@@ -264,8 +284,7 @@ impl AsOf {
                 fields.iter().map(|field| field as &(dyn ToSql + Sync)).zip(types).collect();
             Ok(Some(Box::pin(client.query_typed_raw(&sql, parameters).await?)))
         };
-        let mut came = self.reader.empty_set(range.len());
-        let mut places = vec![None; range.len()];
+        let mut found = FoundRows::new(&self.reader, range.len(), range.len());
         let part = |start: usize| start..range.len().min(start + ENTITIES_A_STATEMENT);
         let mut rows = lease.during(Step::Read, Deadline::after(length), ask(part(0))).await?;
         let mut start = 0;
@@ -275,7 +294,7 @@ impl AsOf {
             // Each row is read while the server makes the next ones.
             let read = async {
                 while let Some(row) = answer.try_next().await? {
-                    if let Err(error) = self.take(&row, &sorted.order[start..], &mut came, &mut places) {
+                    if let Err(error) = self.take(&row, &sorted.order[start..], &mut found) {
                         return Ok(Err(error));
                     }
                 }
@@ -287,30 +306,18 @@ impl AsOf {
             rows = more;
             start += ENTITIES_A_STATEMENT;
         }
-        Ok((came, places))
+        Ok(found)
     }
 
     /// Appends a row of the join's answer to those that came before, and notes whose it is.
-    fn take(
-        &self,
-        row: &tokio_postgres::Row,
-        order: &[usize],
-        came: &mut FeatureSet,
-        places: &mut [Option<usize>],
-    ) -> Result<(), Error> {
-        let next = came.event_ts.len();
-        if next == 0 {
+    fn take(&self, row: &tokio_postgres::Row, order: &[usize], found: &mut FoundRows) -> Result<(), Error> {
+        if found.rows.event_ts.is_empty() {
             self.check(row)?;
         }
         let place = i64::from_be_bytes(fixed(cell(row, 0)?.unwrap_or_default())?);
         let entity = usize::try_from(place - 1).ok().and_then(|place| order.get(place));
         let entity = entity.ok_or_else(|| Error::protocol(Step::Read, "a row for no entity"))?;
-        places[*entity] = Some(next);
-        came.event_ts.push(Some(features::event_ts(row, 1)?));
-        for (column, index) in came.columns.iter_mut().zip(2..) {
-            column.extend(next, std::iter::once(cell(row, index)))?;
-        }
-        Ok(())
+        found.push(*entity, row, 1)
     }
 
     /// Refuses an answer whose columns are not the view's.

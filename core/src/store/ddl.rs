@@ -12,7 +12,7 @@ use super::FeatureStore;
 use super::error::{Error, ErrorKind, Step};
 use super::lease::Lease;
 use super::pool::{Deadline, Query};
-use super::value::Type;
+use super::value::{Type, Value};
 use super::view::View;
 use super::wire::{Encoded, cell, text};
 
@@ -202,9 +202,11 @@ fn columns(view: &View, kind: Kind) -> Vec<TableColumn> {
         columns.push(TableColumn { default: Some(THIS_TRANSACTION.to_owned()), ..xid });
     }
     columns.extend(view.features().iter().map(|feature| {
-        let default = feature.default.as_ref().map(|default| match default {
-            serde_json::Value::String(text) => literal(text),
-            other => literal(&other.to_string()),
+        let default = feature.default.as_ref().map(|default| match (feature.default_value(), default) {
+            // With its zone: without, the session would take its own.
+            (Ok(Some(Value::Timestamp(moment))), _) => literal(&moment.to_string()),
+            (_, serde_json::Value::String(text)) => literal(text),
+            (_, other) => literal(&other.to_string()),
         });
         TableColumn { default, ..column(&feature.name, feature.ty, false, 0) }
     }));
@@ -386,7 +388,7 @@ async fn catalogue(store: &FeatureStore, table: &str, lease: &Lease<'_>) -> Resu
               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
               LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisprimary \
               WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
-            .to_owned(),
+            .into(),
         parameters: vec![PgType::TEXT, PgType::TEXT],
         columns: [PgType::TEXT, PgType::TEXT, PgType::BOOL, PgType::INT2]
             .map(|ty| (String::from("catalogue"), ty))

@@ -142,6 +142,41 @@ impl FeatureSet {
         self.status.is_empty()
     }
 
+    /// Appends a row, whose status is not told: its event time in column `first`, then the features.
+    pub(crate) fn push_row(&mut self, cells: &impl wire::Cells, first: usize) -> Result<(), Error> {
+        let row = self.event_ts.len();
+        self.event_ts.push(Some(event_ts(cells, first)?));
+        for (column, index) in self.columns.iter_mut().zip(first + 1..) {
+            // Whole until a cell is missing.
+            if row.is_multiple_of(8) {
+                column.validity.push(0xff);
+            }
+            column.push(row, cells.cell(index)?)?;
+        }
+        Ok(())
+    }
+
+    /// Appends rows of a set of the same columns whose statuses were not told: those at `places`, one of `status` each; cells are
+    /// missing where there is none, and where a row is not `usable`.
+    pub(crate) fn extend_from(
+        &mut self,
+        from: &Self,
+        places: &[Option<usize>],
+        status: impl IntoIterator<Item = Status>,
+        usable: impl Fn(usize) -> bool,
+    ) {
+        let start = self.event_ts.len();
+        let told = |(key, place): (usize, &Option<usize>)| place.filter(|_| usable(key));
+        let told: Vec<_> = places.iter().enumerate().map(told).collect();
+        // Mostly there is a row for each.
+        let all: Option<Vec<_>> = told.iter().copied().collect();
+        for (column, of) in self.columns.iter_mut().zip(&from.columns) {
+            column.extend_from(start, of, &told, all.as_deref());
+        }
+        self.status.extend(status);
+        self.event_ts.extend(places.iter().map(|place| place.and_then(|place| from.event_ts[place])));
+    }
+
     /// The column called `name`.
     pub fn column(&self, name: &str) -> Option<&FeatureColumn> {
         self.columns.iter().find(|column| column.name == name)
@@ -184,42 +219,33 @@ impl FeatureColumn {
         Self { name, ty, values, validity: Vec::with_capacity(rows.div_ceil(8)) }
     }
 
-    /// Appends cells to the `start` that there are.
-    pub(crate) fn extend<'c>(
-        &mut self,
-        start: usize,
-        cells: impl Iterator<Item = Result<Option<&'c [u8]>, Error>>,
-    ) -> Result<(), Error> {
+    /// Appends a cell to the `row` that there are, which is told to be present.
+    #[inline]
+    fn push(&mut self, row: usize, cell: Option<&[u8]>) -> Result<(), Error> {
         let Self { ty, values, validity, .. } = self;
-        let cells = (start..).zip(cells).map(|(row, cell)| {
-            let cell = cell?;
-            mark(validity, row, cell.is_some());
-            Ok::<_, Error>(cell)
-        });
-        macro_rules! each {
+        if cell.is_none() {
+            validity[row / 8] &= !(1 << (row % 8));
+        }
+        macro_rules! value {
             ($column:expr, $zero:expr, $from:expr) => {
-                for cell in cells {
-                    $column.push(match cell? {
-                        Some(bytes) => $from(bytes)?,
-                        None => $zero,
-                    });
-                }
+                $column.push(match cell {
+                    Some(bytes) => $from(bytes)?,
+                    None => $zero,
+                })
             };
         }
         macro_rules! number {
             ($column:expr, $zero:expr, $from:expr) => {
-                each!($column, $zero, |bytes| wire::fixed(bytes).map($from))
+                value!($column, $zero, |bytes| wire::fixed(bytes).map($from))
             };
         }
         macro_rules! text {
-            ($offsets:expr, $data:expr, $from:expr) => {
-                for cell in cells {
-                    if let Some(bytes) = cell? {
-                        $data.push_str(&$from(bytes)?);
-                    }
-                    $offsets.push($data.len() as i64);
+            ($offsets:expr, $data:expr, $from:expr) => {{
+                if let Some(bytes) = cell {
+                    $data.push_str(&$from(bytes)?);
                 }
-            };
+                $offsets.push($data.len() as i64);
+            }};
         }
         match values {
             FeatureValues::Bool(column) => number!(column, false, |[byte]: [u8; 1]| byte != 0),
@@ -238,19 +264,29 @@ impl FeatureColumn {
             FeatureValues::Uuid(column) => number!(column, [0; 16], |bytes| bytes),
             FeatureValues::Numeric { offsets, data } => text!(offsets, data, wire::decimal),
             FeatureValues::Json { offsets, data } => text!(offsets, data, wire::json),
-            FeatureValues::List(column) => each!(column, Value::Null, |bytes| wire::decode(*ty, bytes)),
+            FeatureValues::List(column) => value!(column, Value::Null, |bytes| wire::decode(*ty, bytes)),
         }
         Ok(())
     }
 
-    /// Appends rows of a column of the same type to the `start` that there are: those at `places`, missing cells where there is none.
-    pub(crate) fn extend_from(&mut self, start: usize, from: &Self, places: &[Option<usize>]) {
-        for (row, place) in (start..).zip(places) {
+    /// Appends rows of a column of the same type to the `start` that there are: those at `places`, missing cells where there is none;
+    /// `all` are the same places where there is one for each.
+    fn extend_from(&mut self, start: usize, from: &Self, places: &[Option<usize>], all: Option<&[usize]>) {
+        // Mostly nothing is missing, which need not be asked cell by cell.
+        let whole =
+            start.is_multiple_of(8) && all.is_some() && from.validity.iter().all(|bits| *bits == 0xff);
+        let told = if whole { places.len() / 8 * 8 } else { 0 };
+        self.validity.resize(self.validity.len() + told / 8, 0xff);
+        for (row, place) in (start..).zip(places).skip(told) {
             mark(&mut self.validity, row, place.is_some_and(|place| from.is_present(place)));
         }
         macro_rules! each {
             ($column:expr, $from:expr, $zero:expr) => {
-                $column.extend(places.iter().map(|place| place.map_or($zero, |place| $from[place].clone())))
+                match all {
+                    Some(all) => $column.extend(all.iter().map(|place| $from[*place].clone())),
+                    None => $column
+                        .extend(places.iter().map(|place| place.map_or($zero, |place| $from[place].clone()))),
+                }
             };
         }
         match (&mut self.values, &from.values) {

@@ -4,18 +4,19 @@
 //! middle of a statement or a transaction (a deadline passed, the future was dropped) is taken out of the pool, the server is asked
 //! to cancel, and the connection is closed; so no later caller waits for another's query.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
-use deadpool_postgres::Object;
-use tokio::time::{timeout, timeout_at};
+use deadpool::managed::Object;
+use futures_util::TryStreamExt;
+use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use super::breaker::Place;
+use super::connection::{Connection, Manager};
 use super::error::{Error, ErrorKind, Step};
 use super::pool::{Abandon, Asked, Deadline, Pool, Query};
 
@@ -28,7 +29,7 @@ const CANCEL_AGAIN: Duration = Duration::from_millis(10);
 pub(crate) struct Lease<'p> {
     pool: &'p Pool,
     /// `Some` until the drop.
-    object: Option<Object>,
+    object: Option<Object<Manager>>,
     /// Whether the server owes an answer, or a transaction is open.
     busy: AtomicBool,
     /// Whether the connection is lost, though its own task may not yet have noticed.
@@ -37,7 +38,7 @@ pub(crate) struct Lease<'p> {
 }
 
 impl<'p> Lease<'p> {
-    pub(super) fn new(pool: &'p Pool, object: Object, place: Place<'p>) -> Self {
+    pub(super) fn new(pool: &'p Pool, object: Object<Manager>, place: Place<'p>) -> Self {
         let (busy, broken) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { pool, object: Some(object), busy, broken, _place: place }
     }
@@ -45,6 +46,10 @@ impl<'p> Lease<'p> {
 
 impl Lease<'_> {
     pub(crate) fn client(&self) -> &deadpool_postgres::ClientWrapper {
+        self.connection()
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
         self.object.as_ref().expect("a lease has its connection until it is dropped")
     }
 
@@ -61,9 +66,8 @@ impl Lease<'_> {
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
         let open = self.busy.swap(true, Ordering::Relaxed);
-        let outcome = timeout_at(deadline.end, answer)
-            .await
-            .map_err(|_| ErrorKind::Deadline { step, after: deadline.length })?;
+        let outcome = self.connection().until(deadline.end, answer).await;
+        let outcome = outcome.ok_or(ErrorKind::Deadline { step, after: deadline.length })?;
         self.busy.store(open, Ordering::Relaxed);
         self.answered(step, outcome)
     }
@@ -87,21 +91,53 @@ impl Lease<'_> {
         parameters: &[&(dyn ToSql + Sync)],
         deadline: Deadline,
     ) -> Result<Vec<Row>, Error> {
-        if !self.pool.unnamed.load(Ordering::Relaxed) {
-            let outcome = async {
-                let statement = self.prepare(query, deadline).await?;
-                self.during(step, deadline, self.client().query(&statement, parameters)).await
-            };
-            let outcome = outcome.await;
-            if let Err(error) = &outcome
-                && error.is_lost_statement()
-            {
-                self.pool.unnamed.store(true, Ordering::Relaxed);
-                self.client().statement_cache.clear();
-            }
-            return outcome;
+        let mut rows = Vec::new();
+        let take = |row| {
+            rows.push(row);
+            Ok(())
+        };
+        self.query_into(step, query, parameters, deadline, take).await?;
+        Ok(rows)
+    }
+
+    /// As [`query`](Self::query), each row given to `take` as it comes. After its first error the other rows are passed over.
+    pub(super) async fn query_into(
+        &self,
+        step: Step,
+        query: &Query,
+        parameters: &[&(dyn ToSql + Sync)],
+        deadline: Deadline,
+        mut take: impl FnMut(Row) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if self.pool.unnamed.load(Ordering::Relaxed) {
+            let rows = Box::pin(self.query_unnamed(step, query, parameters, deadline)).await?;
+            return rows.into_iter().try_for_each(take);
         }
-        Box::pin(self.query_unnamed(step, query, parameters, deadline)).await
+        let outcome = match self.connection().known(query) {
+            Some(statement) => Ok(statement),
+            None => Box::pin(self.prepare(query, deadline)).await,
+        };
+        let outcome = match outcome {
+            Ok(statement) => {
+                let answer = pin!(async {
+                    let rows = self.client().query_raw(&statement, parameters.iter().copied()).await?;
+                    let (mut rows, mut taken) = (pin!(rows), Ok(()));
+                    while let Some(row) = rows.try_next().await? {
+                        if taken.is_ok() {
+                            taken = take(row);
+                        }
+                    }
+                    Ok(taken)
+                });
+                self.during(step, deadline, answer).await.flatten()
+            }
+            Err(error) => Err(error),
+        };
+        if outcome.as_ref().is_err_and(Error::is_lost_statement) {
+            self.pool.unnamed.store(true, Ordering::Relaxed);
+            self.connection().forget();
+        }
+        outcome
     }
 
     async fn query_unnamed(
@@ -153,23 +189,27 @@ impl Lease<'_> {
 
     /// The statement, prepared on this connection once, its answer's types checked against the view.
     pub(crate) async fn prepare(&self, query: &Query, deadline: Deadline) -> Result<Statement, Error> {
-        let mut again = true;
+        let connection = self.connection();
+        if let Some(known) = connection.known(query) {
+            return Ok(known);
+        }
+        let mut alike = connection.alike(query);
         loop {
-            let mut prepared = Box::pin(self.client().prepare_typed_cached(&query.sql, &query.parameters));
-            // Mostly it was prepared before: no timer is made then.
-            let statement = match poll_fn(|context| Poll::Ready(prepared.as_mut().poll(context))).await {
-                Poll::Ready(known) => self.answered(Step::Prepare, known)?,
-                Poll::Pending => self.during(Step::Prepare, deadline, prepared).await?,
+            // One that was there may have been prepared before the tables were mended.
+            let (statement, anew) = match alike.take() {
+                Some(alike) => (alike, false),
+                None => {
+                    let prepared = connection.prepare_typed(&query.sql, &query.parameters);
+                    (self.during(Step::Prepare, deadline, prepared).await?, true)
+                }
             };
             match super::wire::check_columns(&query.view, statement.columns(), &query.columns) {
-                Ok(()) => return Ok(statement),
-                // It may have been prepared before the tables were mended.
-                Err(drift) => {
-                    self.client().statement_cache.clear();
-                    if !std::mem::take(&mut again) {
-                        return Err(drift);
-                    }
+                Ok(()) => {
+                    connection.keep(query, &statement);
+                    return Ok(statement);
                 }
+                Err(drift) if anew => return Err(drift),
+                Err(_) => connection.forget(),
             }
         }
     }

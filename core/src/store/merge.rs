@@ -100,7 +100,7 @@ impl Statements {
         let counts = ["inserted", "updated", "appended"].map(|name| (name.to_owned(), PgType::INT8));
         let one = Query {
             view: view.table(),
-            sql: merge(store, view, &columns, &Source::Parameters, tables),
+            sql: merge(store, view, &columns, &Source::Parameters, tables).into(),
             parameters,
             columns: counts.to_vec(),
         };

@@ -29,6 +29,7 @@ mod cache;
 mod cells;
 mod chunk;
 mod config;
+mod connection;
 mod ddl;
 mod erase;
 mod error;
@@ -49,7 +50,6 @@ mod read;
 mod replicas;
 mod service;
 pub(crate) mod telemetry;
-mod ticker;
 mod typed;
 mod value;
 mod view;
@@ -174,20 +174,22 @@ impl FeatureStore {
         self.inner.replicas.states()
     }
 
-    /// Reads by a replica that is not too far behind, or else by the primary.
-    async fn read_near(
+    /// Reads by a replica that is not too far behind, or else by the primary; as [`Pool::read_into`].
+    async fn read_near<T>(
         &self,
         query: &pool::Query,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<tokio_postgres::Row>, Error> {
+        begin: impl Fn() -> T,
+        take: impl Fn(&mut T, tokio_postgres::Row) -> Result<(), Error>,
+    ) -> Result<T, Error> {
         if !self.inner.replicas.is_empty() {
-            let read = async |pool: &Pool| pool.read(query, parameters).await;
+            let read = async |pool: &Pool| pool.read_into(query, parameters, &begin, &take).await;
             // In memory of its own, so that a read of the primary alone is small.
             if let Some(rows) = Box::pin(self.inner.replicas.read(self.pool(), read)).await {
                 return Ok(rows);
             }
         }
-        self.pool().read(query, parameters).await
+        self.pool().read_into(query, parameters, begin, take).await
     }
 
     /// The view's online table, quoted, with its schema.

@@ -5,11 +5,11 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use deadpool_postgres::{
-    Hook, Manager, ManagerConfig, PoolError, QueueMode, RecyclingMethod, Runtime, TimeoutType, Timeouts,
-};
+use deadpool::managed::{self, Object, PoolError, QueueMode, TimeoutType, Timeouts};
+use deadpool_postgres::{ManagerConfig, RecyclingMethod, Runtime};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
@@ -20,13 +20,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::breaker::{Breaker, InFlight};
 use super::config::Deadlines;
+use super::connection::Manager;
 use super::error::{Error, ErrorKind, Step};
 use super::lease::Lease;
-use super::telemetry::{Timed, timed, timed_since};
-use super::ticker::Ticker;
-
-/// How many statements a connection keeps prepared; at more, all are forgotten.
-const STATEMENTS: usize = 256;
+use super::telemetry::{Timed, timed, timed_at_once, timed_since};
 
 type TlsSocket = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
@@ -56,7 +53,7 @@ impl Deadline {
 pub(crate) struct Query {
     /// The view it belongs to, for messages.
     pub(crate) view: String,
-    pub(crate) sql: String,
+    pub(crate) sql: Arc<str>,
     pub(crate) parameters: Vec<PgType>,
     /// Name and type of each column of the answer.
     pub(crate) columns: Vec<(String, PgType)>,
@@ -67,14 +64,14 @@ pub(crate) type Asked<'a> = (&'a Query, &'a [&'a (dyn ToSql + Sync)]);
 
 /// The pool of one store.
 pub(crate) struct Pool {
-    inner: deadpool_postgres::Pool,
+    inner: managed::Pool<Manager>,
+    size: usize,
     config: tokio_postgres::Config,
     pub(super) tls: MakeRustlsConnect,
     deadlines: Deadlines,
     pub(super) abandoned: Arc<Abandoned>,
     breaker: Breaker,
     in_flight: InFlight,
-    ticker: Ticker,
     /// Whether statements are sent with each call, not prepared: they were lost before.
     pub(super) unnamed: AtomicBool,
 }
@@ -112,33 +109,27 @@ impl Pool {
         unnamed: bool,
         deadlines: Deadlines,
     ) -> Result<Self, Error> {
-        let manager = Manager::from_config(
+        let manager = deadpool_postgres::Manager::from_config(
             config.clone(),
             tls.clone(),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
-        let inner = deadpool_postgres::Pool::builder(manager)
+        let inner = managed::Pool::builder(Manager(manager))
             .max_size(size)
             .runtime(Runtime::Tokio1)
             // The one that came back last is given out first: its backend has the tables at hand.
             .queue_mode(QueueMode::Lifo)
-            .post_recycle(Hook::sync_fn(|client, _| {
-                if client.statement_cache.size() > STATEMENTS {
-                    client.statement_cache.clear();
-                }
-                Ok(())
-            }))
             .build()
             .map_err(|_| Error::config("the pool cannot be built"))?;
         Ok(Self {
             inner,
+            size,
             config,
             tls,
             deadlines,
             abandoned: Arc::default(),
             breaker: Breaker::default(),
             in_flight: InFlight::new(in_flight),
-            ticker: Ticker::default(),
             unnamed: AtomicBool::new(unnamed),
         })
     }
@@ -216,36 +207,52 @@ impl Pool {
     }
 
     async fn lease_untimed(&self, deadline: Deadline) -> Result<Lease<'_>, Error> {
+        if let Some(lease) = self.lease_at_once() {
+            return Ok(lease);
+        }
         let place = self.in_flight.enter()?;
-        if self.breaker.is_troubled() && self.inner.status().available == 0 {
-            self.breaker.admit()?;
-        }
-        let left = deadline.left();
-        let create = Some(self.deadlines.connect.min(left));
-        // Mostly a connection is free: no timer is made then. Recycling awaits nothing. In memory of its own, since it may connect,
-        // so that a read's own is small.
-        let at_once = Timeouts { wait: Some(Duration::ZERO), create, recycle: None };
-        let mut leased = Box::pin(self.inner.timeout_get(&at_once)).await;
-        if matches!(leased, Err(PoolError::Timeout(TimeoutType::Wait))) {
-            let patient = Timeouts { wait: Some(self.deadlines.wait.min(left)), ..at_once };
-            leased = Box::pin(self.inner.timeout_get(&patient)).await;
-        }
-        match leased {
-            Ok(object) => {
-                self.breaker.succeeded();
-                self.ticker.call();
-                Ok(Lease::new(self, object, place))
-            }
-            Err(error) => {
-                if matches!(error, PoolError::Timeout(TimeoutType::Create) | PoolError::Backend(_)) {
-                    self.breaker.failed();
-                }
-                Err(self.refused(error, deadline))
-            }
+        // In memory of its own, since it may connect, so that a read's own is small.
+        let object = Box::pin(self.wait(deadline)).await?;
+        self.breaker.succeeded();
+        Ok(Lease::new(self, object, place))
+    }
+
+    fn lease_at_once(&self) -> Option<Lease<'_>> {
+        let place = self.in_flight.enter().ok()?;
+        let object = self.free()?;
+        self.breaker.succeeded();
+        Some(Lease::new(self, object, place))
+    }
+
+    /// A connection that is free now, as mostly one is: nothing is awaited for it, no timer made, no memory asked for.
+    fn free(&self) -> Option<Object<Manager>> {
+        let at_once = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
+        let mut taken = pin!(self.inner.timeout_get(&at_once));
+        match taken.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(taken) => taken.ok(),
+            // One would have to be made.
+            Poll::Pending => None,
         }
     }
 
-    fn refused(&self, error: PoolError, deadline: Deadline) -> Error {
+    /// A connection that must be made, or waited for.
+    async fn wait(&self, deadline: Deadline) -> Result<Object<Manager>, Error> {
+        if self.breaker.is_troubled() {
+            self.breaker.admit()?;
+        }
+        let left = deadline.left();
+        let (wait, create) = (self.deadlines.wait.min(left), self.deadlines.connect.min(left));
+        // Recycling awaits nothing.
+        let patient = Timeouts { wait: Some(wait), create: Some(create), recycle: None };
+        self.inner.timeout_get(&patient).await.map_err(|error| {
+            if matches!(error, PoolError::Timeout(TimeoutType::Create) | PoolError::Backend(_)) {
+                self.breaker.failed();
+            }
+            self.refused(error, deadline)
+        })
+    }
+
+    fn refused(&self, error: PoolError<tokio_postgres::Error>, deadline: Deadline) -> Error {
         match error {
             PoolError::Timeout(kind) => {
                 let (step, limit) = match kind {
@@ -273,32 +280,64 @@ impl Pool {
         query: &Query,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
+        self.read_into(query, parameters, Vec::new, |rows, row| {
+            rows.push(row);
+            Ok(())
+        })
+        .await
+    }
+
+    /// As [`read`](Self::read), each row taken as it comes into what `begin` makes, which each try does anew.
+    pub(crate) async fn read_into<T>(
+        &self,
+        query: &Query,
+        parameters: &[&(dyn ToSql + Sync)],
+        begin: impl Fn() -> T,
+        take: impl Fn(&mut T, Row) -> Result<(), Error>,
+    ) -> Result<T, Error> {
         let start = Instant::now();
-        let tries = pin!(self.read_tries(query, parameters, start));
+        let tries = pin!(self.read_tries(query, parameters, start, &begin, &take));
         timed_since(Timed::Read, start.into_std(), tries).await
     }
 
-    async fn read_tries(
+    async fn read_tries<T>(
         &self,
         query: &Query,
         parameters: &[&(dyn ToSql + Sync)],
         start: Instant,
-    ) -> Result<Vec<Row>, Error> {
+        begin: &impl Fn() -> T,
+        take: &impl Fn(&mut T, Row) -> Result<(), Error>,
+    ) -> Result<T, Error> {
         let deadline = Deadline::since(start, self.deadlines.read);
         let mut retries = Retries::new(self);
         let mut first = Some(start);
         loop {
-            let since = first.take().unwrap_or_else(Instant::now);
-            let lease = pin!(self.lease_untimed(deadline));
-            let lease = match timed_since(Timed::Connection, since.into_std(), lease).await {
-                Err(error) if error.is_transient() && retries.another(None) => continue,
-                lease => lease?,
+            let since = first.take().unwrap_or_else(Instant::now).into_std();
+            let lease = match timed_at_once(Timed::Connection, since, || self.lease_at_once()) {
+                Some(lease) => lease,
+                None => match timed_since(Timed::Connection, since, pin!(self.lease_untimed(deadline))).await
+                {
+                    Err(error) if error.is_transient() && retries.another(None) => continue,
+                    lease => lease?,
+                },
             };
-            match self.read_once(&lease, query, parameters, deadline).await {
+            let mut all = begin();
+            let outcome = {
+                let each = |row| take(&mut all, row);
+                let asked = pin!(lease.query_into(Step::Read, query, parameters, deadline, each));
+                asked.await
+            };
+            match outcome {
+                Ok(()) => return Ok(all),
                 Err(error)
                     if (error.is_transient() || error.is_outdated_plan() || error.is_lost_statement())
-                        && retries.another(Some(&lease)) => {}
-                outcome => return outcome,
+                        && retries.another(Some(&lease)) =>
+                {
+                    if error.is_outdated_plan() {
+                        lease.connection().forget();
+                    }
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -320,27 +359,11 @@ impl Pool {
                     if (error.is_transient() || error.is_outdated_plan() || error.is_lost_statement())
                         && retries.another(Some(&lease)) =>
                 {
-                    lease.client().statement_cache.clear();
+                    lease.connection().forget();
                 }
                 outcome => return outcome,
             }
         }
-    }
-
-    async fn read_once(
-        &self,
-        lease: &Lease<'_>,
-        query: &Query,
-        parameters: &[&(dyn ToSql + Sync)],
-        deadline: Deadline,
-    ) -> Result<Vec<Row>, Error> {
-        let outcome = lease.query(Step::Read, query, parameters, deadline).await;
-        if let Err(error) = &outcome
-            && error.is_outdated_plan()
-        {
-            lease.client().statement_cache.clear();
-        }
-        outcome
     }
 
     /// A connection with a transaction begun. Tried again where a pooled connection turns out dead: nothing was done on it.
@@ -366,7 +389,7 @@ struct Retries {
 
 impl Retries {
     fn new(pool: &Pool) -> Self {
-        Self { pooled: pool.inner.status().max_size, fresh: 3, connect: 1 }
+        Self { pooled: pool.size, fresh: 3, connect: 1 }
     }
 
     /// Whether to go again after a failure on `lease`, or before there was one.

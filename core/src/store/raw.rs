@@ -339,7 +339,8 @@ impl Raw {
                 "SELECT {}, r.event_ts, r.written_at, r.document FROM {} r WHERE {condition}",
                 self.key_names("r."),
                 self.table()
-            ),
+            )
+            .into(),
             parameters: types,
             columns,
         };

@@ -3,7 +3,7 @@
 //! In flow keys; out flow [`Features`] or a [`FeatureSet`]. The statements are made once, with the [`Reader`]: a call encodes its
 //! keys, asks once, and puts the rows back into the caller's order here, which is quicker than asking the server for an order.
 
-use std::borrow::Cow;
+use std::borrow::Borrow;
 use std::collections::HashMap;
 
 use bytes::BytesMut;
@@ -116,7 +116,7 @@ impl Reader {
         let table = store.table(view);
         let one = Query {
             view: view.table(),
-            sql: one(store, view, &features, |place| format!("${place}")),
+            sql: one(store, view, &features, |place| format!("${place}")).into(),
             parameters: view.keys().iter().map(|key| key.ty.pg()).collect(),
             columns: answer.clone(),
         };
@@ -138,7 +138,7 @@ impl Reader {
         columns_of_many.extend(answer);
         let many = Query {
             view: view.table(),
-            sql: format!("SELECT {keys}t.event_ts{columns} FROM {source}"),
+            sql: format!("SELECT {keys}t.event_ts{columns} FROM {source}").into(),
             parameters: view.keys().iter().map(|key| key.ty.pg_array()).collect(),
             columns: columns_of_many,
         };
@@ -186,13 +186,11 @@ impl Reader {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<FeatureSet, Error> {
-        let keys: Vec<Key> = keys.into_iter().map(Into::into).collect();
-        let found = self.rows(&keys).await?;
+        let found = self.rows(keys.into_iter().map(Into::into)).await?;
         let (now, ttl) = (Timestamp::now(), self.view.ttl());
         let status =
             |event: Option<Timestamp>| event.map_or(Status::Missing, |event| Status::of(event, now, ttl));
-        let status = found.event_ts()?.into_iter().map(status).collect();
-        self.feature_set(&found, status, |_| true)
+        Ok(self.feature_set(&found, found.event_ts().map(status), |_| true))
     }
 
     /// The statement that reads the key whose columns are what `key` says of each, from 1.
@@ -210,16 +208,16 @@ impl Reader {
         Self { store: store.clone(), ..self.clone() }
     }
 
-    /// The rows by column; a row that is not `usable` has missing cells.
+    /// The keys' rows, in the keys' order; a row that is not `usable` has missing cells.
     pub(crate) fn feature_set(
         &self,
         found: &FoundRows,
-        status: Vec<Status>,
+        status: impl IntoIterator<Item = Status>,
         usable: impl Fn(usize) -> bool,
-    ) -> Result<FeatureSet, Error> {
-        let mut set = self.empty_set(status.len());
-        self.append(&mut set, found, status, usable)?;
-        Ok(set)
+    ) -> FeatureSet {
+        let mut set = self.empty_set(found.row_of_key.len());
+        set.extend_from(&found.rows, &found.row_of_key, status, usable);
+        set
     }
 
     /// A set of this reader's features without rows, with room for some.
@@ -227,26 +225,6 @@ impl Reader {
         let column = |(name, ty): &(String, Type)| FeatureColumn::with_capacity(name.clone(), *ty, rows);
         let columns = self.features.iter().map(column).collect();
         FeatureSet { status: Vec::with_capacity(rows), event_ts: Vec::with_capacity(rows), columns }
-    }
-
-    /// Appends rows to a set; a row that is not `usable` has missing cells.
-    pub(crate) fn append(
-        &self,
-        set: &mut FeatureSet,
-        found: &FoundRows,
-        status: Vec<Status>,
-        usable: impl Fn(usize) -> bool,
-    ) -> Result<(), Error> {
-        let start = set.len();
-        for (column, index) in set.columns.iter_mut().zip(found.first + 1..) {
-            let cells = found.iter().enumerate().map(|(place, row)| {
-                row.filter(|_| usable(place)).map_or(Ok(None), |row| wire::cell(row, index))
-            });
-            column.extend(start, cells)?;
-        }
-        set.status.extend(status);
-        set.event_ts.extend(found.event_ts()?);
-        Ok(())
     }
 
     /// Feature `index` of a row of [`row`](Self::row), as a cell of a model's row.
@@ -259,9 +237,12 @@ impl Reader {
 
     /// The row of one key: its event time, then the features.
     pub(crate) async fn row(&self, key: &Key) -> Result<Option<StoredRow>, Error> {
-        let key = EncodedKey::new(&self.view, key)?;
+        // As long as numbers are.
+        let mut bytes = BytesMut::with_capacity(12 * self.view.keys().len());
+        EncodedKey::fields_of(&self.view, key, &mut bytes)?;
         #[cfg(feature = "cache")]
         if let Some(cache) = self.store.cache() {
+            let key = EncodedKey(bytes.as_ref().into());
             match Box::pin(cache.row(self, &key)).await {
                 Ok(row) => return Ok(row),
                 Err(Some(error)) => return Err(error),
@@ -269,34 +250,37 @@ impl Reader {
                 Err(None) => {}
             }
         }
-        Ok(self.fetch_one(&key, Server::Any).await?.map(StoredRow::Wire))
+        Ok(self.fetch_one(&bytes, Server::Any).await?.map(StoredRow::Wire))
     }
 
     /// The row of one key from a server.
     pub(crate) async fn fetch_one(
         &self,
-        key: &EncodedKey,
+        key: &[u8],
         server: Server,
     ) -> Result<Option<tokio_postgres::Row>, Error> {
         if let [_] = self.view.keys() {
-            let field = Encoded(key.fields().next());
-            return Ok(self.ask(&self.one, &[&field], server).await?.pop());
+            let field = Encoded(fields(key).next());
+            return self.ask_one(&[&field], server).await;
         }
-        let fields: Vec<_> = key.fields().map(|field| Encoded(Some(field))).collect();
+        let fields: Vec<_> = fields(key).map(|field| Encoded(Some(field))).collect();
         let parameters: Vec<_> = fields.iter().map(|field| field as &(dyn ToSql + Sync)).collect();
-        Ok(self.ask(&self.one, &parameters, server).await?.pop())
+        self.ask_one(&parameters, server).await
     }
 
-    async fn ask(
+    async fn ask_one(
         &self,
-        query: &Query,
         parameters: &[&(dyn ToSql + Sync)],
         server: Server,
-    ) -> Result<Vec<tokio_postgres::Row>, Error> {
+    ) -> Result<Option<tokio_postgres::Row>, Error> {
+        let take = |found: &mut Option<tokio_postgres::Row>, row| {
+            *found = Some(row);
+            Ok(())
+        };
         match server {
-            Server::Any => self.store.read_near(query, parameters).await,
+            Server::Any => self.store.read_near(&self.one, parameters, || None, take).await,
             #[cfg(feature = "cache")]
-            Server::Primary => self.store.pool().read(query, parameters).await,
+            Server::Primary => self.store.pool().read_into(&self.one, parameters, || None, take).await,
         }
     }
 
@@ -312,95 +296,111 @@ impl Reader {
         &self.places
     }
 
-    /// The row of each key: the key's columns, its event time, then the features.
-    pub(crate) async fn rows(&self, keys: &[Key]) -> Result<FoundRows, Error> {
-        let mut scratch = BytesMut::new();
-        let encoded = keys.iter().map(|key| EncodedKey::encode(&self.view, key, &mut scratch));
-        let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
-        let mut places = Places::with_capacity(encoded.len());
-        let place_of_key = encoded.iter().map(|key| {
-            let next = places.len();
-            *places.entry(&key.0).or_insert(next)
-        });
-        let place_of_key: Vec<usize> = place_of_key.collect();
-        let distinct = if places.len() == encoded.len() {
-            Cow::Borrowed(encoded.as_slice())
-        } else {
-            // A key's place is the next one where it stands for the first time.
-            let mut distinct: Vec<EncodedKey> = Vec::with_capacity(places.len());
-            for (key, place) in encoded.iter().zip(&place_of_key) {
-                if *place == distinct.len() {
-                    distinct.push(key.clone());
-                }
-            }
-            Cow::Owned(distinct)
-        };
-        let found = self.found(&distinct, &places).await?;
-        let mut row_of_place = vec![None; distinct.len()];
-        let mut rows = Vec::with_capacity(distinct.len());
-        for (place, row) in found.into_iter().enumerate() {
-            if let Some(row) = row {
-                row_of_place[place] = Some(rows.len());
-                rows.push(row);
-            }
+    /// The row of each key.
+    pub(crate) async fn rows<K: Borrow<Key>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<FoundRows, Error> {
+        let keys = keys.into_iter();
+        // As long as numbers are, of as many as are said to come, within reason.
+        let count = keys.size_hint().0.min(KEYS_A_STATEMENT);
+        let (mut bytes, mut ends) = (BytesMut::with_capacity(12 * count), Vec::with_capacity(count));
+        for key in keys {
+            EncodedKey::fields_of(&self.view, key.borrow(), &mut bytes)?;
+            ends.push(bytes.len());
         }
-        let row_of_key = place_of_key.into_iter().map(|place| row_of_place[place]).collect();
-        Ok(FoundRows { rows, row_of_key, first: self.view.keys().len() })
+        let mut places = Places::with_capacity(ends.len());
+        let mut distinct = Vec::with_capacity(ends.len());
+        let mut start = 0;
+        let mut place_of_key = ends;
+        for end in &mut place_of_key {
+            let key = &bytes[start..*end];
+            start = *end;
+            *end = *places.entry(key).or_insert_with(|| {
+                distinct.push(key);
+                distinct.len() - 1
+            });
+        }
+        let mut found = self.found(&distinct, &places).await?;
+        found.row_of_key = place_of_key.into_iter().map(|place| found.row_of_key[place]).collect();
+        Ok(found)
     }
 
     /// The row of each of some distinct keys, which stand at `places`.
-    async fn found(&self, keys: &[EncodedKey], places: &Places<'_>) -> Result<Vec<Option<StoredRow>>, Error> {
+    async fn found(&self, keys: &[&[u8]], places: &Places<'_>) -> Result<FoundRows, Error> {
         #[cfg(feature = "cache")]
         if let Some(cache) = self.store.cache() {
-            match Box::pin(cache.rows(self, keys)).await {
-                Ok(rows) => return Ok(rows),
+            let encoded: Vec<_> = keys.iter().map(|key| EncodedKey((*key).into())).collect();
+            match Box::pin(cache.rows(self, &encoded)).await {
+                Ok(kept) => {
+                    let mut found = FoundRows::new(self, keys.len(), keys.len());
+                    for (place, row) in
+                        kept.iter().enumerate().filter_map(|(place, row)| Some((place, row.as_ref()?)))
+                    {
+                        found.push(place, row, self.view.keys().len())?;
+                    }
+                    return Ok(found);
+                }
                 Err(Some(error)) => return Err(error),
                 // The cache may not be asked now.
                 Err(None) => {}
             }
         }
-        Ok(self
-            .fetch(keys, places, Server::Any)
-            .await?
-            .into_iter()
-            .map(|row| row.map(StoredRow::Wire))
-            .collect())
+        let mut found: Option<FoundRows> = None;
+        for some in keys.chunks(KEYS_A_STATEMENT) {
+            let lists = key_lists(&self.view, some);
+            let lists: Vec<_> = lists.iter().map(|list| Encoded(Some(list))).collect();
+            let parameters: Vec<_> = lists.iter().map(|list| list as &(dyn ToSql + Sync)).collect();
+            let begin = || (FoundRows::new(self, keys.len(), some.len()), Vec::new());
+            // Each row goes into the columns as it comes.
+            let take =
+                |(found, scratch): &mut (FoundRows, Vec<u8>), row| match self.place(&row, places, scratch)? {
+                    Some(place) => found.push(place, &row, self.view.keys().len()),
+                    None => Ok(()),
+                };
+            let (part, _) = self.store.read_near(&self.many, &parameters, begin, take).await?;
+            match &mut found {
+                None => found = Some(part),
+                Some(found) => found.append(&part),
+            }
+        }
+        Ok(found.unwrap_or_else(|| FoundRows::new(self, 0, 0)))
     }
 
-    /// The row of each of some distinct keys from a server.
+    /// The row of each of some distinct keys from the primary.
     #[cfg(feature = "cache")]
     pub(crate) async fn fetch_many(
         &self,
         keys: &[EncodedKey],
-        server: Server,
     ) -> Result<Vec<Option<tokio_postgres::Row>>, Error> {
-        self.fetch(keys, &keys.iter().map(|key| &*key.0).zip(0..).collect(), server).await
-    }
-
-    /// As [`fetch_many`](Self::fetch_many), of keys that stand at `places`.
-    async fn fetch(
-        &self,
-        keys: &[EncodedKey],
-        places: &Places<'_>,
-        server: Server,
-    ) -> Result<Vec<Option<tokio_postgres::Row>>, Error> {
+        let places: Places<'_> = keys.iter().map(|key| &*key.0).zip(0..).collect();
         let mut found: Vec<_> = keys.iter().map(|_| None).collect();
         let mut scratch = Vec::new();
         for some in keys.chunks(KEYS_A_STATEMENT) {
             let lists = key_lists(&self.view, some);
             let lists: Vec<_> = lists.iter().map(|list| Encoded(Some(list))).collect();
             let parameters: Vec<_> = lists.iter().map(|list| list as &(dyn ToSql + Sync)).collect();
-            for row in self.ask(&self.many, &parameters, server).await? {
-                scratch.clear();
-                for index in 0..self.view.keys().len() {
-                    EncodedKey::push_field(&mut scratch, wire::cell(&row, index)?.unwrap_or_default());
-                }
-                if let Some(&place) = places.get(scratch.as_slice()) {
+            for row in self.store.pool().read(&self.many, &parameters).await? {
+                if let Some(place) = self.place(&row, &places, &mut scratch)? {
                     found[place] = Some(row);
                 }
             }
         }
         Ok(found)
+    }
+
+    /// Whose row of the answer for many keys this is.
+    fn place(
+        &self,
+        row: &tokio_postgres::Row,
+        places: &Places<'_>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Option<usize>, Error> {
+        scratch.clear();
+        for index in 0..self.view.keys().len() {
+            EncodedKey::push_field(scratch, wire::cell(row, index)?.unwrap_or_default());
+        }
+        Ok(places.get(scratch.as_slice()).copied())
     }
 }
 
@@ -421,35 +421,51 @@ fn one(
 }
 
 /// One array a key column.
-pub(crate) fn key_lists(view: &View, keys: &[EncodedKey]) -> Vec<BytesMut> {
+pub(crate) fn key_lists(view: &View, keys: &[impl Borrow<[u8]>]) -> Vec<BytesMut> {
     let count = i32::try_from(keys.len()).expect("a statement has fewer keys");
     let lists = view.keys().iter().enumerate().map(|(index, column)| {
         let mut list = BytesMut::with_capacity(20 + 12 * keys.len());
         wire::begin_array(column.ty, count, &mut list);
         for key in keys {
-            list.extend_from_slice(key.field_with_length(index));
+            list.extend_from_slice(field_with_length(key.borrow(), index));
         }
         list
     });
     lists.collect()
 }
 
-/// The rows of an answer, in the order of the keys.
+/// What there is of some keys: their rows by column, in the order in which they came, and which of them is each key's.
 pub(crate) struct FoundRows {
-    pub(crate) rows: Vec<StoredRow>,
+    /// Without statuses.
+    pub(crate) rows: FeatureSet,
     pub(crate) row_of_key: Vec<Option<usize>>,
-    /// The column of the event time; the features follow.
-    pub(crate) first: usize,
 }
 
 impl FoundRows {
-    /// The event time of each key's row.
-    pub(crate) fn event_ts(&self) -> Result<Vec<Option<Timestamp>>, Error> {
-        self.iter().map(|row| row.map(|row| features::event_ts(row, self.first)).transpose()).collect()
+    /// No row yet of so many keys, with room for `rows`.
+    pub(crate) fn new(reader: &Reader, keys: usize, rows: usize) -> Self {
+        Self { rows: reader.empty_set(rows), row_of_key: vec![None; keys] }
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Option<&StoredRow>> {
-        self.row_of_key.iter().map(|row| row.map(|row| &self.rows[row]))
+    /// Appends the row of the key at `place`: its event time in column `first`, then the features.
+    pub(crate) fn push(&mut self, place: usize, row: &impl wire::Cells, first: usize) -> Result<(), Error> {
+        self.row_of_key[place] = Some(self.rows.event_ts.len());
+        self.rows.push_row(row, first)
+    }
+
+    /// Appends the rows of other keys among the same.
+    fn append(&mut self, other: &Self) {
+        let before = self.rows.event_ts.len();
+        let all: Vec<_> = (0..other.rows.event_ts.len()).map(Some).collect();
+        self.rows.extend_from(&other.rows, &all, [], |_| true);
+        for (row, of) in self.row_of_key.iter_mut().zip(&other.row_of_key) {
+            *row = row.or(of.map(|of| before + of));
+        }
+    }
+
+    /// The event time of each key's row.
+    pub(crate) fn event_ts(&self) -> impl ExactSizeIterator<Item = Option<Timestamp>> {
+        self.row_of_key.iter().map(|row| row.and_then(|row| self.rows.event_ts[row]))
     }
 }
 
@@ -463,13 +479,6 @@ impl EncodedKey {
         let mut bytes = BytesMut::with_capacity(12 * view.keys().len());
         Self::fields_of(view, key, &mut bytes)?;
         Ok(Self(Vec::from(bytes).into()))
-    }
-
-    /// As [`new`](Self::new), with memory to work in.
-    fn encode(view: &View, key: &Key, bytes: &mut BytesMut) -> Result<Self, Error> {
-        bytes.clear();
-        Self::fields_of(view, key, bytes)?;
-        Ok(Self(bytes.as_ref().into()))
     }
 
     /// Appends the key's fields.
@@ -516,22 +525,28 @@ impl EncodedKey {
     }
 
     pub(crate) fn fields(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = &*self.0;
-        std::iter::from_fn(move || {
-            let (length, after) = rest.split_first_chunk::<4>()?;
-            let (field, after) = after.split_at(u32::from_be_bytes(*length) as usize);
-            rest = after;
-            Some(field)
-        })
+        fields(&self.0)
     }
+}
 
-    fn field_with_length(&self, index: usize) -> &[u8] {
-        let mut rest = &*self.0;
-        for _ in 0..index {
-            rest = &rest[length_of_first(rest)..];
-        }
-        &rest[..length_of_first(rest)]
+/// The fields of a key in the wire's form.
+fn fields(key: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = key;
+    std::iter::from_fn(move || {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let (field, after) = after.split_at(u32::from_be_bytes(*length) as usize);
+        rest = after;
+        Some(field)
+    })
+}
+
+/// Field `index` of a key, after its length.
+fn field_with_length(key: &[u8], index: usize) -> &[u8] {
+    let mut rest = key;
+    for _ in 0..index {
+        rest = &rest[length_of_first(rest)..];
     }
+    &rest[..length_of_first(rest)]
 }
 
 fn length_of_first(fields: &[u8]) -> usize {
@@ -539,7 +554,7 @@ fn length_of_first(fields: &[u8]) -> usize {
     4 + length as usize
 }
 
-impl std::borrow::Borrow<[u8]> for EncodedKey {
+impl Borrow<[u8]> for EncodedKey {
     fn borrow(&self) -> &[u8] {
         &self.0
     }

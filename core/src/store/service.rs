@@ -11,7 +11,7 @@ use super::ddl::identifier;
 use super::error::{Error, ErrorKind};
 use super::features::{FeatureSet, Status};
 use super::pool::Query;
-use super::read::{EncodedKey, FoundRows, Reader, StoredRow};
+use super::read::{EncodedKey, FoundRows, Reader};
 use super::value::{Key, Timestamp, Type, Value};
 use super::view::View;
 use super::wire::{self, Encoded, cell};
@@ -153,7 +153,8 @@ impl ServiceBuilder {
                 "SELECT {selected} FROM unnest({}) WITH ORDINALITY AS k({}, n){joins}",
                 lists.collect::<Vec<_>>().join(", "),
                 names.collect::<Vec<_>>().join(", ")
-            ),
+            )
+            .into(),
             parameters: set.iter().map(|column| columns[*column].1.pg_array()).collect(),
             columns: answer,
         };
@@ -242,23 +243,20 @@ impl FeatureService {
                 *place.ok_or_else(|| Error::protocol(super::Step::Read, "a row for no entity"))? =
                     Some(index);
             }
-            let rows: Vec<StoredRow> = rows.into_iter().map(StoredRow::Wire).collect();
-            let mut found = FoundRows { rows, row_of_key: Vec::new(), first: 0 };
             for (member, first) in &group.members {
-                found.first = *first;
-                // A view that has no row of an entity has no event time in the joined row.
-                let mut rows_of_member = Vec::with_capacity(entities.len());
-                for index in &row_of_entity {
-                    let there = index.map(|index| cell(&found.rows[index], *first)).transpose()?.flatten();
-                    rows_of_member.push(index.filter(|_| there.is_some()));
-                }
-                found.row_of_key = rows_of_member;
                 let reader = &self.readers[*member];
-                let status = found.event_ts()?.into_iter().map(|event| {
+                let mut found = FoundRows::new(reader, entities.len(), entities.len());
+                for (entity, index) in row_of_entity.iter().enumerate() {
+                    let Some(row) = index.map(|index: usize| &rows[index]) else { continue };
+                    // A view that has no row of an entity has no event time in the joined row.
+                    if cell(row, *first)?.is_some() {
+                        found.push(entity, row, *first)?;
+                    }
+                }
+                let status = found.event_ts().map(|event| {
                     event.map_or(Status::Missing, |event| Status::of(event, now, reader.view().ttl()))
                 });
-                let status = status.collect();
-                reader.append(&mut sets[*member], &found, status, |_| true)?;
+                sets[*member].extend_from(&found.rows, &found.row_of_key, status, |_| true);
             }
         }
         Ok(())

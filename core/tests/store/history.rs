@@ -100,6 +100,37 @@ async fn every_entity_has_one_row_in_its_place() {
 }
 
 #[tokio::test]
+async fn more_entities_than_a_set_holds_are_joined_in_their_order() {
+    let store = server::builder().connect().await.unwrap();
+    let view = view();
+    store.apply(&view).await.unwrap();
+    let rows: Vec<_> = (0..5i64).map(|id| Record::new(id, at(id), [id as f64])).collect();
+    store.writer(&view).upsert_with(&rows, WriteOptions::written_with_event()).await.unwrap();
+    let past = store.as_of(&view).unwrap();
+    let entity = |row: i64| (Key::from(row % 7), at(3));
+    let (mut lengths, mut row) = (Vec::new(), 0);
+    let take = |set: FeatureSet| {
+        for place in 0..set.len() {
+            // Two keys are unknown, one's event is later.
+            let known = (row % 7 <= 3).then_some((row % 7) as f64);
+            assert_eq!(x(&set, place), known.into(), "entity {row}");
+            row += 1;
+        }
+        lengths.push(set.len());
+        Ok::<_, cenote::store::Error>(())
+    };
+    past.join_all((0..200_500).map(entity), take).await.unwrap();
+    assert_eq!(lengths, [200_000, 500]);
+    let mut sets = 0;
+    let refused = past.join_all((0..9).map(entity), |_| {
+        sets += 1;
+        Err(std::io::Error::other("no room").into())
+    });
+    let refused: Box<dyn std::error::Error> = refused.await.unwrap_err();
+    assert_eq!((refused.to_string().as_str(), sets), ("no room", 1));
+}
+
+#[tokio::test]
 async fn what_is_written_twice_is_kept_once() {
     let store = server::builder().connect().await.unwrap();
     let view = view();

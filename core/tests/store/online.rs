@@ -5,7 +5,8 @@ use std::time::Duration;
 use cenote::Batch;
 use cenote::input::{Primitive, Values};
 use cenote::store::{
-    Date, ErrorKind, Item, Key, Record, Status, Timestamp, Type, Upserted, Value, View, WriteOptions,
+    Date, ErrorKind, Feature, FeatureStore, Item, Key, Record, Status, Timestamp, Type, Upserted, Value,
+    View, WriteOptions,
 };
 
 use crate::server;
@@ -312,6 +313,22 @@ async fn a_view_grows_in_place_and_nothing_else() {
     store.apply(&beside).await.unwrap();
     store.verify(&beside).await.unwrap();
     store.verify(&grown).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_moment_without_an_offset_as_default_is_utc_in_every_zone() {
+    let schema = server::schema();
+    let zone = format!("{} options='-c TimeZone=America/New_York'", server::dsn());
+    let store = FeatureStore::builder(&zone).schema(&schema).connect().await.unwrap();
+    let view = View::builder("zoned").key("id", Type::I64).feature("x", Type::F64);
+    store.apply(&view.clone().build().unwrap()).await.unwrap();
+    let written = store.writer(&view.clone().build().unwrap());
+    written.upsert(&[Record::new(1i64, at(1), [1.0])]).await.unwrap();
+    let since = Feature::new("since", Type::Timestamp).with_default("2026-07-01T12:00:00");
+    let grown = view.push(since).build().unwrap();
+    store.apply(&grown).await.unwrap();
+    let found = store.reader(&grown).get(1i64).await.unwrap();
+    assert_eq!(found.get("since"), Some(&Value::Timestamp(at(1_782_907_200))), "the row from before");
 }
 
 #[tokio::test]

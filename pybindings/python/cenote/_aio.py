@@ -118,7 +118,8 @@ class _Reads:
 
     def __init__(self, store: FeatureStore, connections: int) -> None:
         reads = AsyncReads(store, connections)
-        self.get, self.get_many, self.score = reads.get, reads.get_many, reads.score
+        self.get, self.get_many = reads.get, reads.get_many
+        self.score, self.score_served = reads.score, reads.score_served
         self._reads = reads
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
         self._last: _Loop | None = None
@@ -352,7 +353,7 @@ class AsyncFeatureStore:
         served = await self._threads.run(
             self._store.watch_model, reference, view, columns=columns, request=request, absent=absent,
             on_missing=on_missing, on_stale=on_stale, unseen_levels=unseen_levels, trusted_keys=trusted_keys)
-        return AsyncServedModel(served, self._threads)
+        return AsyncServedModel(served, self._threads, self._reads)
 
     async def record(self, view: View, key: Any, score: Score) -> str:
         """As :meth:`FeatureStore.record`."""
@@ -399,10 +400,8 @@ class AsyncScorePlan:
 
     async def score(self, key: Any, request: dict[str, Any] | None = None) -> Score:
         """As :meth:`ScorePlan.score`."""
-        if request is None:
-            score: Score = await self._reads.run(self._reads.score, self._plan, key)
-            return score
-        return await self._threads.run(self._plan.score, key, request)
+        score: Score = await self._reads.run(self._reads.score, self._plan, key, request)
+        return score
 
     async def score_many(self, keys: Iterable[Any], request: Any | None = None) -> Scores:
         """As :meth:`ScorePlan.score_many`."""
@@ -415,9 +414,10 @@ class AsyncServedModel:
     ``served`` is the :class:`ServedModel`, whose properties never wait for the database but for ``model``.
     """
 
-    def __init__(self, served: ServedModel, threads: _Threads) -> None:
+    def __init__(self, served: ServedModel, threads: _Threads, reads: _Reads) -> None:
         self.served = served
         self._threads = threads
+        self._reads = reads
 
     @property
     def version(self) -> ModelVersion:
@@ -426,7 +426,8 @@ class AsyncServedModel:
 
     async def score(self, key: Any, request: dict[str, Any] | None = None) -> Score:
         """As :meth:`ServedModel.score`."""
-        return await self._threads.run(self.served.score, key, request)
+        score: Score = await self._reads.run(self._reads.score_served, self.served, key, request)
+        return score
 
     async def score_many(self, keys: Iterable[Any], request: Any | None = None) -> Scores:
         """As :meth:`ServedModel.score_many`."""

@@ -1339,8 +1339,15 @@ class AsyncReads:
     ) -> Call:
         """Begin :meth:`FeatureStore.get_many`."""
 
-    def score(self, mailbox: Mailbox, future: Any, plan: ScorePlan, key: Any) -> Call:
-        """Begin :meth:`ScorePlan.score` of a key without more."""
+    def score(
+        self, mailbox: Mailbox, future: Any, plan: ScorePlan, key: Any, request: dict[str, Any] | None
+    ) -> Call:
+        """Begin :meth:`ScorePlan.score`."""
+
+    def score_served(
+        self, mailbox: Mailbox, future: Any, served: ServedModel, key: Any, request: dict[str, Any] | None
+    ) -> Call:
+        """Begin :meth:`ServedModel.score`."""
 
     def settle(self, mailbox: Mailbox, future: Any) -> Call:
         """Begin to close the connections, once what was given up is cancelled."""

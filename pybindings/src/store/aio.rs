@@ -24,8 +24,9 @@ use super::answers::{FeatureSet, Features, Score};
 use super::readers::{Readers, Selection};
 use super::turns::Turns;
 use super::view::View;
-use super::{FeatureStore, ScorePlan};
+use super::{FeatureStore, ScorePlan, ServedModel};
 use crate::error;
+use crate::input::RowCells;
 
 /// How long turns go on after a call was given up or failed: its query is then being cancelled.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -289,19 +290,43 @@ impl AsyncReads {
         )
     }
 
-    /// Begin :meth:`ScorePlan.score` of a key without more.
-    #[pyo3(signature = (mailbox, future, plan, key))]
+    /// Begin :meth:`ScorePlan.score`.
+    #[pyo3(signature = (mailbox, future, plan, key, request))]
     fn score(
         &self,
         mailbox: &Mailbox,
         future: Py<PyAny>,
         plan: &ScorePlan,
         key: &Bound<'_, PyAny>,
+        request: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Call> {
         let py = key.py();
         let key = plan.view.get().key(key)?;
+        let model = plan.model.clone_ref(py);
+        let cells = request.map(|request| RowCells::read(request, model.get().wanted())).transpose()?;
         let plan = plan.plan.on(&self.store);
-        self.begin(py, mailbox, future, async move { Ok(Answer::Score(Box::new(plan.score(key).await?))) })
+        self.begin(py, mailbox, future, async move {
+            let row = cells.as_ref().map(|cells| cells.row(model.get().wanted())).unwrap_or_default();
+            Ok(Answer::Score(Box::new(plan.score_with(key, &row).await?)))
+        })
+    }
+
+    /// Begin :meth:`ServedModel.score`.
+    #[pyo3(signature = (mailbox, future, served, key, request))]
+    fn score_served(
+        &self,
+        mailbox: &Mailbox,
+        future: Py<PyAny>,
+        served: &ServedModel,
+        key: &Bound<'_, PyAny>,
+        request: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Call> {
+        let py = key.py();
+        let (key, request) = (served.key(key)?, served.request(py, request)?);
+        let (store, served) = (self.store.clone(), served.served().clone());
+        self.begin(py, mailbox, future, async move {
+            Ok(Answer::Score(Box::new(served.score_on(&store, key, &request.row()).await?)))
+        })
     }
 
     /// Begin to close the connections, once what was given up is cancelled.

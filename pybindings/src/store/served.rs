@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cenote::registry;
-use cenote::store::blocking;
+use cenote::store::{Key, blocking};
+use cenote::{Row, registry};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -12,7 +12,7 @@ use super::registry::ModelVersion;
 use super::{FeatureStore, View};
 use crate::enter::{enter_scoring, enter_store};
 use crate::error;
-use crate::input::{self, Input, RowCells, Source};
+use crate::input::{self, Input, RowCells, Source, Wanted};
 use crate::model::Model;
 
 /// An alias of the model registry at work on a view. Make one with :meth:`FeatureStore.watch_model`.
@@ -25,11 +25,14 @@ pub(crate) struct ServedModel {
     view: Py<View>,
     /// The model that answers for most keys, by its digest: made when it is asked for.
     model: Mutex<Option<(String, Py<Model>)>>,
+    /// What it reads, for the version that it is.
+    wanted: Mutex<Option<(Arc<registry::ModelVersion>, Arc<Wanted>)>>,
 }
 
 impl ServedModel {
     pub(super) fn new(served: blocking::Served, store: &FeatureStore, view: Py<View>) -> Self {
-        Self { served, store: store.store.clone(), view, model: Mutex::new(None) }
+        let (model, wanted) = (Mutex::new(None), Mutex::new(None));
+        Self { served, store: store.store.clone(), view, model, wanted }
     }
 
     fn current(&self, py: Python<'_>) -> PyResult<Py<Model>> {
@@ -45,6 +48,54 @@ impl ServedModel {
         let model = Py::new(py, Model::from_bytes(PyBytes::new(py, &bytes))?)?;
         *known() = Some((sha256.clone(), model.clone_ref(py)));
         Ok(model)
+    }
+
+    /// What of a request the model that answers for most keys reads; never waits for the database.
+    fn wanted(&self, py: Python<'_>) -> Arc<Wanted> {
+        let version = py.detach(|| self.served.version());
+        let known = || self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, wanted)) = &*known()
+            && Arc::ptr_eq(of, &version)
+        {
+            return Arc::clone(wanted);
+        }
+        let (model, after) = py.detach(|| (self.served.model(), self.served.version()));
+        let wanted = Arc::new(Wanted::of(py, &model));
+        // Between two swaps they are of one version.
+        if Arc::ptr_eq(&version, &after) {
+            let former = known().replace((version, Arc::clone(&wanted)));
+            drop(former);
+        }
+        wanted
+    }
+
+    /// Reads a key.
+    pub(super) fn key(&self, key: &Bound<'_, PyAny>) -> PyResult<Key> {
+        self.view.get().key(key)
+    }
+
+    /// Reads what comes with a request; `None` is nothing.
+    pub(super) fn request(&self, py: Python<'_>, request: Option<&Bound<'_, PyDict>>) -> PyResult<Request> {
+        let read = |request| {
+            let wanted = self.wanted(py);
+            Ok::<_, PyErr>((RowCells::read(request, &wanted)?, wanted))
+        };
+        Ok(Request(request.map(read).transpose()?))
+    }
+
+    /// The core's.
+    pub(super) fn served(&self) -> &blocking::Served {
+        &self.served
+    }
+}
+
+/// What came with a request, and what it was read as.
+pub(super) struct Request(Option<(RowCells, Arc<Wanted>)>);
+
+impl Request {
+    /// The row that borrows it.
+    pub(super) fn row(&self) -> Row<'_> {
+        self.0.as_ref().map(|(cells, wanted)| cells.row(wanted)).unwrap_or_default()
     }
 }
 
@@ -124,18 +175,9 @@ impl ServedModel {
     #[pyo3(signature = (key, request=None))]
     fn score(&self, key: &Bound<'_, PyAny>, request: Option<&Bound<'_, PyDict>>) -> PyResult<Score> {
         let py = key.py();
-        let key = self.view.get().key(key)?;
-        let score = match request {
-            None => enter_store(py, || self.served.score(key))?,
-            Some(request) => {
-                let model = self.current(py)?;
-                let wanted = model.get().wanted();
-                let cells = RowCells::read(request, wanted)?;
-                let row = cells.row(wanted);
-                enter_store(py, || self.served.score_with(key, &row))?
-            }
-        };
-        Score::new(py, score)
+        let (key, request) = (self.key(key)?, self.request(py, request)?);
+        let row = request.row();
+        Score::new(py, enter_store(py, || self.served.score_with(key, &row))?)
     }
 
     /// Fetch the features of many keys by one query and score them.
@@ -147,8 +189,7 @@ impl ServedModel {
             let fetched = enter_store(py, || self.served.fetch(keys))?;
             return Ok(Scores::new(enter_scoring(py, || fetched.score())?));
         };
-        let model = self.current(py)?;
-        let wanted = model.get().wanted();
+        let wanted = &*self.wanted(py);
         let Input { names, source, .. } = input::table(request, wanted)?;
         let Source::Columns(columns) = source else {
             let message = "request: expected a dict of columns, a list of dicts or a pandas frame";

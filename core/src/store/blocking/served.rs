@@ -12,7 +12,7 @@ use crate::input::{Batch, Row};
 use crate::model::Model;
 use crate::registry::{ModelRef, ModelVersion, PublicKey, Route, WatchState};
 use crate::serve::{self, Counters, PlanBuilder, Score, Scores, ServedRows, ShadowCounters};
-use crate::store::{Error, ErrorKind, Key, View};
+use crate::store::{self, Error, ErrorKind, Key, View};
 
 /// An alias of the registry at work on a view; see [`serve::Served`]. Cheap to clone; with the last clone the watching ends.
 #[derive(Clone)]
@@ -169,6 +169,21 @@ impl Served {
     pub fn score_with(&self, key: impl Into<Key>, request: &Row<'_>) -> Result<Score, Error> {
         let (served, key) = (self.served(), key.into());
         self.inner.store.run(async |store| served.score_on(store, key, request).await)
+    }
+
+    /// As [`score_with`](Self::score_with), fetched by an asynchronous store of the same tables, which the caller drives.
+    ///
+    /// Dropping the future cancels the query at the server.
+    ///
+    /// # Errors
+    /// As [`serve::Served::score_with`].
+    pub async fn score_on(
+        &self,
+        store: &store::FeatureStore,
+        key: impl Into<Key>,
+        request: &Row<'_>,
+    ) -> Result<Score, Error> {
+        self.served().score_on(store, key.into(), request).await
     }
 
     /// As [`score_with`](Self::score_with), where nothing comes with the request.

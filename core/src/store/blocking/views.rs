@@ -81,6 +81,26 @@ impl AsOf {
         self.store.run(async |store| self.as_of.on(store).join(entities).await)
     }
 
+    /// As [`join`](Self::join), of any number of entities, whose features go to `each` in sets.
+    ///
+    /// # Errors
+    /// As [`store::AsOf::join_all`](store::AsOf::join_all).
+    pub fn join_all<E: From<Error>>(
+        &self,
+        entities: impl IntoIterator<Item = (Key, Timestamp)>,
+        mut each: impl FnMut(FeatureSet) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut entities, mut some) = (entities.into_iter(), Vec::new());
+        loop {
+            some.clear();
+            some.extend(entities.by_ref().take(crate::store::asof::SORTED));
+            if some.is_empty() {
+                return Ok(());
+            }
+            each(self.join(&some)?)?;
+        }
+    }
+
     /// As [`join`](Self::join), of a batch.
     ///
     /// # Errors

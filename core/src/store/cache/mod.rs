@@ -11,6 +11,7 @@ mod notify;
 mod redis;
 mod row;
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -264,7 +265,7 @@ impl Cache {
         // Many at once are not fetched for one another: one statement fetches all that this call lacks.
         let wanted: Vec<_> = missed.iter().map(|place| keys[*place].clone()).collect();
         let full = slot.reader.on(&reader.store);
-        let fetched = full.fetch_many(&wanted, Server::Primary).await?;
+        let fetched = full.fetch_many(&wanted).await?;
         self.shared.tally.misses.fetch_add(wanted.len() as u64, Ordering::Relaxed);
         for ((place, key), row) in missed.into_iter().zip(wanted).zip(fetched) {
             let kept = Arc::new(self.shared.keep(&slot, row.as_ref(), first)?);
@@ -366,7 +367,7 @@ impl Shared {
         }
         self.tally.misses.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("cenote_cache_misses_total").increment(1);
-        let row = slot.reader.on(&reader.store).fetch_one(key, Server::Primary).await?;
+        let row = slot.reader.on(&reader.store).fetch_one(key.borrow(), Server::Primary).await?;
         let kept = self.keep(slot, row.as_ref(), 0)?;
         #[cfg(feature = "redis")]
         if let (Some(redis), redis::Found::Miss(Some(lease))) = (&self.redis, found) {
