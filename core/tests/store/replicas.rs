@@ -25,7 +25,7 @@ async fn read(store: &FeatureStore) -> f64 {
 
 /// Reads until the replica answers.
 async fn answers(store: &FeatureStore) {
-    for _ in 0..500 {
+    for _ in 0..3000 {
         let before = store.replicas()[0].reads;
         read(store).await;
         if store.replicas()[0].reads > before {
@@ -33,7 +33,7 @@ async fn answers(store: &FeatureStore) {
         }
         sleep(Duration::from_millis(20)).await;
     }
-    panic!("the replica did not answer within 10 s");
+    panic!("the replica did not answer within a minute");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,30 +60,34 @@ async fn a_replica_answers_while_it_keeps_up_and_never_while_it_is_behind() {
     let (client, connection) =
         tokio_postgres::connect(&dsn(replica.port), tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
-    client.batch_execute("SELECT pg_wal_replay_pause()").await.unwrap();
-    write(&store, 2.0).await;
-    let written = Instant::now();
-    let mut behind = 0;
-    while written.elapsed() < 3 * LAG {
-        let begun = written.elapsed();
-        let value = read(&store).await;
-        assert!(value == 2.0 || begun < LAG, "{value} was read {begun:?} after 2 was written");
-        behind += u32::from(value == 1.0);
-        sleep(Duration::from_millis(2)).await;
+    // Within it the replica answers: again and again, since a busy machine may let the lag pass before the first read.
+    let (mut value, mut behind) = (1.0, 0);
+    while behind == 0 {
+        assert!(value < 50.0, "the replica never answered within the lag that is allowed");
+        client.batch_execute("SELECT pg_wal_replay_pause()").await.unwrap();
+        value += 1.0;
+        write(&store, value).await;
+        let written = Instant::now();
+        while written.elapsed() < 3 * LAG {
+            let begun = written.elapsed();
+            let found = read(&store).await;
+            assert!(found == value || begun < LAG, "{found} was read {begun:?} after {value} was written");
+            behind += u32::from(found != value);
+            sleep(Duration::from_millis(2)).await;
+        }
+        assert!(!store.replicas()[0].fresh);
+        let reads = store.replicas()[0].reads;
+        assert_eq!(read(&store).await, value);
+        assert_eq!(store.replicas()[0].reads, reads);
+        client.batch_execute("SELECT pg_wal_replay_resume()").await.unwrap();
+        answers(&store).await;
+        assert_eq!(read(&store).await, value);
     }
-    assert!(!store.replicas()[0].fresh);
-    let reads = store.replicas()[0].reads;
-    assert_eq!(read(&store).await, 2.0);
-    assert_eq!(store.replicas()[0].reads, reads);
-    assert!(behind > 0, "the replica answered within the lag that is allowed");
-    client.batch_execute("SELECT pg_wal_replay_resume()").await.unwrap();
-    answers(&store).await;
-    assert_eq!(read(&store).await, 2.0);
 
     // It is gone: the primary answers, and no read fails.
     proxy.set(Mode::Cut);
     for _ in 0..50 {
-        assert_eq!(read(&store).await, 2.0);
+        assert_eq!(read(&store).await, value);
         sleep(Duration::from_millis(5)).await;
     }
     proxy.set(Mode::Pass);
