@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 
 use cenote_mojo::{Archive, Artifact, Bytes, Category, Domain, Limits, Manifest, MojoVersion, Schema};
 
-use crate::compile::{EngineOptions, EngineReport, FlatForest, LateFlat, report};
+use crate::compile::{EngineOptions, EngineReport, FlatForest, LateFlat, SmallForest, report};
 use crate::error::{Error, ErrorKind};
 use crate::explain::leaves::Leaves;
 use crate::explain::staged;
 use crate::input::encoder::{Encoder, Place};
 use crate::input::{Batch, Cell, Row};
+use crate::kernels::reserve_large_pages;
 use crate::plain::Plain;
 use crate::predictions::{OutputColumn, OutputValues, Predictions, RowError};
 use crate::score::blocks::{self, Cut, Slice, Work};
@@ -139,7 +140,12 @@ impl Model {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
-        Self::from_archive(Archive::open_with(path, limits)?, limits)
+        let room = |bytes| {
+            let mut room = Vec::new();
+            reserve_large_pages(&mut room, bytes);
+            room
+        };
+        Self::from_archive(Archive::open_into(path, limits, room)?, limits)
     }
 
     /// Opens a MOJO from the bytes of its zip.
@@ -191,28 +197,32 @@ impl Model {
     /// # Errors
     /// As [`from_artifact`](Self::from_artifact).
     pub fn from_artifact_with(artifact: Artifact, engines: &EngineOptions) -> Result<Self, Error> {
-        Self::compile(artifact, engines, None)
+        let trees = forest(&artifact).ok().map(|forest| SmallForest::new(forest, &artifact.schema));
+        let plain = Arc::new(Plain::kept(artifact));
+        Self::compile(plain.keep(), trees, &plain, engines)
     }
 
     fn from_archive(mut archive: Archive<'_>, limits: &Limits) -> Result<Self, Error> {
-        let artifact = archive.artifact()?;
-        let zip = if forest(&artifact).is_ok() { archive.into_bytes()? } else { None };
-        Self::compile(artifact, &EngineOptions::from_env(), zip.map(|zip| (zip, limits.clone())))
+        let engines = EngineOptions::from_env();
+        let (mut artifact, trees) = archive.outline()?;
+        let Some(trees) = trees else { return Self::from_artifact_with(artifact, &engines) };
+        let Some(zip) = archive.into_bytes()? else {
+            trees.unpack_into(&mut artifact)?;
+            return Self::from_artifact_with(artifact, &engines);
+        };
+        let trees = SmallForest::read(&trees, forest(&artifact)?, &artifact.schema)?;
+        Self::compile(&artifact, Some(trees), &Arc::new(Plain::packed(zip, limits.clone())), &engines)
     }
 
+    /// A model of `artifact`, which may be without its trees.
     fn compile(
-        artifact: Artifact,
+        artifact: &Artifact,
+        trees: Option<SmallForest>,
+        plain: &Arc<Plain>,
         engines: &EngineOptions,
-        zip: Option<(Bytes, Limits)>,
     ) -> Result<Self, Error> {
-        let (plain, artifact) = match zip {
-            Some((zip, limits)) => (Plain::packed(zip, limits), Some(artifact)),
-            None => (Plain::kept(artifact), None),
-        };
-        let plain = Arc::new(plain);
-        let artifact = artifact.as_ref().unwrap_or_else(|| plain.keep());
         let flat = Arc::new(LateFlat::new(Box::new({
-            let plain = Arc::clone(&plain);
+            let plain = Arc::clone(plain);
             move || {
                 let artifact = plain.lend();
                 FlatForest::new(forest(&artifact).expect("a forest"), &artifact.schema)
@@ -220,12 +230,12 @@ impl Model {
         })));
         let inner = Inner {
             encoder: Encoder::new(&artifact.schema),
-            scorer: Scorer::new(artifact, &flat, engines)?,
+            scorer: Scorer::new(artifact, trees.as_ref(), &flat, engines)?,
             outputs: Outputs::new(artifact),
             manifest: artifact.manifest.clone(),
             schema: artifact.schema.clone(),
-            n_trees: forest(artifact).map_or(0, |forest| forest.trees.iter().flatten().count()),
-            plain: Arc::clone(&plain),
+            n_trees: trees.map_or(0, |trees| trees.count),
+            plain: Arc::clone(plain),
             flat,
             trees: OnceLock::new(),
         };
@@ -290,7 +300,7 @@ impl Model {
         let forest = forest(&artifact);
         let report = |forest| {
             let flat = Arc::clone(&self.inner.flat);
-            report(forest, self.schema(), flat, &EngineOptions::from_env())
+            report(&SmallForest::new(forest, self.schema()), flat, &EngineOptions::from_env())
         };
         forest.map_or_else(|_| Vec::new(), report)
     }

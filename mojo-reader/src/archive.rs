@@ -14,6 +14,7 @@ use zip::read::ZipFile;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
+use crate::algo::PackedTrees;
 use crate::artifact::Artifact;
 use crate::error::{Error, ErrorKind};
 use crate::limits::Limits;
@@ -75,6 +76,17 @@ impl<'a> Archive<'a> {
 
     /// [`open`](Self::open) within limits of the caller's.
     pub fn open_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Archive<'static>, Error> {
+        Self::open_into(path, limits, Vec::with_capacity)
+    }
+
+    /// [`open_with`](Self::open_with), which reads a zip into what `room` makes for so many bytes. For `cenote`, which knows better
+    /// than to ask for one small page after another.
+    #[doc(hidden)]
+    pub fn open_into(
+        path: impl AsRef<Path>,
+        limits: &Limits,
+        room: impl FnOnce(usize) -> Vec<u8>,
+    ) -> Result<Archive<'static>, Error> {
         let path = path.as_ref();
         let about = |error: Error| error.in_entry(&path.to_string_lossy());
         let metadata = fs::metadata(path).map_err(|e| about(e.into()))?;
@@ -91,7 +103,7 @@ impl<'a> Archive<'a> {
             return Err(about(Error::malformed("neither a file nor a folder")));
         }
         let file = File::open(path).map_err(|e| about(e.into()))?;
-        let bytes = read_at_most(file, metadata.len(), limits.archive_bytes, "bytes of the archive")
+        let bytes = read_at_most(file, metadata.len(), limits.archive_bytes, "bytes of the archive", room)
             .map_err(about)?;
         Archive::from_shared_with(bytes.into(), limits).map_err(about)
     }
@@ -155,6 +167,13 @@ impl<'a> Archive<'a> {
     /// that is not supported (the error names it).
     pub fn artifact(&mut self) -> Result<Artifact, Error> {
         read::artifact(self)
+    }
+
+    /// [`artifact`](Self::artifact) without the trees of a forest, and these as they lie in the archive. For `cenote`, which keeps
+    /// trees in a form of its own; the model is all right only once they have been read. Errors as `artifact`.
+    #[doc(hidden)]
+    pub fn outline(&mut self) -> Result<(Artifact, Option<PackedTrees>), Error> {
+        read::outline(self)
     }
 
     /// Reads what H2O says of the training, if the MOJO holds it. No score needs it, so a model whose metadata is broken can
@@ -337,15 +356,22 @@ fn read_folder(root: &Path, name: &str, limits: &Limits, into: &mut Vec<u8>) -> 
     if !metadata.is_file() {
         return Err(Error::malformed("not a file"));
     }
-    *into = read_at_most(File::open(&path)?, metadata.len(), limits.entry_bytes, "bytes of an entry")?;
+    let (file, room) = (File::open(&path)?, Vec::with_capacity);
+    *into = read_at_most(file, metadata.len(), limits.entry_bytes, "bytes of an entry", room)?;
     Ok(true)
 }
 
-fn read_at_most(file: File, expected: u64, limit: u64, what: &'static str) -> Result<Vec<u8>, Error> {
+fn read_at_most(
+    file: File,
+    expected: u64,
+    limit: u64,
+    what: &'static str,
+    room: impl FnOnce(usize) -> Vec<u8>,
+) -> Result<Vec<u8>, Error> {
     if expected > limit {
         return Err(Error::limit(what, limit));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
+    let mut bytes = room(usize::try_from(expected).unwrap_or(0));
     // The file may grow while it is read.
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit { Err(Error::limit(what, limit)) } else { Ok(bytes) }

@@ -23,6 +23,18 @@ impl<'a> Cursor<'a> {
         self.bytes.len() - self.at
     }
 
+    /// The next bytes, if there are so many, which stay the next.
+    #[inline]
+    pub(crate) fn peek<const N: usize>(&self) -> Option<&'a [u8; N]> {
+        self.bytes[self.at..].first_chunk()
+    }
+
+    /// Passes over bytes that were seen by [`peek`](Self::peek).
+    #[inline]
+    pub(crate) fn skip(&mut self, n: usize) {
+        self.at = self.bytes.len().min(self.at + n);
+    }
+
     /// The next `n` bytes.
     pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8], Error> {
         match self.bytes[self.at..].get(..n) {
@@ -34,6 +46,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         match self.bytes[self.at..].first_chunk::<N>() {
             Some(chunk) => {
@@ -58,16 +71,23 @@ impl<'a> Cursor<'a> {
         Ok(u16::from_le_bytes(self.array()?))
     }
 
-    /// Three bytes, lowest first.
-    pub(crate) fn u24_le(&mut self) -> Result<u32, Error> {
-        let [a, b, c] = self.array()?;
-        Ok(u32::from_le_bytes([a, b, c, 0]))
+    /// A number of one to four bytes, the lowest first.
+    pub(crate) fn uint_le(&mut self, bytes: u8) -> Result<u32, Error> {
+        let unused = 32 - 8 * u32::from(bytes);
+        // Without a branch, which nothing could predict, but at the end of the entry.
+        if let Some(word) = self.bytes[self.at..].first_chunk::<4>() {
+            self.at += usize::from(bytes);
+            return Ok(u32::from_le_bytes(*word) << unused >> unused);
+        }
+        let taken = self.take(usize::from(bytes))?;
+        Ok(taken.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte)))
     }
 
     pub(crate) fn i32_le(&mut self) -> Result<i32, Error> {
         Ok(i32::from_le_bytes(self.array()?))
     }
 
+    #[inline]
     pub(crate) fn f32_le(&mut self) -> Result<f32, Error> {
         Ok(f32::from_le_bytes(self.array()?))
     }
@@ -91,10 +111,12 @@ mod tests {
         let mut cursor = Cursor::new(&[1, 2, 0, 3, 0, 1, 0, 0, 0, 9, 0, 0, 128, 63]);
         assert_eq!(cursor.u8().unwrap(), 1);
         assert_eq!(cursor.u16_le().unwrap(), 2);
-        assert_eq!(cursor.u24_le().unwrap(), 0x01_00_03);
+        assert_eq!(cursor.uint_le(3).unwrap(), 0x01_00_03);
         assert_eq!(cursor.i32_be().unwrap(), 9);
         assert_eq!(cursor.f32_le().unwrap(), 1.0);
         assert_eq!(cursor.remaining(), 0);
+        assert_eq!(Cursor::new(&[1, 2]).uint_le(2).unwrap(), 0x02_01);
+        assert!(Cursor::new(&[1, 2]).uint_le(3).is_err());
         assert_eq!(Cursor::new(&1.5f64.to_be_bytes()).f64_be().unwrap(), 1.5);
     }
 

@@ -32,6 +32,7 @@ mod archive;
 mod artifact;
 mod cursor;
 mod error;
+mod inflate;
 mod ini;
 mod limits;
 mod metadata;

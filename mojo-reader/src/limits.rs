@@ -30,7 +30,7 @@ pub struct Limits {
     pub columns: u64,
     /// Levels of all categorical columns together (default 50,000,000; H2O allows a column ten million).
     pub levels: u64,
-    /// Nodes, leaves included, of all trees together (default 100,000,000; each takes about 45 bytes).
+    /// Nodes, leaves included, of all trees together (default 100,000,000; each takes up to about 45 bytes).
     pub nodes: u64,
     /// Levels of one tree (default 65,536).
     pub depth: u64,

@@ -2,7 +2,7 @@
 //!
 //! Mirrors `ModelMojoReader.readAll` and `ModelMojoFactory.getMojoReader`.
 
-use crate::algo;
+use crate::algo::{self, PackedTrees};
 use crate::archive::Archive;
 use crate::artifact::{Artifact, Body, Category, Manifest, MojoVersion};
 use crate::error::Error;
@@ -17,6 +17,8 @@ pub(crate) struct Source<'s, 'a> {
     pub(crate) manifest: &'s Manifest,
     /// The schema so far; readers of encoded models complete it.
     pub(crate) schema: &'s mut Schema,
+    /// The trees, which readers of forests leave as they lie.
+    pub(crate) trees: Option<PackedTrees>,
 }
 
 /// An algorithm of H2O: its long names in `model.ini`, and its reader if there is one yet.
@@ -74,6 +76,15 @@ const ALGORITHMS: &[Algorithm] = &[
 
 /// Reads the whole model.
 pub(crate) fn artifact(archive: &mut Archive<'_>) -> Result<Artifact, Error> {
+    let (mut artifact, trees) = outline(archive)?;
+    if let Some(trees) = trees {
+        trees.unpack_into(&mut artifact)?;
+    }
+    Ok(artifact)
+}
+
+/// Reads all of the model but the trees of a forest, which it gives as they lie in the archive.
+pub(crate) fn outline(archive: &mut Archive<'_>) -> Result<(Artifact, Option<PackedTrees>), Error> {
     let mut bytes = Vec::new();
     archive.require(ini::ENTRY, &mut bytes)?;
     let ini = Ini::parse(&bytes, archive.limits())?;
@@ -95,8 +106,10 @@ pub(crate) fn artifact(archive: &mut Archive<'_>) -> Result<Artifact, Error> {
 
     let manifest = manifest(&ini, known.short, name, mojo_version)?;
     let mut schema = schema(archive, &ini, &manifest)?;
-    let body = (reader.body)(&mut Source { archive, ini: &ini, manifest: &manifest, schema: &mut schema })?;
-    Ok(Artifact { manifest, schema, body })
+    let mut source = Source { archive, ini: &ini, manifest: &manifest, schema: &mut schema, trees: None };
+    let body = (reader.body)(&mut source)?;
+    let trees = source.trees;
+    Ok((Artifact { manifest, schema, body }, trees))
 }
 
 fn version(ini: &Ini) -> Result<(u32, u32), Error> {

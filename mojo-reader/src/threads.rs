@@ -3,6 +3,8 @@
 //! They live for one call: a pool would not survive `fork()`, after which a child may well open a model. As many as rayon
 //! would make, so that `RAYON_NUM_THREADS` says it of both.
 
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// The most threads that share work; a model is opened beside others that score.
@@ -18,32 +20,46 @@ fn threads() -> usize {
     .min(MOST)
 }
 
-/// What `work` makes of each item, in order. Each thread makes one state for all of its items.
-pub fn share<T: Sync, S, R: Send>(
-    items: &[T],
+/// What `work` makes of each item, in order. Each thread makes one state for all of its items, and takes the next when it is done
+/// with one.
+pub fn share<T: Send, S, R: Send>(
+    items: Vec<T>,
     state: impl Fn() -> S + Sync,
-    work: impl Fn(&mut S, &T) -> R + Sync,
+    work: impl Fn(&mut S, T) -> R + Sync,
 ) -> Vec<R> {
-    let run = |items: &[T]| {
+    let others = threads().min(items.len()).saturating_sub(1);
+    if others == 0 {
         let mut state = state();
-        items.iter().map(|item| work(&mut state, item)).collect::<Vec<R>>()
+        return items.into_iter().map(|item| work(&mut state, item)).collect();
+    }
+    let queue = Mutex::new(items.into_iter().enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let run = || {
+        let mut state = state();
+        std::iter::from_fn(next).map(|(at, item)| (at, work(&mut state, item))).collect::<Vec<(usize, R)>>()
     };
-    let threads = threads();
-    let mut parts = items.chunks(items.len().div_ceil(threads).max(1));
-    let Some(first) = parts.next() else { return Vec::new() };
-    thread::scope(|scope| {
-        let others: Vec<_> =
-            parts.map(|part| (part, thread::Builder::new().spawn_scoped(scope, || run(part)))).collect();
-        let mut results = run(first);
-        for (part, other) in others {
-            // A machine that has no more threads lets this one do the work.
-            results.extend(match other {
-                Ok(other) => other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                Err(_) => run(part),
-            });
+    let mut results = thread::scope(|scope| {
+        // A machine that has no more threads leaves the work to those that there are.
+        let spawn = |_| thread::Builder::new().spawn_scoped(scope, run).ok();
+        let others: Vec<_> = (0..others).filter_map(spawn).collect();
+        let mut results = run();
+        for other in others {
+            results.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
         results
-    })
+    });
+    results.sort_unstable_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// `n` items in runs, a few for each thread: so many that none waits long for another.
+pub fn runs(n: usize) -> Vec<Range<usize>> {
+    let runs = match threads() {
+        1 => 1,
+        threads => 4 * threads,
+    };
+    let length = n.div_ceil(runs).max(1);
+    (0..n).step_by(length).map(|first| first..n.min(first + length)).collect()
 }
 
 #[cfg(test)]
@@ -55,15 +71,23 @@ mod tests {
         for n in [0, 1, 2, 7, 1000] {
             let items: Vec<usize> = (0..n).collect();
             let numbered = share(
-                &items,
+                items,
                 || 0,
-                |seen, item| {
+                |seen, item: usize| {
                     *seen += 1;
-                    (*item, *seen)
+                    (item, *seen)
                 },
             );
             assert!(numbered.iter().map(|(item, _)| *item).eq(0..n));
             assert!(numbered.iter().all(|(item, seen)| *seen <= item + 1));
+        }
+    }
+    #[test]
+    fn runs_cover_all_items_in_order() {
+        for n in [0, 1, 2, 7, 1000] {
+            let runs = runs(n);
+            assert!(runs.iter().cloned().flatten().eq(0..n));
+            assert!(runs.iter().all(|run| !run.is_empty()) && runs.len() <= 4 * MOST);
         }
     }
 }

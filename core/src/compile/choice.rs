@@ -8,11 +8,9 @@
 
 use std::sync::Arc;
 
-use cenote_mojo::Schema;
-use cenote_mojo::algo::Forest;
-
 use super::asked::Asked;
 use super::masks::Masks;
+use super::nodes::SmallForest;
 use super::runs::Runs;
 use super::subtrees::Subtrees;
 use super::waves::Waves;
@@ -84,14 +82,8 @@ fn batch_engine(name: &str, runs: &[Asked<'_>], classes: usize, isa: Isa) -> Opt
 impl Engines {
     /// Compiles `forest` for `isa`; for the engine called `only`, if one is named that fits. With the feature `tracing` an event
     /// says which engines these are.
-    pub(crate) fn new(
-        forest: &Forest,
-        schema: &Schema,
-        flat: Arc<LateFlat>,
-        isa: Isa,
-        only: Option<&str>,
-    ) -> Self {
-        let engines = Self::choose(forest, schema, flat, isa, only);
+    pub(crate) fn new(forest: &SmallForest, flat: Arc<LateFlat>, isa: Isa, only: Option<&str>) -> Self {
+        let engines = Self::choose(forest, flat, isa, only);
         #[cfg(feature = "tracing")]
         {
             let rows = engines.for_rows().map_or(FLAT, Quantised::name);
@@ -100,9 +92,9 @@ impl Engines {
         engines
     }
 
-    fn choose(forest: &Forest, schema: &Schema, flat: Arc<LateFlat>, isa: Isa, only: Option<&str>) -> Self {
-        let runs = Asked::runs(forest, schema).ok();
-        let compile = |name: &str| batch_engine(name, runs.as_ref()?, forest.trees_per_group, isa);
+    fn choose(forest: &SmallForest, flat: Arc<LateFlat>, isa: Isa, only: Option<&str>) -> Self {
+        let runs = Asked::runs(forest).ok();
+        let compile = |name: &str| batch_engine(name, runs.as_ref()?, forest.classes, isa);
         match only {
             Some(FLAT) => return Self { flat, batch: None, rows: None },
             Some(only) => {
@@ -134,26 +126,20 @@ impl Engines {
 }
 
 /// The engine for a forest.
-pub(crate) fn engine(
-    forest: &Forest,
-    schema: &Schema,
-    flat: Arc<LateFlat>,
-    options: &EngineOptions,
-) -> Box<dyn Engine> {
-    Box::new(Engines::new(forest, schema, flat, options.isa(), options.engine.as_deref()))
+pub(crate) fn engine(forest: &SmallForest, flat: Arc<LateFlat>, options: &EngineOptions) -> Box<dyn Engine> {
+    Box::new(Engines::new(forest, flat, options.isa(), options.engine.as_deref()))
 }
 
 /// Every engine, whether it fits `forest`, and what it is in use for.
 pub(crate) fn report(
-    forest: &Forest,
-    schema: &Schema,
+    forest: &SmallForest,
     flat: Arc<LateFlat>,
     options: &EngineOptions,
 ) -> Vec<EngineReport> {
     let isa = options.isa();
-    let runs = Asked::runs(forest, schema).ok();
-    let compile = |engine: &str| batch_engine(engine, runs.as_ref()?, forest.trees_per_group, isa);
-    let engines = Engines::new(forest, schema, flat, isa, options.engine.as_deref());
+    let runs = Asked::runs(forest).ok();
+    let compile = |engine: &str| batch_engine(engine, runs.as_ref()?, forest.classes, isa);
+    let engines = Engines::new(forest, flat, isa, options.engine.as_deref());
     let rows = engines.for_rows().map_or(FLAT, Quantised::name);
     let report = |engine: &'static str| EngineReport {
         engine,

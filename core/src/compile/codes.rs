@@ -104,7 +104,11 @@ impl Source {
     }
 
     /// The answer to `split` for each code, the missing one last.
-    pub(crate) fn answers(&self, tree: &Tree, split: &Split) -> impl Iterator<Item = bool> {
+    pub(crate) fn answers<'a>(
+        &'a self,
+        tree: &'a Tree,
+        split: &'a Split,
+    ) -> impl Iterator<Item = bool> + use<'a> {
         let missing = self.missing();
         (0..=missing).map(move |code| {
             let value = match &self.coding {
@@ -143,6 +147,13 @@ impl Sources {
     /// Index into [`Self::list`] of the source that a split on `column` reads.
     pub(crate) fn index(&self, column: u16) -> u16 {
         self.of_feature[usize::from(column)]
+    }
+
+    /// What `of` makes of the source that splits on each column read, where some do.
+    pub(crate) fn by_feature<T: Default>(&self, of: impl Fn(u16) -> T) -> Vec<T> {
+        let of =
+            |source: &u16| if usize::from(*source) < self.list.len() { of(*source) } else { T::default() };
+        self.of_feature.iter().map(of).collect()
     }
 
     /// Writes the codes of rows `from..from + rows` of `block`, `stride` apart by source, and returns the odd rows,

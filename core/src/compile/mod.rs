@@ -8,6 +8,7 @@ mod codes;
 mod flat;
 mod heads;
 mod masks;
+mod nodes;
 mod plan;
 mod question;
 mod runs;
@@ -19,6 +20,7 @@ mod waves;
 pub use choice::{EngineOptions, EngineReport};
 pub(crate) use choice::{engine, report};
 pub(crate) use flat::{FlatForest, LateFlat};
+pub(crate) use nodes::SmallForest;
 
 /// A block of raw features, by column: `columns[feature][row]`, `NaN` where missing, level codes as numbers.
 #[derive(Debug, Clone, Copy)]

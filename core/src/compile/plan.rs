@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use cenote_mojo::algo::{Node, Split, Tree};
 use cenote_mojo::threads::share;
 
 use super::asked::AskedTree;
@@ -30,7 +29,10 @@ pub(super) fn blocks<'a>(
 ) -> Result<Vec<TreeBlock>, Unfit> {
     let mut plans = vec![Plan::new(sources)];
     for (class, asked) in trees {
-        let depth = depth(asked.tree).filter(|depth| *depth <= MAX_DEPTH).ok_or(Unfit::TooLarge)?;
+        let depth = asked.depth as usize;
+        if depth > MAX_DEPTH {
+            return Err(Unfit::TooLarge);
+        }
         let tree = PlannedTree { class, asked, depth };
         if !plans.last_mut().is_some_and(|plan| plan.add(tree)) {
             plans.push(Plan::new(sources));
@@ -42,10 +44,10 @@ pub(super) fn blocks<'a>(
     plans.retain(|plan| !plan.trees.is_empty());
     let mut budget = FREE_BYTES;
     for plan in &plans {
-        let nodes: usize = plan.trees.iter().map(|tree| tree.asked.tree.nodes.len()).sum();
+        let nodes: usize = plan.trees.iter().map(|tree| tree.asked.nodes.len()).sum();
         budget = (budget + nodes * NODE_BYTES).checked_sub(plan.bytes()).ok_or(Unfit::TooLarge)?;
     }
-    Ok(share(&plans, || (), |(), plan| plan.build()))
+    Ok(share(plans, || (), |(), plan| plan.build()))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -128,9 +130,9 @@ impl<'a> Plan<'a> {
     fn add(&mut self, tree: PlannedTree<'a>) -> bool {
         let mut added = Vec::new();
         let mut sets = Vec::new();
-        for (node, split) in splits(tree.asked.tree) {
-            let index = self.sources.index(split.column);
-            match tree.asked.asks(node, split) {
+        for (node, split) in tree.asked.splits() {
+            let index = self.sources.index(split.column());
+            match tree.asked.asks(node) {
                 Asks::From { code, missing } => {
                     let codes = self.codes(index);
                     let bounds = &mut self.bounds[usize::from(index)][usize::from(missing)];
@@ -231,35 +233,33 @@ impl<'a> Plan<'a> {
             let mut large = Vec::new();
             let mut open = vec![(0usize, 0usize, 0usize)];
             while let Some((node, slot, level)) = open.pop() {
-                let split = match &tree.tree.nodes[node] {
-                    Node::Leaf(value) => {
-                        let below = depth - level;
-                        let first = (slot + 1 - (1 << level)) << below;
-                        heap.leaves[first..first + (1 << below)].fill(*value);
-                        continue;
-                    }
-                    Node::Split(split) => split,
-                };
-                let index = sources.index(split.column);
+                let split = tree.nodes[node];
+                if split.is_leaf() {
+                    let below = depth - level;
+                    let first = (slot + 1 - (1 << level)) << below;
+                    heap.leaves[first..first + (1 << below)].fill(split.value());
+                    continue;
+                }
+                let index = sources.index(split.column());
                 let source = &sources.list()[usize::from(index)];
-                let ask = match tree.asks(node, split) {
+                let ask = match tree.asks(node) {
                     Asks::From { code, missing } => {
                         let column = rank_columns[usize::from(index)][usize::from(missing)];
                         Ask::From { column, bound: bounds[usize::from(column)][usize::from(code)] }
                     }
                     Asks::Set if is_small(source) => {
-                        let answers = source.answers(tree.tree, split).enumerate();
+                        let answers = tree.answers(node, source).enumerate();
                         let bits = answers.fold(0, |bits, (code, right)| bits | u64::from(right) << code);
                         Ask::Set { column: slot_columns[usize::from(index)], bits }
                     }
                     Asks::Set => {
-                        large.push((slot, split));
+                        large.push((slot, node));
                         Ask::Plane { plane: 0 }
                     }
                 };
                 heap.asks.push((slot as u16, ask));
-                open.push((split.right as usize, 2 * slot + 2, level + 1));
-                open.push((split.left as usize, 2 * slot + 1, level + 1));
+                open.push((split.right() as usize, 2 * slot + 2, level + 1));
+                open.push((node + 1, 2 * slot + 1, level + 1));
             }
             heap.asks.sort_unstable_by_key(|(slot, _)| *slot);
             large.sort_unstable_by_key(|(slot, _)| *slot);
@@ -267,12 +267,11 @@ impl<'a> Plan<'a> {
                 Ask::Plane { plane } => Some(plane),
                 _ => None,
             });
-            for (plane, (_, split)) in planes.zip(large) {
-                let index = sources.index(split.column);
+            for (plane, (_, node)) in planes.zip(large) {
+                let index = sources.index(tree.nodes[node].column());
                 let (_, first, answers, next) =
                     sets.iter_mut().find(|(of, ..)| *of == index).expect("counted before");
-                for (code, right) in sources.list()[usize::from(index)].answers(tree.tree, split).enumerate()
-                {
+                for (code, right) in tree.answers(node, &sources.list()[usize::from(index)]).enumerate() {
                     if right {
                         answers.set(code, *next);
                     }
@@ -294,30 +293,4 @@ impl<'a> Plan<'a> {
         let rows = RowForest::new(&heaps, columns.len(), planes);
         TreeBlock { columns: ByteColumns::new(columns), sets, forest, classes, rows }
     }
-}
-
-/// The splits of `tree`, each with its index among the nodes.
-fn splits(tree: &Tree) -> impl Iterator<Item = (usize, &Split)> {
-    tree.nodes.iter().enumerate().filter_map(|(index, node)| match node {
-        Node::Split(split) => Some((index, split)),
-        Node::Leaf(_) => None,
-    })
-}
-
-/// Splits on the longest path of `tree`; `None` above 64.
-fn depth(tree: &Tree) -> Option<usize> {
-    let mut depths = vec![0u8; tree.nodes.len()];
-    let mut deepest = 0;
-    for (index, node) in tree.nodes.iter().enumerate() {
-        let depth = depths[index];
-        deepest = deepest.max(depth);
-        if let Node::Split(split) = node {
-            if depth == 64 {
-                return None;
-            }
-            depths[split.left as usize] = depth + 1;
-            depths[split.right as usize] = depth + 1;
-        }
-    }
-    Some(deepest.into())
 }

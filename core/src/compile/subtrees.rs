@@ -7,17 +7,16 @@
 
 use std::sync::Arc;
 
-use cenote_mojo::algo::Node;
 use cenote_mojo::threads::share;
 
-use super::asked::{Asked, AskedTree};
+use super::asked::Asked;
 use super::blocks::{GroupData, TreeBlock};
 use super::codes::{Asks, Sources, Unfit};
 use super::heads::head;
 use super::plan::blocks;
 use super::{Block, Quantised};
-use crate::kernels::{Begin, Isa, MaskScratch, WALKS, WalkScratch, prefer_large_pages};
-use crate::layout::{CODES, CodeLine, GROUP, MISSING, Step, SubtreeForest, SubtreeForestBuilder};
+use crate::kernels::{Begin, Isa, MaskScratch, WALKS, WalkScratch, prefer_large_pages, reserve_large_pages};
+use crate::layout::{CODES, CodeLine, GROUP, MISSING, Step, SubtreeForest, SubtreeForestBuilder, TreeSize};
 
 /// Rows whose codes are held at once: a tree comes into the second cache once for all of them.
 const RUN: usize = 8192;
@@ -90,74 +89,64 @@ impl Subtrees {
         let mut trees = Vec::new();
         for (of_class, asked) in forest.trees() {
             class.push(of_class);
-            let mut sets = Vec::new();
-            if sets_from < columns.len() {
-                sets = set_numbers(asked, sources, &column_of, &mut builder)?;
-            }
-            trees.push((asked, sets));
+            let sets: Result<Vec<u16>, Unfit> = asked
+                .set_splits
+                .iter()
+                .map(|(node, split)| {
+                    let index = usize::from(sources.index(split.column));
+                    let answers = asked.answers(*node as usize, &sources.list()[index]);
+                    builder.set(column_of[index][1], answers).ok_or(Unfit::TooLarge)
+                })
+                .collect();
+            trees.push((asked, sets?));
         }
         // The portable kernel asks tests one row after another, AVX-512 a subtree at once: a walk is faster.
         let headed = many && matches!(isa, Isa::Avx2(_));
-        let trees = share(
-            &trees,
-            || (),
-            |(), (asked, sets)| {
-                let mut entries = vec![0; if headed { asked.tree.nodes.len() } else { 0 }];
-                let step = |node: u32| {
-                    let at = node as usize;
-                    let split = match &asked.tree.nodes[at] {
-                        Node::Leaf(value) => return Step::Leaf(*value),
-                        Node::Split(split) => split,
-                    };
-                    let [column, set_column] = column_of[usize::from(sources.index(split.column))];
-                    let children = [split.left, split.right];
-                    match asked.asks(at, split) {
-                        Asks::From { code, missing } => Step::From { column, from: code, missing, children },
-                        Asks::Set => Step::In { column: set_column, set: sets[at], children },
+        let sizes: Vec<TreeSize> = trees.iter().map(|(asked, _)| asked.size).collect();
+        let all = sizes.iter().fold((0, 0), |all, size| (all.0 + size.subtrees, all.1 + size.leaves));
+        let mut arrays = (Vec::new(), Vec::new());
+        reserve_large_pages(&mut arrays.0, all.0);
+        reserve_large_pages(&mut arrays.1, all.1);
+        let for_vectors = isa.asks_at_once(columns.len(), sets_from < columns.len());
+        let (cutter, rooms) = builder.rooms(&sizes, for_vectors, arrays);
+        // The same of each feature, which takes a step less to find.
+        let columns_of = sources.by_feature(|source| column_of[usize::from(source)]);
+        let items = trees.into_iter().zip(rooms).collect();
+        let heads = share(items, Vec::new, |tops, ((asked, sets), room)| {
+            let mut entries = vec![0; if headed { asked.nodes.len() } else { 0 }];
+            let value = |node: u32| {
+                let node = asked.nodes[node as usize];
+                node.is_leaf().then(|| node.value())
+            };
+            let step = |node: u32| {
+                let at = node as usize;
+                let split = asked.nodes[at];
+                let [column, set_column] = columns_of[usize::from(split.column())];
+                let [left, right] = split.has_leaves();
+                let children = [(node + 1, left), (split.right(), right)];
+                match asked.asks(at) {
+                    Asks::From { code, missing } => Step::From { column, from: code, missing, children },
+                    Asks::Set => {
+                        let set = sets[asked.set_index(at).expect("a split that asks a set")];
+                        Step::In { column: set_column, set, children }
                     }
-                };
-                let cut = builder.cut(step, |node, entry| {
-                    if headed {
-                        entries[node as usize] = entry;
-                    }
-                });
-                (cut, headed.then(|| head(*asked, |_, node| entries[node])))
-            },
-        );
-        let (trees, heads): (Vec<_>, Vec<_>) = trees.into_iter().unzip();
-        let forest = builder.finish(&trees, isa.asks_at_once(columns.len(), sets_from < columns.len()));
+                }
+            };
+            let begins = |node: u32, entry| {
+                if headed {
+                    entries[node as usize] = entry;
+                }
+            };
+            cutter.cut(value, step, begins, room, tops);
+            headed.then(|| head(asked, |node| entries[node]))
+        });
+        let forest = builder.finish();
         prefer_large_pages(forest.subtrees());
         prefer_large_pages(forest.leaves());
-        let mut heads: Vec<_> = heads.into_iter().flatten().collect();
-        for (tree, (head, _)) in heads.iter_mut().enumerate() {
-            for node in &mut head.nodes {
-                if let Node::Leaf(entry) = node {
-                    *entry = f32::from_bits(forest.entry(tree, entry.to_bits()));
-                }
-            }
-        }
-        let heads = heads.iter().map(|(tree, bounds)| (0, AskedTree { tree, bounds }));
+        let heads = heads.iter().flatten().map(|head| (0, head.asked()));
         let heads = blocks(heads, sources).unwrap_or_default();
         Ok(Self { isa, sources: Arc::clone(sources), columns, forest, class, heads })
     }
-}
-
-/// The number of the set that each node of a tree asks, if it asks one.
-fn set_numbers(
-    asked: AskedTree<'_>,
-    sources: &Sources,
-    column_of: &[[u16; 2]],
-    builder: &mut SubtreeForestBuilder,
-) -> Result<Vec<u16>, Unfit> {
-    let mut number = |(at, node): (usize, &Node)| match node {
-        Node::Split(split) if asked.asks(at, split) == Asks::Set => {
-            let index = usize::from(sources.index(split.column));
-            let answers = sources.list()[index].answers(asked.tree, split);
-            builder.set(column_of[index][1], answers).ok_or(Unfit::TooLarge)
-        }
-        _ => Ok(0),
-    };
-    asked.tree.nodes.iter().enumerate().map(&mut number).collect()
 }
 
 impl Quantised for Subtrees {

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::asked::Asked;
 use super::choice::Engines;
+use super::nodes::SmallForest;
 use super::question::goes_right;
 use super::{Block, Engine, FlatForest, LateFlat};
 use crate::kernels::Isa;
@@ -191,9 +192,10 @@ proptest! {
             .flat_map(|class| (0..rows).map(move |row| (class, row)))
             .map(|(class, index)| naive(&forest, class, &row(index), &COLUMNS).to_bits())
             .collect();
+        let small = SmallForest::new(&forest, &schema());
         for isa in Isa::available() {
             for name in [Some("masks"), Some("waves"), Some("subtrees"), Some("flat"), None] {
-                let engine = Engines::new(&forest, &schema(), flat(&forest, schema()), isa, name);
+                let engine = Engines::new(&small, flat(&forest, schema()), isa, name);
                 let mut found = vec![f64::NAN; wanted.len()];
                 engine.sums(&Block { columns: &columns, rows }, &mut found);
                 let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();
@@ -239,9 +241,10 @@ fn agree(forest: &Forest, schema: &Schema, data: &[Vec<f64>]) {
     let levels: Vec<Option<usize>> =
         schema.features.iter().map(|column| column.domain.as_ref().map(|levels| levels.len())).collect();
     let wanted: Vec<u64> = (0..rows).map(|index| naive(forest, 0, &row(index), &levels).to_bits()).collect();
+    let small = SmallForest::new(forest, schema);
     for isa in Isa::available() {
         for name in [None, Some("waves"), Some("subtrees")] {
-            let engine = Engines::new(forest, schema, flat(forest, schema.clone()), isa, name);
+            let engine = Engines::new(&small, flat(forest, schema.clone()), isa, name);
             let mut found = vec![f64::NAN; rows];
             engine.sums(&Block { columns: &block, rows }, &mut found);
             let found: Vec<u64> = found.into_iter().map(f64::to_bits).collect();
@@ -325,10 +328,8 @@ fn forests_of_more_levels_than_codes_sum_as_the_rules_say() {
         Column { name: "level".to_owned(), domain: Some(domain) },
     ];
     let schema = Schema { features, ..schema() };
-    assert_ne!(
-        Engines::new(&forest, &schema, flat(&forest, schema.clone()), Isa::Portable, None).name(),
-        "flat"
-    );
+    let small = SmallForest::new(&forest, &schema);
+    assert_ne!(Engines::new(&small, flat(&forest, schema.clone()), Isa::Portable, None).name(), "flat");
     let x = (0..600).map(|_| numbers(128) as f64 / 16.0 - 4.0).collect();
     let level = |row: usize| match row {
         0..5 => [f64::NAN, 70_000.0, 99_999.0, 69_999.0, 0.5][row],
@@ -348,11 +349,9 @@ fn forests_of_more_thresholds_than_codes_sum_as_the_rules_say() {
     let trees = (0..8).map(|tree| (tree != 3).then(|| grown(&mut numbers, 1, 40_001, 1 << 22))).collect();
     let forest = Forest { groups: 8, trees_per_group: 1, trees, rules: TreeRules::V120 };
     let schema = Schema { features: vec![Column { name: "x".to_owned(), domain: None }], ..schema() };
-    assert!(Asked::runs(&forest, &schema).expect("runs").len() > 1);
-    assert_eq!(
-        Engines::new(&forest, &schema, flat(&forest, schema.clone()), Isa::Portable, None).name(),
-        "subtrees"
-    );
+    let small = SmallForest::new(&forest, &schema);
+    assert!(Asked::runs(&small).expect("runs").len() > 1);
+    assert_eq!(Engines::new(&small, flat(&forest, schema.clone()), Isa::Portable, None).name(), "subtrees");
     let data =
         (0..300).map(|row| if row == 7 { f64::NAN } else { numbers(1 << 20) as f64 / 131_072.0 - 4.0 });
     agree(&forest, &schema, &[data.collect()]);

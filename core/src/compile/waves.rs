@@ -6,12 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cenote_mojo::algo::Node;
-
 use super::asked::{Asked, AskedTree};
 use super::blocks::{GroupData, TreeBlock};
 use super::codes::{Asks, Sources, Unfit};
-use super::heads::{Placed, by_level, head};
+use super::heads::head;
 use super::plan::blocks;
 use super::{Block, Quantised};
 use crate::kernels::{Isa, MaskScratch, WaveScratch};
@@ -41,13 +39,12 @@ impl Waves {
         // A column for each source and answer to missing values; sets answer for themselves.
         let mut asked: BTreeMap<(u16, bool), u16> = BTreeMap::new();
         for (_, tree) in forest.trees() {
-            for (at, node) in tree.tree.nodes.iter().enumerate() {
-                let Node::Split(split) = node else { continue };
-                let missing = match tree.asks(at, split) {
+            for (node, split) in tree.splits() {
+                let missing = match tree.asks(node) {
                     Asks::From { missing, .. } => missing,
                     Asks::Set => true,
                 };
-                asked.insert((sources.index(split.column), missing), 0);
+                asked.insert((sources.index(split.column()), missing), 0);
             }
         }
         let mut columns = Vec::new();
@@ -67,46 +64,61 @@ impl Waves {
         let mut heads = Vec::new();
         for (of_class, tree) in forest.trees() {
             class.push(of_class);
-            let order = by_level(tree.tree);
-            let steps = steps(tree, &order, sources, &asked, &mut builder)?;
+            let (order, place_of) = by_level(tree);
+            let steps = steps(tree, &order, &place_of, sources, &asked, &mut builder)?;
             builder.tree(&steps);
-            heads.push(head(tree, |place, node| {
-                (place as u32) << 1 | u32::from(matches!(tree.tree.nodes[node], Node::Leaf(_)))
-            }));
+            heads.push(head(tree, |node| place_of[node] << 1 | u32::from(tree.nodes[node].is_leaf())));
         }
         // The portable kernel asks tests one row after another: a walk is faster.
         let heads = match isa {
             Isa::Portable => None,
-            _ => blocks(heads.iter().map(|(tree, bounds)| (0, AskedTree { tree, bounds })), sources).ok(),
+            _ => blocks(heads.iter().map(|head| (0, head.asked())), sources).ok(),
         };
         Ok(Self { isa, sources: Arc::clone(sources), columns, forest: builder.finish(), class, heads })
     }
 }
 
-/// The nodes of a tree as steps.
+/// The nodes of a tree level after level, siblings side by side, and the place of each node among them.
+fn by_level(tree: AskedTree<'_>) -> (Vec<usize>, Vec<u32>) {
+    let mut order = Vec::with_capacity(tree.nodes.len());
+    let mut place_of = vec![0; tree.nodes.len()];
+    order.push(0);
+    let mut at = 0;
+    while let Some(&node) = order.get(at) {
+        place_of[node] = at as u32;
+        if !tree.nodes[node].is_leaf() {
+            order.extend([node + 1, tree.nodes[node].right() as usize]);
+        }
+        at += 1;
+    }
+    (order, place_of)
+}
+
+/// The nodes of a tree as steps, in `order`.
 fn steps(
     tree: AskedTree<'_>,
-    order: &[Placed],
+    order: &[usize],
+    place_of: &[u32],
     sources: &Sources,
     asked: &BTreeMap<(u16, bool), u16>,
     builder: &mut WaveForestBuilder,
 ) -> Result<Vec<Step>, Unfit> {
-    let mut step = |placed: &Placed| {
-        let left = placed.left as u32;
-        let split = match &tree.tree.nodes[placed.node] {
-            Node::Leaf(value) => return Ok(Step::Leaf(*value)),
-            Node::Split(split) => split,
-        };
-        let index = sources.index(split.column);
+    let mut step = |&node: &usize| {
+        let split = tree.nodes[node];
+        if split.is_leaf() {
+            return Ok(Step::Leaf(split.value()));
+        }
+        let left = place_of[node + 1];
+        let index = sources.index(split.column());
         let source = &sources.list()[usize::from(index)];
-        Ok(match tree.asks(placed.node, split) {
+        Ok(match tree.asks(node) {
             Asks::From { code, missing } => {
                 let from = if missing { code } else { code + 1 };
                 Step::From { column: asked[&(index, missing)], from, left }
             }
             Asks::Set => {
                 let column = asked[&(index, true)];
-                let set = builder.set(column, source.answers(tree.tree, split)).ok_or(Unfit::TooLarge)?;
+                let set = builder.set(column, tree.answers(node, source)).ok_or(Unfit::TooLarge)?;
                 Step::In { column, set, left }
             }
         })

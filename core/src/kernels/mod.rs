@@ -33,7 +33,7 @@ use std::ops::Range;
 
 pub(crate) use cpu::Isa;
 pub(crate) use linear::{Slots, Terms};
-pub(crate) use pages::prefer_large_pages;
+pub(crate) use pages::{prefer_large_pages, reserve_large_pages};
 pub(crate) use rows::RowData;
 pub(crate) use subtrees::{Begin, WALKS, WalkScratch, fetch_near};
 pub(crate) use waves::WaveScratch;

@@ -19,7 +19,7 @@ pub(crate) use masks::{
 pub(crate) use ranks::{RankTable, RowRanks, floor32};
 pub(crate) use rows::{Deposit, MAX_ROW_COLUMNS, MAX_ROW_PLANES, RowForest};
 pub(crate) use subtrees::{
-    CODES, CodeLine, Exits, MISSING, NARROW, SLOTS, Step, Subtree, SubtreeForest, SubtreeForestBuilder,
-    WIDE_LEFT,
+    CODES, CodeLine, Exits, MISSING, NARROW, SLOTS, SUBTREE_LEVELS, Step, Subtree, SubtreeForest,
+    SubtreeForestBuilder, TreeSize, WIDE_LEFT,
 };
 pub(crate) use waves::{Step as WaveStep, WAVE, WaveForest, WaveForestBuilder, WaveNode};

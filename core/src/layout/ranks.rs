@@ -36,13 +36,19 @@ pub(crate) fn floor32(value: f64) -> f32 {
 
 impl RankTable {
     /// A table of `thresholds` in any order, also repeated; NaN among them are dropped, as no value is at least NaN.
-    /// `None` if there are so many that a rank, or the code after the last, has more than 16 bits.
+    #[cfg(test)]
     pub(crate) fn new(mut thresholds: Vec<f32>) -> Option<Self> {
         thresholds.retain(|threshold| !threshold.is_nan());
         // Adding 0 makes -0 into +0: they are one threshold.
         thresholds.iter_mut().for_each(|threshold| *threshold += 0.0);
         thresholds.sort_unstable_by(f32::total_cmp);
         thresholds.dedup();
+        Self::of_sorted(thresholds)
+    }
+
+    /// A table of `thresholds` that ascend, without NaN and -0. `None` if there are so many that a rank, or the code after the last,
+    /// has more than 16 bits.
+    pub(crate) fn of_sorted(thresholds: Vec<f32>) -> Option<Self> {
         let count = thresholds.len();
         if count >= usize::from(u16::MAX) {
             return None;
@@ -65,6 +71,7 @@ impl RankTable {
             table.starts[bucket + 1] += table.starts[bucket];
         }
         table.thresholds.extend(std::iter::repeat_n(f32::NAN, 1 << table.halvings));
+        table.thresholds.shrink_to_fit();
         Some(table)
     }
 

@@ -5,6 +5,8 @@
 //! which every column, subtree and leaf that a subtree names exists, and the subtrees below come after it, so that a walk
 //! ends.
 
+/// Levels of a subtree.
+pub(crate) const SUBTREE_LEVELS: u32 = 4;
 /// Splits of a subtree: a heap of four levels, the root first. Slot `s` has the children `2s + 1` and `2s + 2`.
 pub(crate) const SLOTS: usize = 15;
 /// Ways out of a subtree: the children of its lowest level.
@@ -24,6 +26,11 @@ pub(crate) struct Subtree {
     pub(crate) columns: [u8; SLOTS + 1],
     /// Where the exits lead.
     pub(crate) exits: Exits,
+}
+
+impl Subtree {
+    /// No slots and no exits.
+    const NONE: Self = Self { bounds: [0; SLOTS + 1], columns: [0; SLOTS + 1], exits: Exits::NONE };
 }
 
 /// Where the exits of a subtree lead: some to other subtrees, which lie side by side, the others to leaves, which do too.
@@ -54,47 +61,45 @@ impl Exits {
     }
 }
 
-/// A subtree on its way: nodes of a tree.
+/// A subtree on its way: nodes of a tree at the places of slots, and then at those of exits.
 struct Heap {
-    slots: [u32; SLOTS],
-    exits: [u32; EXITS],
-    /// The slots of splits that were not taken yet, a bit each; the exits that lead to splits, and those that lead to leaves.
+    nodes: [u32; SLOTS + EXITS + 1],
+    /// The places of splits, those of exits lead to other subtrees, and the places of leaves, which are exits: a bit each.
     splits: u32,
-    onward: u32,
     ends: u32,
 }
 
-impl Heap {
-    fn new() -> Self {
-        Self { slots: [0; SLOTS], exits: [0; EXITS], splits: 0, onward: 0, ends: 0 }
-    }
-
-    /// Puts a node into a slot, or below the last level.
-    #[inline]
-    fn put(&mut self, slot: usize, node: u32, is_leaf: bool) {
-        if is_leaf {
-            // Right through the levels that are left.
-            let mut below = slot;
-            while below < SLOTS {
-                below = 2 * below + 2;
-            }
-            self.exits[below - SLOTS] = node;
-            self.ends |= 1 << (below - SLOTS);
-        } else if slot < SLOTS {
-            self.slots[slot] = node;
-            self.splits |= 1 << slot;
-        } else {
-            self.exits[slot - SLOTS] = node;
-            self.onward |= 1 << (slot - SLOTS);
+/// Where a path that ends at a place leaves: right through the levels that are left.
+const END: [u8; SLOTS + EXITS + 1] = {
+    let mut ends = [0; SLOTS + EXITS + 1];
+    let mut place = 0;
+    while place < ends.len() {
+        let mut end = place;
+        while end < SLOTS {
+            end = 2 * end + 2;
         }
+        ends[place] = end as u8;
+        place += 1;
+    }
+    ends
+};
+
+impl Heap {
+    /// A subtree whose root is this.
+    #[inline]
+    fn new(node: u32, is_leaf: bool) -> Self {
+        let mut heap = Self { nodes: [0; SLOTS + EXITS + 1], splits: 0, ends: 0 };
+        heap.put(0, node, is_leaf);
+        heap
     }
 
-    /// Takes the first split that was not taken yet.
-    #[inline]
-    fn next_split(&mut self) -> Option<(usize, u32)> {
-        let slot = self.splits.trailing_zeros() as usize;
-        self.splits &= self.splits.wrapping_sub(1);
-        self.slots.get(slot).map(|node| (slot, *node))
+    /// Puts a node at a place. Without a branch, which nothing could predict.
+    #[inline(always)]
+    fn put(&mut self, place: usize, node: u32, is_leaf: bool) {
+        let at = [place, usize::from(END[place])][usize::from(is_leaf)];
+        self.nodes[at] = node;
+        self.splits |= u32::from(!is_leaf) << at;
+        self.ends |= u32::from(is_leaf) << at;
     }
 }
 
@@ -145,8 +150,6 @@ pub(crate) struct SubtreeForest {
     wide: Vec<[u16; SLOTS + 1]>,
     leaves: Vec<f32>,
     roots: Vec<u32>,
-    /// The first leaf of each tree.
-    first_leaves: Vec<u32>,
     set_starts: Vec<u32>,
     set_bits: Vec<u32>,
 }
@@ -192,13 +195,6 @@ impl SubtreeForest {
         &self.roots
     }
 
-    /// Where a walk begins, from an entry that [`SubtreeForestBuilder::cut`] told of tree `tree`: twice the number of a subtree,
-    /// or twice that of a leaf and one more.
-    pub(crate) fn entry(&self, tree: usize, in_tree: u32) -> u32 {
-        let first = if in_tree & 1 == 0 { &self.roots } else { &self.first_leaves };
-        (first[tree] << 1) + in_tree
-    }
-
     /// The first word of each set in [`Self::set_bits`].
     pub(crate) fn set_starts(&self) -> &[u32] {
         &self.set_starts
@@ -210,11 +206,9 @@ impl SubtreeForest {
     }
 }
 
-/// One node as its maker knows it; children are indices into the tree's nodes.
+/// One split as its maker knows it; children are indices into the tree's nodes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
-    /// An end.
-    Leaf(f32),
     /// Right where the code of `column` is at least `from`, or as `missing` says where it is [`MISSING`].
     From {
         /// Which column.
@@ -223,8 +217,8 @@ pub(crate) enum Step {
         from: u16,
         /// Whether a missing value goes right.
         missing: bool,
-        /// The left and the right child.
-        children: [u32; 2],
+        /// The left and the right child, and whether they are leaves.
+        children: [(u32, bool); 2],
     },
     /// Right where the code of `column` is in a set that [`SubtreeForestBuilder::set`] made.
     In {
@@ -232,27 +226,48 @@ pub(crate) enum Step {
         column: u16,
         /// Which set.
         set: u16,
-        /// The left and the right child.
-        children: [u32; 2],
+        /// The left and the right child, and whether they are leaves.
+        children: [(u32, bool); 2],
     },
 }
 
-/// A tree that was cut by itself, whose subtrees and leaves count from 0.
-#[derive(Debug, Default)]
-pub(crate) struct CutTree {
-    subtrees: Vec<Subtree>,
-    wide: Vec<[u16; SLOTS + 1]>,
-    leaves: Vec<f32>,
+/// How many subtrees and leaves a tree is cut into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TreeSize {
+    /// One for every split whose level is a multiple of [`SUBTREE_LEVELS`], and at least one.
+    pub(crate) subtrees: usize,
+    /// All of its leaves.
+    pub(crate) leaves: usize,
+}
+
+/// Where a tree that is cut is to lie: its parts of the forest's arrays.
+#[derive(Debug)]
+pub(crate) struct TreeRoom<'a> {
+    subtrees: &'a mut [Subtree],
+    wide: &'a mut [[u16; SLOTS + 1]],
+    leaves: &'a mut [f32],
+    /// The numbers of its first subtree and leaf.
+    firsts: (u32, u32),
 }
 
 /// Cuts one tree after another, or several at once.
 #[derive(Debug)]
-pub(crate) struct SubtreeForestBuilder {
-    forest: SubtreeForest,
-    /// How many codes each column has.
-    codes: Vec<usize>,
+pub(crate) struct Cutter {
+    columns: usize,
+    sets_from: usize,
     /// The column that each set is asked of.
     set_columns: Vec<u16>,
+    /// Where the column of each slot lies in [`Subtree::columns`].
+    column_at: [u8; SLOTS],
+}
+
+/// Gives sets their numbers and trees their room.
+#[derive(Debug)]
+pub(crate) struct SubtreeForestBuilder {
+    forest: SubtreeForest,
+    cutter: Cutter,
+    /// How many codes each column has.
+    codes: Vec<usize>,
     set_of: std::collections::HashMap<(u16, Vec<u32>), u16>,
 }
 
@@ -263,21 +278,21 @@ impl SubtreeForestBuilder {
     /// If there are more columns than 15 bits can name.
     pub(crate) fn new(codes: Vec<usize>, sets_from: usize) -> Self {
         assert!(codes.len() <= 1 << 15 && sets_from <= codes.len());
+        let columns = codes.len();
         Self {
             forest: SubtreeForest {
-                columns: codes.len(),
+                columns,
                 sets_from,
                 subtrees: Vec::new(),
                 for_vectors: false,
                 wide: Vec::new(),
                 leaves: Vec::new(),
                 roots: Vec::new(),
-                first_leaves: Vec::new(),
                 set_starts: Vec::new(),
                 set_bits: Vec::new(),
             },
+            cutter: Cutter { columns, sets_from, set_columns: Vec::new(), column_at: [0; SLOTS] },
             codes,
-            set_columns: Vec::new(),
             set_of: std::collections::HashMap::new(),
         }
     }
@@ -298,108 +313,134 @@ impl SubtreeForestBuilder {
         let set = u16::try_from(next).ok().filter(|_| forest.set_bits.len() < MAX_SET_WORDS)?;
         forest.set_starts.push(forest.set_bits.len() as u32);
         forest.set_bits.extend_from_slice(&key.1);
-        self.set_columns.push(column);
+        self.cutter.set_columns.push(column);
         self.set_of.insert(key, set);
         Some(set)
     }
 
-    /// Cuts a tree, of whose nodes `step` says what they are; the root is the first. `begins` is told each node where walks may
-    /// begin, which are leaves and the roots of subtrees, and its entry in the tree.
+    /// Rooms for trees of these sizes, in order, in arrays that are empty yet, and who cuts them; for kernels that ask all slots of a
+    /// subtree at once if `for_vectors`.
     ///
     /// # Panics
-    /// If it is empty, or a node names a column, set or child that is not there, or a child before itself.
-    pub(crate) fn cut(&self, step: impl Fn(u32) -> Step, mut begins: impl FnMut(u32, u32)) -> CutTree {
-        let forest = &self.forest;
-        let mut cut = CutTree::default();
+    /// If there are more subtrees than [`Exits`] can name.
+    pub(crate) fn rooms(
+        &mut self,
+        sizes: &[TreeSize],
+        for_vectors: bool,
+        (subtrees, leaves): (Vec<Subtree>, Vec<f32>),
+    ) -> (&Cutter, Vec<TreeRoom<'_>>) {
+        let all = sizes.iter().fold((0, 0), |all, size| (all.0 + size.subtrees, all.1 + size.leaves));
+        assert!(all.0 < MAX_SUBTREES && all.1 < MAX_LEAVES);
+        for (slot, at) in self.cutter.column_at.iter_mut().enumerate() {
+            *at = if for_vectors { slot % 8 * 2 + slot / 8 } else { slot } as u8;
+        }
+        let forest = &mut self.forest;
+        forest.for_vectors = for_vectors;
+        (forest.subtrees, forest.leaves) = (subtrees, leaves);
+        forest.subtrees.resize(all.0, Subtree::NONE);
+        forest.leaves.resize(all.1, 0.0);
+        forest.wide = vec![[0; SLOTS + 1]; if forest.columns > NARROW { all.0 } else { 0 }];
+        let (mut subtrees, mut leaves) = (&mut forest.subtrees[..], &mut forest.leaves[..]);
+        let mut wide = &mut forest.wide[..];
+        let mut firsts = (0, 0);
+        let rooms = sizes.iter().map(|size| {
+            forest.roots.push(firsts.0);
+            let room = TreeRoom {
+                subtrees: subtrees.split_off_mut(..size.subtrees).expect("room for all"),
+                wide: wide.split_off_mut(..size.subtrees.min(wide.len())).expect("room for all or none"),
+                leaves: leaves.split_off_mut(..size.leaves).expect("room for all"),
+                firsts,
+            };
+            firsts = (firsts.0 + size.subtrees as u32, firsts.1 + size.leaves as u32);
+            room
+        });
+        (&self.cutter, rooms.collect())
+    }
+
+    /// The forest, of trees that were cut.
+    pub(crate) fn finish(self) -> SubtreeForest {
+        let mut forest = self.forest;
+        forest.set_bits.shrink_to_fit();
+        forest
+    }
+}
+
+impl Cutter {
+    /// Cuts a tree, of whose nodes `value` gives those of leaves, and `step` says what splits are; the root is the first. `begins` is told each node where walks may
+    /// begin, which are leaves and the roots of subtrees, and its entry: twice the number of a subtree, or twice that of a leaf
+    /// and one more.
+    ///
+    /// # Panics
+    /// If it is not of the room's size, a leaf is said to be a split or the other way round, or a node names a column, set or child that is not there, or a child before itself.
+    pub(crate) fn cut(
+        &self,
+        value: impl Fn(u32) -> Option<f32>,
+        step: impl Fn(u32) -> Step,
+        mut begins: impl FnMut(u32, u32),
+        room: TreeRoom<'_>,
+        tops: &mut Vec<u32>,
+    ) {
+        let TreeRoom { subtrees, wide, leaves, firsts: (first_subtree, first_leaf) } = room;
         // The root of each subtree, level after level, so that the subtrees below one lie side by side.
-        let is_leaf = |node: u32| matches!(step(node), Step::Leaf(_));
-        let mut tops = vec![0u32];
-        let mut at = 0;
-        while at < tops.len() {
-            begins(tops[at], (at as u32) << 1);
-            let mut wide = [0; SLOTS + 1];
-            let mut subtree = Subtree { bounds: [0; SLOTS + 1], columns: [0; SLOTS + 1], exits: Exits::NONE };
-            let mut heap = Heap::new();
-            heap.put(0, tops[at], is_leaf(tops[at]));
-            while let Some((slot, node)) = heap.next_split() {
+        tops.clear();
+        tops.resize(subtrees.len() + 1, 0);
+        let (mut top_end, mut leaf) = (1, 0);
+        for (at, place) in subtrees.iter_mut().enumerate() {
+            // Written at once when it is complete: its place lies beyond the caches.
+            let mut subtree = Subtree::NONE;
+            let top = tops[at];
+            begins(top, (first_subtree + at as u32) << 1);
+            let mut heap = Heap::new(top, value(top).is_some());
+            let mut rest = heap.splits;
+            while let slot @ 0..SLOTS = rest.trailing_zeros() as usize {
+                let node = heap.nodes[slot];
+                assert!(value(node).is_none());
                 let (column, bound, left, children) = match step(node) {
-                    Step::Leaf(_) => continue,
                     Step::From { column, from, missing, children } => {
-                        assert!(usize::from(column) < forest.sets_from);
+                        assert!(usize::from(column) < self.sets_from);
                         (column, from, !missing, children)
                     }
                     Step::In { column, set, children } => {
-                        assert!(usize::from(column) >= forest.sets_from);
+                        assert!(usize::from(column) >= self.sets_from && usize::from(column) < self.columns);
                         assert!(self.set_columns[usize::from(set)] == column);
                         (column, set, false, children)
                     }
                 };
                 subtree.bounds[slot] = bound;
-                subtree.columns[slot] = column as u8 | u8::from(left) << 7;
-                wide[slot] = column | u16::from(left) << 15;
-                for (side, child) in children.into_iter().enumerate() {
+                subtree.columns[usize::from(self.column_at[slot])] = column as u8 | u8::from(left) << 7;
+                if let Some(wide) = wide.get_mut(at) {
+                    wide[slot] = column | u16::from(left) << 15;
+                }
+                for (side, (child, is_leaf)) in children.into_iter().enumerate() {
                     assert!(child > node);
-                    heap.put(2 * slot + 1 + side, child, is_leaf(child));
+                    heap.put(2 * slot + 1 + side, child, is_leaf);
                 }
+                rest = heap.splits & (!1 << slot);
             }
-            let (tops_before, leaves_before) = (tops.len(), cut.leaves.len());
-            let mut rank = 0;
-            for exit in bits(heap.onward) {
-                tops.push(heap.exits[exit]);
-                subtree.exits.ranks |= rank << (4 * exit);
-                rank += 1;
-            }
-            for exit in bits(heap.ends) {
-                let Step::Leaf(value) = step(heap.exits[exit]) else { continue };
-                begins(heap.exits[exit], (cut.leaves.len() as u32) << 1 | 1);
-                cut.leaves.push(value);
-                subtree.exits.ranks |= rank << (4 * exit);
-                rank += 1;
-            }
-            let count = heap.onward.count_ones();
-            subtree.exits.firsts =
-                [(leaves_before as u32).wrapping_sub(count), (tops_before as u32) << COUNT_BITS | count];
-            cut.subtrees.push(subtree);
-            if forest.columns > NARROW {
-                cut.wide.push(wide);
-            }
-            at += 1;
-        }
-        cut
-    }
-
-    /// The forest of `trees`, in order; for kernels that ask all slots of a subtree at once if `for_vectors`.
-    ///
-    /// # Panics
-    /// If they have more subtrees than [`Exits`] can name.
-    pub(crate) fn finish(self, trees: &[CutTree], for_vectors: bool) -> SubtreeForest {
-        let mut forest = self.forest;
-        forest.for_vectors = for_vectors;
-        let subtrees = trees.iter().map(|tree| tree.subtrees.len()).sum();
-        let leaves = trees.iter().map(|tree| tree.leaves.len()).sum();
-        assert!(subtrees < MAX_SUBTREES && leaves < MAX_LEAVES);
-        forest.subtrees.reserve_exact(subtrees);
-        forest.leaves.reserve_exact(leaves);
-        for tree in trees {
-            let (first, leaf) = (forest.subtrees.len() as u32, forest.leaves.len() as u32);
-            forest.roots.push(first);
-            forest.first_leaves.push(leaf);
-            forest.subtrees.extend(tree.subtrees.iter().map(|subtree| {
-                let mut subtree = *subtree;
-                subtree.exits.firsts[0] = subtree.exits.firsts[0].wrapping_add(leaf);
-                subtree.exits.firsts[1] += first << COUNT_BITS;
-                if for_vectors {
-                    for (slot, column) in subtree.columns.into_iter().enumerate() {
-                        subtree.columns[slot % 8 * 2 + slot / 8] = column;
-                    }
+            let count = (heap.splits >> SLOTS).count_ones();
+            subtree.exits.firsts = [
+                (first_leaf + leaf as u32).wrapping_sub(count),
+                (first_subtree + top_end as u32) << COUNT_BITS | count,
+            ];
+            let mut ranks = [0, u64::from(count)];
+            for exit in bits((heap.splits | heap.ends) >> SLOTS) {
+                let node = heap.nodes[SLOTS + exit];
+                // Both are written, and what is not meant by the next again: a choice would become a branch.
+                let value = value(node);
+                let is_leaf = usize::from(value.is_some());
+                assert!((heap.ends >> (SLOTS + exit)) as usize & 1 == is_leaf);
+                if value.is_some() {
+                    begins(node, (first_leaf + leaf as u32) << 1 | 1);
                 }
-                subtree
-            }));
-            forest.wide.extend_from_slice(&tree.wide);
-            forest.leaves.extend_from_slice(&tree.leaves);
+                tops[top_end] = node;
+                leaves[leaf] = value.unwrap_or_default();
+                top_end += 1 - is_leaf;
+                leaf += is_leaf;
+                subtree.exits.ranks |= ranks[is_leaf] << (4 * exit);
+                ranks[is_leaf] += 1;
+            }
+            *place = subtree;
         }
-        forest.wide.shrink_to_fit();
-        forest.set_bits.shrink_to_fit();
-        forest
+        assert!(top_end == subtrees.len() && leaf == leaves.len());
     }
 }

@@ -11,7 +11,7 @@ use cenote_mojo::{Artifact, Body, Category};
 
 use super::blocks::Slice;
 use super::{Refusal, add_offsets, calibrate, label, link, write};
-use crate::compile::{self, Block, Engine, EngineOptions, FlatForest, LateFlat};
+use crate::compile::{self, Block, Engine, EngineOptions, FlatForest, LateFlat, SmallForest};
 use crate::error::{Error, ErrorKind};
 use crate::kernels::Isa;
 
@@ -60,13 +60,14 @@ enum Rule {
 impl ForestScorer {
     pub(crate) fn new(
         artifact: &Artifact,
+        trees: &SmallForest,
         flat: &Arc<LateFlat>,
         options: &EngineOptions,
     ) -> Result<Self, Error> {
         let forest = forest(artifact)?;
         let guard = (forest.rules == TreeRules::V100).then(|| Arc::clone(flat));
         Ok(Self {
-            engine: compile::engine(forest, &artifact.schema, Arc::clone(flat), options),
+            engine: compile::engine(trees, Arc::clone(flat), options),
             guard,
             finish: Finish::new(artifact, options)?,
             sums: forest.trees_per_group,

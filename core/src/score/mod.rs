@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use cenote_mojo::{Artifact, Body};
 
-use crate::compile::{Block, EngineOptions, LateFlat};
+use crate::compile::{Block, EngineOptions, LateFlat, SmallForest};
 use crate::error::{Error, ErrorKind};
 pub(crate) use crate::kernels::exp;
 use blocks::Slice;
@@ -49,17 +49,18 @@ pub(crate) enum Scorer {
 }
 
 impl Scorer {
-    /// Compiles a model; `flat` is its plain engine, if it is a forest.
+    /// Compiles a model; `trees` are its trees, which `artifact` may be without, and `flat` is its plain engine, if it is a forest.
     pub(crate) fn new(
         artifact: &Artifact,
+        trees: Option<&SmallForest>,
         flat: &Arc<LateFlat>,
         options: &EngineOptions,
     ) -> Result<Self, Error> {
-        match &artifact.body {
-            Body::Gbm(_) | Body::Drf(_) => {
-                Ok(Scorer::Forest(Box::new(ForestScorer::new(artifact, flat, options)?)))
+        match (&artifact.body, trees) {
+            (Body::Gbm(_) | Body::Drf(_), Some(trees)) => {
+                Ok(Scorer::Forest(Box::new(ForestScorer::new(artifact, trees, flat, options)?)))
             }
-            Body::Glm(glm) => Ok(Scorer::Glm(GlmScorer::new(artifact, glm, options.isa()))),
+            (Body::Glm(glm), _) => Ok(Scorer::Glm(GlmScorer::new(artifact, glm, options.isa()))),
             _ => Err(ErrorKind::Unsupported {
                 operation: "scoring",
                 algorithm: artifact.manifest.algorithm.clone(),

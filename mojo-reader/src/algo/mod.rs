@@ -13,6 +13,8 @@ mod tree_bytes;
 pub use aux_records::{Aux, AuxNode};
 pub use calibration::Calibration;
 pub use drf::Drf;
+#[doc(hidden)]
+pub use forest::{PackedTrees, TakeTrees};
 pub use gbm::Gbm;
 pub use glm::{Glm, GlmKind};
 pub use tree::{Forest, LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};

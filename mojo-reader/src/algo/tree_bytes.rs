@@ -1,4 +1,4 @@
-//! The bytes of one tree: a `trees/tCC_GGG.bin` blob to [`Tree`].
+//! The bytes of one tree: a `trees/tCC_GGG.bin` blob to its nodes.
 //!
 //! Numbers stand lowest byte first. (Java reads them in the order of its own machine; `endianness` of `model.ini` says that
 //! of the machine that wrote them, and `forest` refuses the other.) A node is
@@ -15,7 +15,7 @@
 //! left, right    each a leaf (f32) or a node
 //! ```
 //!
-//! Out flows a [`Tree`] whose nodes stand in this order. The walk holds its own stack, so depth costs memory by `Limits`,
+//! Out flow the nodes in this order, told one by one to who takes them. The walk holds its own stack, so depth costs memory by `Limits`,
 //! never the machine's stack. Mirrors `SharedTreeMojoModel.scoreTree`, `scoreTree0`, `scoreTree1` and
 //! `GenmodelBitSet.fill2`, `fill3`, `fill3_1`.
 
@@ -26,7 +26,7 @@ use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::limits::Limits;
 
-use super::{LevelSet, NaSplit, Node, Split, Test, Tree, TreeRules};
+use super::{LevelSet, NaSplit, Split, TakeTrees, Test, TreeRules};
 
 /// The column number that marks a leaf.
 const LEAF: u16 = 65_535;
@@ -39,7 +39,6 @@ pub(super) struct TreeReader<'b> {
     max_nodes: u64,
     /// Nodes of the trees that are read already, by any reader.
     spent_nodes: &'b AtomicU64,
-    nodes: Vec<Node>,
     sets: Vec<LevelSet>,
     set_bytes: Vec<u8>,
     open: Vec<Open>,
@@ -49,7 +48,7 @@ pub(super) struct TreeReader<'b> {
 struct Open {
     split: u32,
     /// Splits above it.
-    depth: u64,
+    above: u32,
     /// Where the left subtree must end.
     right_at: usize,
     right: Kind,
@@ -61,6 +60,33 @@ struct Open {
 enum Kind {
     Leaf,
     Node,
+}
+
+/// A node but for its children, of which a split says what comes next and where the right one stands.
+enum Head {
+    Leaf(f32),
+    Split { column: u16, na: NaSplit, test: Test, left: Kind, right_at: usize, right: Kind },
+}
+
+/// Counts the nodes of a tree.
+struct Count {
+    /// As a node takes at least a byte, their number fits 32 bits.
+    nodes: u32,
+    /// How many there may be, of the limit on those of all trees.
+    left: u64,
+    limit: u64,
+}
+
+impl Count {
+    /// The next node.
+    #[inline(always)]
+    fn next(&mut self, cursor: &Cursor<'_>) -> Result<u32, Error> {
+        if u64::from(self.nodes) >= self.left {
+            return Err(Error::limit("tree nodes", self.limit).at_byte(cursor.position()));
+        }
+        self.nodes += 1;
+        Ok(self.nodes - 1)
+    }
 }
 
 impl<'b> TreeReader<'b> {
@@ -76,16 +102,14 @@ impl<'b> TreeReader<'b> {
             max_depth: limits.depth,
             max_nodes: limits.nodes,
             spent_nodes,
-            nodes: Vec::new(),
             sets: Vec::new(),
             set_bytes: Vec::new(),
             open: Vec::new(),
         }
     }
 
-    /// Reads a tree; every byte of the blob must belong to it.
-    pub(super) fn tree(&mut self, bytes: &[u8]) -> Result<Tree, Error> {
-        self.nodes.clear();
+    /// Reads a tree and tells `take` of its nodes; returns how many there are. Every byte of the blob must belong to it.
+    pub(super) fn tree(&mut self, bytes: &[u8], take: &mut impl TakeTrees) -> Result<u32, Error> {
         self.sets.clear();
         self.set_bytes.clear();
         self.open.clear();
@@ -93,85 +117,93 @@ impl<'b> TreeReader<'b> {
             return Err(Error::limit("bytes of a tree", u64::from(u32::MAX)));
         }
         let cursor = &mut Cursor::new(bytes);
-        let mut next = Kind::Node;
         let mut set = None;
-        let mut depth = 0;
+        let mut above = 0;
+        let mut nodes = Count { nodes: 0, left: self.max_nodes, limit: self.max_nodes };
         // Trees that are being read elsewhere count when they are complete: the last to be sees them all.
-        let left = self.max_nodes.saturating_sub(self.spent_nodes.load(Relaxed));
-        loop {
-            if self.nodes.len() as u64 >= left {
-                return Err(Error::limit("tree nodes", self.max_nodes).at_byte(cursor.position()));
-            }
-            if let Kind::Node = next
-                && let Some((open, left)) = self.node(cursor, set)?
-            {
-                if depth >= self.max_depth {
-                    return Err(Error::limit("levels of a tree", self.max_depth).at_byte(cursor.position()));
+        nodes.left = nodes.left.saturating_sub(self.spent_nodes.load(Relaxed));
+        'tree: loop {
+            let here = nodes.next(cursor)?;
+            match self.node(cursor, set)? {
+                Head::Leaf(value) => take.leaf(value),
+                Head::Split { column, na, test, left, right_at, right } => {
+                    if u64::from(above) >= self.max_depth {
+                        let error = Error::limit("levels of a tree", self.max_depth);
+                        return Err(error.at_byte(cursor.position()));
+                    }
+                    take.split(Split { column, na, test, left: here + 1, right: 0 }, here, above);
+                    if let Test::In(index) = test {
+                        set = Some(index);
+                    }
+                    if let Kind::Node = left {
+                        self.open.push(Open { split: here, above, right_at, right, set });
+                        above += 1;
+                        continue;
+                    }
+                    nodes.next(cursor)?;
+                    take.leaf(cursor.f32_le()?);
+                    take.right(here, nodes.nodes);
+                    if let Kind::Node = right {
+                        above += 1;
+                        continue;
+                    }
+                    nodes.next(cursor)?;
+                    take.leaf(cursor.f32_le()?);
                 }
-                set = open.set;
-                self.open.push(Open { depth, ..open });
-                depth += 1;
-                next = left;
-                continue;
-            } else if let Kind::Leaf = next {
-                self.nodes.push(Node::Leaf(cursor.f32_le()?));
             }
             // A subtree is complete: its nearest open ancestor goes on to the right.
-            let Some(open) = self.open.pop() else { break };
-            if cursor.position() != open.right_at {
-                let message = format!("a left subtree should end at byte {}", open.right_at);
-                return Err(Error::malformed(message).at_byte(cursor.position()));
+            loop {
+                let Some(open) = self.open.pop() else { break 'tree };
+                if cursor.position() != open.right_at {
+                    let message = format!("a left subtree should end at byte {}", open.right_at);
+                    return Err(Error::malformed(message).at_byte(cursor.position()));
+                }
+                take.right(open.split, nodes.nodes);
+                if let Kind::Node = open.right {
+                    set = open.set;
+                    above = open.above + 1;
+                    continue 'tree;
+                }
+                nodes.next(cursor)?;
+                take.leaf(cursor.f32_le()?);
             }
-            let here = self.nodes.len() as u32;
-            if let Node::Split(split) = &mut self.nodes[open.split as usize] {
-                split.right = here;
-            }
-            next = open.right;
-            set = open.set;
-            depth = open.depth + 1;
         }
+        let Count { nodes, .. } = nodes;
         if cursor.remaining() > 0 {
             let message = format!("{} bytes after the end of the tree", cursor.remaining());
             return Err(Error::malformed(message).at_byte(cursor.position()));
         }
-        let nodes = self.nodes.len() as u64;
-        if self.spent_nodes.fetch_add(nodes, Relaxed) + nodes > self.max_nodes {
+        let spent = u64::from(nodes);
+        if self.spent_nodes.fetch_add(spent, Relaxed) + spent > self.max_nodes {
             return Err(Error::limit("tree nodes", self.max_nodes));
         }
-        Ok(Tree {
-            nodes: self.nodes.clone(),
-            sets: self.sets.clone(),
-            set_bytes: self.set_bytes.clone(),
-            aux: None,
-        })
+        Ok(nodes)
     }
 
-    /// Reads the head of a node. A split also gives what is to be read next: its left child, and later its right.
-    #[inline]
-    fn node(
-        &mut self,
-        cursor: &mut Cursor<'_>,
-        mut last_set: Option<u32>,
-    ) -> Result<Option<(Open, Kind)>, Error> {
+    /// The sets of the tree that was read last, and their bytes.
+    pub(super) fn sets(&self) -> (&[LevelSet], &[u8]) {
+        (&self.sets, &self.set_bytes)
+    }
+
+    /// Reads the head of a node, below one whose last set was `last_set`.
+    #[inline(always)]
+    fn node(&mut self, cursor: &mut Cursor<'_>, last_set: Option<u32>) -> Result<Head, Error> {
         let start = cursor.position();
+        if let Some((head, bytes)) = cursor.peek().and_then(|head| self.threshold(start, head)) {
+            cursor.skip(bytes);
+            return Ok(head);
+        }
         let kind = cursor.u8()?;
         let column = cursor.u16_le()?;
         if column == LEAF {
-            self.nodes.push(Node::Leaf(cursor.f32_le()?));
-            return Ok(None);
+            return Ok(Head::Leaf(cursor.f32_le()?));
         }
         if usize::from(column) >= self.n_features {
             let message = format!("a split on column {column} of {}", self.n_features);
             return Err(Error::malformed(message).at_byte(start + 1));
         }
-        let na = match cursor.u8()? {
-            1 => NaSplit::NaVsRest,
-            2 => NaSplit::NaLeft,
-            3 => NaSplit::NaRight,
-            4 => NaSplit::Left,
-            // Java knows no more: whatever is none of the above sends missing values right.
-            _ => NaSplit::Right,
-        };
+        let na = missing(cursor.u8()?);
+        let unknown = || Error::malformed(format!("a node of kind {kind:#04x}")).at_byte(start);
         let test = match kind & 12 {
             // Java asks the last set again; the first walks (1.00) never asked for a range.
             form if na == NaSplit::NaVsRest => match last_set {
@@ -184,29 +216,46 @@ impl<'b> TreeReader<'b> {
                 // A set takes at least a byte of a blob whose length fits 32 bits.
                 let index = self.sets.len() as u32;
                 self.sets.push(set);
-                last_set = Some(index);
                 Test::In(index)
             }
-            _ => return Err(Error::malformed(format!("a node of kind {kind:#04x}")).at_byte(start)),
+            _ => return Err(unknown()),
         };
-        let (left, right_at) = match kind & 51 {
-            48 => (Kind::Leaf, cursor.position().checked_add(4)),
-            bytes @ 0..=3 => {
-                let length = match bytes {
-                    0 => u32::from(cursor.u8()?),
-                    1 => u32::from(cursor.u16_le()?),
-                    2 => cursor.u24_le()?,
-                    _ => cursor.i32_le()? as u32,
-                };
-                (Kind::Node, cursor.position().checked_add(length as usize))
-            }
-            _ => return Err(Error::malformed(format!("a node of kind {kind:#04x}")).at_byte(start)),
+        let (left, length) = match kind & 51 {
+            48 => (Kind::Leaf, 4),
+            bytes @ 0..=3 => (Kind::Node, cursor.uint_le(bytes + 1)?),
+            _ => return Err(unknown()),
         };
+        let right_at = cursor.position().checked_add(length as usize);
         let right_at = right_at.ok_or_else(|| Error::malformed("a left subtree too long").at_byte(start))?;
-        let split = self.nodes.len() as u32;
-        self.nodes.push(Node::Split(Split { column, na, test, left: split + 1, right: 0 }));
         let right = if kind & 0x40 == 0 { Kind::Node } else { Kind::Leaf };
-        Ok(Some((Open { split, depth: 0, right_at, right, set: last_set }, left)))
+        Ok(Head::Split { column, na, test, left, right_at, right })
+    }
+
+    /// The head of a split that asks a threshold, as most do, and how many bytes it takes; `None` of anything else.
+    #[inline(always)]
+    fn threshold(&self, start: usize, head: &[u8; 12]) -> Option<(Head, usize)> {
+        let [kind, column_low, column_high, na, a, b, c, d, length @ ..] = *head;
+        let column = u16::from_le_bytes([column_low, column_high]);
+        let left_is_leaf = kind & 51 == 48;
+        let is_known = kind & 12 == 0 && na != 1 && (left_is_leaf || kind & 48 == 0);
+        if !is_known || column == LEAF || usize::from(column) >= self.n_features {
+            return None;
+        }
+        let bytes = if left_is_leaf { 0 } else { usize::from(kind & 3) + 1 };
+        // Without a branch, which nothing could predict.
+        let length = u64::from(u32::from_le_bytes(length)) & ((1 << (8 * bytes)) - 1);
+        let length = if left_is_leaf { 4 } else { length as usize };
+        Some((
+            Head::Split {
+                column,
+                na: missing(na),
+                test: Test::AtLeast(f32::from_le_bytes([a, b, c, d])),
+                left: if left_is_leaf { Kind::Leaf } else { Kind::Node },
+                right_at: (start + 8 + bytes).checked_add(length)?,
+                right: if kind & 0x40 == 0 { Kind::Node } else { Kind::Leaf },
+            },
+            8 + bytes,
+        ))
     }
 
     fn level_set(&mut self, cursor: &mut Cursor<'_>, inline: bool) -> Result<LevelSet, Error> {
@@ -230,5 +279,18 @@ impl<'b> TreeReader<'b> {
         let start = self.set_bytes.len() as u32;
         self.set_bytes.extend_from_slice(cursor.take(bytes as usize)?);
         Ok(LevelSet { offset, bits, start })
+    }
+}
+
+/// Where a byte sends missing values.
+#[inline]
+fn missing(na: u8) -> NaSplit {
+    match na {
+        1 => NaSplit::NaVsRest,
+        2 => NaSplit::NaLeft,
+        3 => NaSplit::NaRight,
+        4 => NaSplit::Left,
+        // Java knows no more: whatever is none of the above sends missing values right.
+        _ => NaSplit::Right,
     }
 }
