@@ -32,7 +32,6 @@ mod archive;
 mod artifact;
 mod cursor;
 mod error;
-mod inflate;
 mod ini;
 mod limits;
 mod metadata;

@@ -4,9 +4,9 @@
 //! archive bounded the declared size against its limits, and no more than that is ever inflated.
 
 use bytes::Bytes;
+use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::error::Error;
-use crate::inflate::{Broken, Inflate};
 
 /// An entry, perhaps compressed.
 #[derive(Debug, Clone)]
@@ -54,24 +54,36 @@ impl Packed {
     }
 }
 
-/// The state of inflating, worth keeping from entry to entry: it takes 20 kB.
-#[derive(Debug, Default)]
-pub(crate) struct Inflater(Inflate);
+/// The state of inflating, worth keeping from entry to entry: it takes 40 kB.
+#[derive(Debug)]
+pub(crate) struct Inflater(Decompress);
+
+impl Default for Inflater {
+    fn default() -> Self {
+        Inflater(Decompress::new(false))
+    }
+}
 
 impl Inflater {
     /// Inflates into `into`, replacing what was there.
     pub(crate) fn unpack(&mut self, packed: &Packed, into: &mut Vec<u8>) -> Result<(), Error> {
+        into.clear();
         let wrong =
             |what: &str| Err(Error::malformed(format!("broken zip entry: {what}")).in_entry(&packed.name));
         if packed.deflated {
-            match self.0.inflate(&packed.bytes, packed.size, into) {
-                Ok(()) => {}
-                Err(Broken::Larger) => return wrong("larger than its declared size"),
-                Err(Broken::Truncated) => return wrong("truncated"),
-                Err(Broken::Malformed) => return wrong("not deflated data"),
+            self.0.reset(false);
+            // One byte more than declared, so that a longer entry is told from one that ends here.
+            into.resize(packed.size + 1, 0);
+            let status = self.0.decompress(&packed.bytes, into, FlushDecompress::Finish);
+            // Never more than the slice given.
+            into.truncate(self.0.total_out() as usize);
+            match status {
+                Ok(Status::StreamEnd) => {}
+                Ok(_) if into.len() > packed.size => return wrong("larger than its declared size"),
+                Ok(_) => return wrong("truncated"),
+                Err(_) => return wrong("not deflated data"),
             }
         } else {
-            into.clear();
             into.extend_from_slice(&packed.bytes);
         }
         if into.len() != packed.size {

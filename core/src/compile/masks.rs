@@ -37,11 +37,7 @@ impl Masks {
     /// Compiles a forest of so many classes.
     pub(crate) fn new(asked: &Asked<'_>, classes: usize, isa: Isa) -> Result<Self, Unfit> {
         let sources = &asked.sources;
-        let mut blocks = blocks(asked.trees(), sources)?;
-        let one_row =
-            sources.list().len() <= MAX_ROW_SOURCES && blocks.iter().all(|block| block.rows.is_some());
-        let trees = blocks.iter().flat_map(|block| block.forest.trees());
-        let depth = trees.map(|tree| tree.depth).max().unwrap_or(0);
+        let depth = asked.trees().map(|(_, tree)| tree.depth).max().unwrap_or(0);
         // Deeper forests are faster by subtrees.
         let deepest = match isa {
             Isa::Portable => 8,
@@ -51,6 +47,9 @@ impl Masks {
         if depth > deepest {
             return Err(Unfit::TooLarge);
         }
+        let mut blocks = blocks(asked.trees(), sources)?;
+        let one_row =
+            sources.list().len() <= MAX_ROW_SOURCES && blocks.iter().all(|block| block.rows.is_some());
         let ranges = sum_ranges(&blocks, classes);
         if isa.looks_up_bytes() {
             for block in &mut blocks {
