@@ -1,10 +1,13 @@
 //! The front door: open a model, predict, explain.
 
+mod outputs;
+
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use cenote_mojo::{Archive, Artifact, Bytes, Category, Domain, Limits, Manifest, MojoVersion, Schema};
 
+use self::outputs::{Outputs, PREDICT};
 use crate::compile::{EngineOptions, EngineReport, FlatForest, LateFlat, SmallForest, report};
 use crate::error::{Error, ErrorKind};
 use crate::explain::leaves::Leaves;
@@ -104,15 +107,6 @@ struct Inner {
     flat: Arc<LateFlat>,
     outputs: Outputs,
     trees: OnceLock<Trees>,
-}
-
-/// What a prediction's columns are.
-#[derive(Debug)]
-struct Outputs {
-    /// The levels of the column `predict`, if it is one of labels.
-    labels: Option<Domain>,
-    /// The names of the columns of numbers, which follow it.
-    numbers: Vec<String>,
 }
 
 /// What explanations need and predictions do not: made when first asked for.
@@ -521,58 +515,6 @@ impl Model {
 
 /// How many rows explanations take at a time: each has a value a tree.
 const EXPLAIN_BLOCK: usize = 512;
-
-/// The name of the column of labels, or of the prediction.
-const PREDICT: &str = "predict";
-
-impl Outputs {
-    /// Mirrors `GenModel.getOutputNames` and its overrides.
-    fn new(artifact: &Artifact) -> Self {
-        let domain = artifact.schema.response.as_ref().and_then(|response| response.domain.clone());
-        if artifact.manifest.category == Category::Regression {
-            return Self { labels: None, numbers: vec![PREDICT.to_owned()] };
-        }
-        let (labels, mut numbers) = match domain {
-            Some(labels) => {
-                let names = labels.iter().map(|label| class_name(label)).collect::<Vec<_>>();
-                (labels, names)
-            }
-            // A response of 0 and 1 that H2O never took for a factor.
-            None => {
-                let names = match artifact.body {
-                    cenote_mojo::Body::Gbm(_) => ["pVal0", "pVal1"],
-                    _ => ["0", "1"],
-                };
-                (Domain::from(["0".to_owned(), "1".to_owned()]), names.map(str::to_owned).to_vec())
-            }
-        };
-        if Finish::new(artifact, &EngineOptions::default())
-            .is_ok_and(|finish| finish.numbers() > numbers.len())
-        {
-            numbers.extend_from_within(..);
-            numbers[2..].iter_mut().for_each(|name| name.insert_str(0, "cal_"));
-        }
-        Self { labels: Some(labels), numbers }
-    }
-
-    /// Empty columns for that many rows.
-    fn columns(&self, rows: usize) -> Vec<OutputColumn> {
-        let label = self.labels.iter().map(|domain| OutputColumn {
-            name: PREDICT.to_owned(),
-            values: OutputValues::Label { codes: vec![0; rows], domain: domain.clone() },
-        });
-        let numbers = self
-            .numbers
-            .iter()
-            .map(|name| OutputColumn { name: name.clone(), values: OutputValues::Number(vec![0.0; rows]) });
-        label.chain(numbers).collect()
-    }
-}
-
-/// The name of a class's probability: `p` before a label that reads as a Java `int`, else the label.
-fn class_name(label: &str) -> String {
-    if label.parse::<i32>().is_ok() { format!("p{label}") } else { label.to_owned() }
-}
 
 /// Encodes rows whose cells come in an order fixed by [`Model::bind`].
 #[derive(Debug, Clone)]
