@@ -366,12 +366,13 @@ impl SubtreeForestBuilder {
 }
 
 impl Cutter {
-    /// Cuts a tree, of whose nodes `value` gives those of leaves, and `step` says what splits are; the root is the first. `begins` is told each node where walks may
-    /// begin, which are leaves and the roots of subtrees, and its entry: twice the number of a subtree, or twice that of a leaf
-    /// and one more.
+    /// Cuts a tree, of whose nodes `value` gives those of leaves, and `step` says what splits are; the root is the first. `begins`
+    /// is told each node where walks may begin, which are leaves and the roots of subtrees, and its entry: twice the number of a
+    /// subtree, or twice that of a leaf and one more.
     ///
     /// # Panics
-    /// If it is not of the room's size, a leaf is said to be a split or the other way round, or a node names a column, set or child that is not there, or a child before itself.
+    /// If it is not of the room's size, a leaf is said to be a split or the other way round, or a node names a column, set or child
+    /// that is not there, or a child before itself.
     pub(crate) fn cut(
         &self,
         value: impl Fn(u32) -> Option<f32>,

@@ -29,7 +29,7 @@ use super::view::View;
 use super::wire::{Encoded, Mismatch, begin_array, cell, fixed};
 
 /// How many entities are sorted at a time, whose rows are held until they are in their places.
-pub(super) const SORTED: usize = 200_000;
+const SORTED: usize = 200_000;
 /// How many of them are joined by one statement; the next one is at the server before the answer is read.
 const ENTITIES_A_STATEMENT: usize = 10_000;
 
@@ -73,6 +73,17 @@ impl Reader {
         history::kept(&self.view)?;
         Ok(AsOf { reader: self.clone(), known_at: KnownAt::default(), parse: false })
     }
+}
+
+/// The entities in sets that are joined one by one, so that no more than a set is held.
+pub(super) fn sets(
+    entities: impl IntoIterator<Item = (Key, Timestamp)>,
+) -> impl Iterator<Item = Vec<(Key, Timestamp)>> {
+    let mut entities = entities.into_iter();
+    std::iter::from_fn(move || {
+        let some: Vec<_> = entities.by_ref().take(SORTED).collect();
+        (!some.is_empty()).then_some(some)
+    })
 }
 
 impl AsOf {
@@ -194,15 +205,10 @@ impl AsOf {
         entities: impl IntoIterator<Item = (Key, Timestamp)>,
         mut each: impl FnMut(FeatureSet) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (mut entities, mut some) = (entities.into_iter(), Vec::new());
-        loop {
-            some.clear();
-            some.extend(entities.by_ref().take(SORTED));
-            if some.is_empty() {
-                return Ok(());
-            }
+        for some in sets(entities) {
             each(self.join(&some).await?)?;
         }
+        Ok(())
     }
 
     /// As [`join`](Self::join), of a batch with the view's key columns and its event time (`event_ts`, if the view has no other

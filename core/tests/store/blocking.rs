@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use cenote::store::blocking::{Cancellation, FeatureStore};
 use cenote::store::{
-    self, ErrorKind, FeatureRow, KnownAt, Record, Status, Step, Timestamp, Type, View, WriteOptions,
+    self, ErrorKind, FeatureRow, FeatureSet, History, Key, KnownAt, Record, Status, Step, Timestamp, Type,
+    View, WriteOptions,
 };
 
 use crate::server;
@@ -195,4 +196,29 @@ fn rows_as_structs_come_back_as_they_were_written() {
     let mut load = typed.load("first", written).unwrap();
     assert_eq!(load.records(&[row(7, now).into_record()]).unwrap().rows, 1);
     assert_eq!(typed.clone().get(&7).unwrap().row, Some(row(7, now)));
+}
+
+#[test]
+fn between_two_sets_of_a_join_the_store_is_free() {
+    let (store, _, _, _) = setup("blocking_sets");
+    let view = View::builder("sets").key("id", Type::I32).feature("x", Type::F64).history(History::default());
+    let view = view.build().unwrap();
+    store.apply(&view).unwrap();
+    store.writer(&view).upsert(&rows(0..5), WriteOptions::default()).unwrap();
+    let (past, reader) = (store.as_of(&view).unwrap().known_at(KnownAt::Any), store.reader(&view));
+    let (mut row, mut lengths) = (0, Vec::new());
+    let entities = (0..200_010).map(|row| (Key::from(row % 7), Timestamp::from_micros(1)));
+    let each = |set: FeatureSet| {
+        for place in 0..set.len() {
+            let known = (row % 7 < 5).then_some(f64::from(row % 7));
+            assert_eq!(set.columns[0].value(place), known.into(), "entity {row}");
+            row += 1;
+        }
+        lengths.push(set.len());
+        // The caller may ask this store.
+        assert_eq!(reader.get(4)?.get("x"), Some(&4.0.into()));
+        Ok::<_, store::Error>(())
+    };
+    past.join_all(entities, each).unwrap();
+    assert_eq!(lengths, [200_000, 10]);
 }

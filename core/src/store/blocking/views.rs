@@ -90,15 +90,11 @@ impl AsOf {
         entities: impl IntoIterator<Item = (Key, Timestamp)>,
         mut each: impl FnMut(FeatureSet) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (mut entities, mut some) = (entities.into_iter(), Vec::new());
-        loop {
-            some.clear();
-            some.extend(entities.by_ref().take(crate::store::asof::SORTED));
-            if some.is_empty() {
-                return Ok(());
-            }
+        // Between two sets nothing runs, so that `each` may use this store.
+        for some in crate::store::asof::sets(entities) {
             each(self.join(&some)?)?;
         }
+        Ok(())
     }
 
     /// As [`join`](Self::join), of a batch.
